@@ -1,0 +1,1 @@
+"""What Lambda runs. Imports nothing from `export`, and neither torch, transformers, onnx nor optimum."""

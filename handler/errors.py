@@ -1,0 +1,151 @@
+"""Every error Dormouse raises on purpose, as one tree; it knows nothing of HTTP libraries or AWS.
+
+    DormouseError
+    ├── StartupError            the process refuses to serve; never becomes an HTTP answer
+    │   ├── SettingsError       the environment is wrong
+    │   └── BundleError         the bundle is missing, damaged or of another format
+    └── RequestError            becomes `{"error": {...}}` with `status`, `type`, `code`, `param`
+        ├── InvalidRequest      400  the request is wrong
+        │   ├── ContextOverflow 400  it does not fit the context window
+        │   └── Unsupported     400  OpenAI has it, we do not
+        ├── Unauthorized        401
+        ├── NotFound            404
+        │   └── ModelNotFound   404
+        ├── Conflict            409  somebody else wrote first
+        │   └── VersionConflict 409
+        ├── TooLarge            413
+        ├── QuotaExceeded       429
+        └── Unavailable         503  the session store or the model cannot be reached right now
+
+Each leaf says whether the same request, sent again, can help: `retryable`. Anything outside this tree is a
+bug: it is logged whole and answered with a bare 500.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class DormouseError(Exception):
+    """The root; catch it where a process reports to a person."""
+
+
+class StartupError(DormouseError):
+    """The process cannot serve; the message is one line for the operator."""
+
+
+class SettingsError(StartupError):
+    """One or more environment variables are wrong; the message lists them all."""
+
+
+class BundleError(StartupError):
+    """A bundle cannot be trusted; the message names the file."""
+
+
+class RequestError(DormouseError):
+    """An answer for the client instead of a result.
+
+    `param` is the offending field in the request's own spelling (`messages[0].content`), where there is one.
+    """
+
+    status: ClassVar[int] = 500
+    type: ClassVar[str] = "server_error"
+    code: ClassVar[str | None] = None
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.error_code = code or self.code
+
+    def envelope(self) -> dict[str, Any]:
+        """OpenAI's error object. Source: https://platform.openai.com/docs/guides/error-codes"""
+        error = {"message": self.message, "type": self.type, "param": self.param, "code": self.error_code}
+        return {"error": error}
+
+
+class InvalidRequest(RequestError):
+    """The request is wrong; sending it again cannot help."""
+
+    status = 400
+    type = "invalid_request_error"
+
+
+class ContextOverflow(InvalidRequest):
+    """The prompt does not fit the context window; the message gives the counts."""
+
+    code = "context_length_exceeded"
+
+
+class Unsupported(InvalidRequest):
+    """A field or value that OpenAI accepts and we refuse rather than ignore."""
+
+    code = "unsupported_parameter"
+
+
+class Unauthorized(RequestError):
+    """No key, or one that is not valid."""
+
+    status = 401
+    type = "invalid_request_error"
+    code = "invalid_api_key"
+
+
+class NotFound(RequestError):
+    """No such thing for this tenant; never tells whether another tenant has it."""
+
+    status = 404
+    type = "invalid_request_error"
+    code = "not_found"
+
+
+class ModelNotFound(NotFound):
+    """Another model is asked for than the one in the bundle."""
+
+    code = "model_not_found"
+
+
+class Conflict(RequestError):
+    """The state the request was made for is gone; a blind retry would double the turn."""
+
+    status = 409
+    type = "invalid_request_error"
+    code = "conflict"
+
+
+class VersionConflict(Conflict):
+    """The conversation has moved on since it was read."""
+
+    code = "version_conflict"
+
+    def __init__(self, expected: int, current: int | None) -> None:
+        now = "another version" if current is None else f"version {current}"
+        super().__init__(f"The conversation is at {now}, not at version {expected}.", param="conversation")
+        self.expected = expected
+        self.current = current
+
+
+class TooLarge(RequestError):
+    """The body or an item is over its limit."""
+
+    status = 413
+    type = "invalid_request_error"
+    code = "request_too_large"
+
+
+class QuotaExceeded(RequestError):
+    """The tenant's allowance for the period is spent."""
+
+    status = 429
+    type = "insufficient_quota"
+    code = "quota_exceeded"
+
+
+class Unavailable(RequestError):
+    """Something behind us does not answer; the same request may work in a moment."""
+
+    status = 503
+    type = "server_error"
+    code = "unavailable"
+    retryable = True
