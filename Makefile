@@ -1,0 +1,89 @@
+# The commands of Dormouse. Each makes what it needs; a machine needs python 3.11+, make and git.
+
+PORT   ?= 8080
+BUNDLE ?= models/house/bundle
+MODEL  ?=
+OUT    ?=
+QUANT  ?= int4
+ARCH   ?= x86_64
+TESTS  ?= tests
+
+# Shims that name a python without having one are passed over: each candidate has to run.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && command -v $$p && break; done)
+
+.DEFAULT_GOAL := help
+.PHONY: help chat test bundle bench check format lock house browser clean
+
+help:                ## this list
+	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+
+chat: .venv/run/.made      ## serve the model on http://127.0.0.1:8080 (PORT=, BUNDLE=)
+	@exec .venv/run/bin/python -m handler.local --port $(PORT) --bundle $(BUNDLE)
+
+test: .venv/dev/.made .venv/cloud/.made browser      ## the whole test suite, real components included (TESTS=)
+	.venv/dev/bin/python -m pytest $(TESTS)
+
+bundle: .venv/export/.made      ## MODEL=<hub id or folder> OUT=<folder> [QUANT=int4|int8|fp32]
+	@test -n "$(MODEL)" || { echo "make bundle: MODEL= is missing: a hub id or a folder" >&2; exit 2; }
+	@test -n "$(OUT)" || { echo "make bundle: OUT= is missing: the folder to write" >&2; exit 2; }
+	@exec .venv/export/bin/python -m export $(MODEL) --out $(OUT) --quant $(QUANT)
+
+check: .venv/dev/.made .venv/cloud/.made      ## format, lint, types, import floors, template lint
+	.venv/dev/bin/ruff format --check .
+	.venv/dev/bin/ruff check .
+	.venv/dev/bin/mypy
+	.venv/dev/bin/lint-imports
+	.venv/cloud/bin/cfn-lint template.yaml
+	SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1 .venv/cloud/bin/sam validate --lint --template template.yaml
+
+format: .venv/dev/.made      ## put the code in its format
+	.venv/dev/bin/ruff check --fix .
+	.venv/dev/bin/ruff format .
+
+house: .venv/export/.made      ## corpus, training and evaluation of the embedded model (hours)
+	.venv/export/bin/python -m export.house all
+
+browser:      ## Chromium for the page's tests, where there is none
+	@for c in chromium chromium-browser google-chrome; do command -v $$c >/dev/null && exit 0; done; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; \
+	else echo "make browser: install Chromium (Debian: apt-get install chromium)" >&2; exit 1; fi
+
+-include infra/build.mk
+
+# --- environments -------------------------------------------------------------------------------------------
+# Installed from locks and with --no-deps: nothing floats. What is deployed is checked by hash.
+
+.venv/run/.made: requirements/run.txt
+	@echo "Making .venv/run (once, about a minute) ..." >&2
+	@$(PYTHON) -m venv .venv/run
+	@.venv/run/bin/pip install -q --disable-pip-version-check --require-hashes --no-deps -r $<
+	@touch $@
+
+# PyTorch goes in first and alone: its own build decides which accelerator packages come along.
+.venv/export/.made .venv/dev/.made: .venv/%/.made: requirements/%.txt
+	@echo "Making .venv/$* (once, a few minutes) ..." >&2
+	@$(PYTHON) -m venv .venv/$*
+	@.venv/$*/bin/pip install -q --disable-pip-version-check torch==2.13.0
+	@.venv/$*/bin/pip install -q --disable-pip-version-check --no-deps -r $<
+	@touch $@
+
+.venv/cloud/.made: requirements/cloud.txt
+	@echo "Making .venv/cloud (once, about a minute) ..." >&2
+	@$(PYTHON) -m venv .venv/cloud
+	@.venv/cloud/bin/pip install -q --disable-pip-version-check --no-deps -r $<
+	@touch $@
+
+COMPILE = .venv/dev/bin/uv pip compile -q --python-platform x86_64-manylinux_2_28 --python-version 3.11 \
+	--no-annotate --custom-compile-command "make lock"
+
+lock: .venv/dev/.made      ## resolve pyproject's dependency groups into requirements/*.txt
+	for g in function run; do $(COMPILE) --generate-hashes --group pyproject.toml:$$g \
+		--override requirements/function-overrides.txt -o requirements/$$g.txt; done
+	for g in export dev; do $(COMPILE) --group pyproject.toml:$$g \
+		--override requirements/torch-overrides.txt -o requirements/$$g.txt; done
+	$(COMPILE) --group pyproject.toml:cloud -o requirements/cloud.txt
+
+clean:      ## remove everything that was made, environments included
+	rm -rf build .venv .aws-sam
