@@ -1,0 +1,204 @@
+"""Sessions: conversations, their items, the responses made in them, and what keeps a turn from being lost or doubled.
+
+`values` says what is kept, `SessionStore` how it is reached; `SqliteSessions` (embedded) and `DynamoSessions` keep it.
+Nothing here knows HTTP, OpenAI's JSON or the model; clocks, ids and owners come from the caller.
+
+The life of a turn:
+
+    conversation = store.get(tenant, conversation_id)                    # one read
+    window = store.window(tenant, conversation, max_items=200)           # one query, newest first
+    ...                                                                  # the model speaks
+    store.append(tenant, conversation, [user, assistant], response=...)  # one transaction, or VersionConflict
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, Protocol
+
+from handler.sessions.values import (
+    MAX_ITEMS_PER_WRITE,
+    MAX_PAGE_ITEMS,
+    MAX_WRITE_BYTES,
+    Ancestor,
+    Claim,
+    Conversation,
+    Item,
+    Page,
+    StoredResponse,
+    Usage,
+    Window,
+    is_id,
+)
+
+__all__ = [
+    "MAX_ITEMS_PER_WRITE",
+    "MAX_PAGE_ITEMS",
+    "MAX_WRITE_BYTES",
+    "Ancestor",
+    "Claim",
+    "Conversation",
+    "Item",
+    "Order",
+    "Page",
+    "SessionStore",
+    "StoredResponse",
+    "Usage",
+    "Window",
+    "is_id",
+]
+
+Order = Literal["asc", "desc"]
+
+
+class SessionStore(Protocol):
+    """Keeps the conversations of many tenants; safe to use from several threads and processes at once.
+
+    Every method may raise `Unavailable`: the store cannot be reached now; what was to be written may or may not be.
+    An id that is another tenant's, has expired, was deleted or could never be an id is absent: all alike `NotFound`.
+    What a method has returned from is durable, and seen by every call that starts later.
+    """
+
+    def create(self, tenant: str, conversation: Conversation, items: Sequence[Item] = ()) -> Conversation:
+        """Store a new conversation with its first items, in one write; return it as stored.
+
+        Raises: Conflict where the id is taken; TooLarge.
+        """
+        ...
+
+    def get(self, tenant: str, conversation_id: str) -> Conversation:
+        """Read the head of a conversation. Raises: NotFound."""
+        ...
+
+    def update(
+        self,
+        tenant: str,
+        conversation_id: str,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        title: str | None = None,
+    ) -> Conversation:
+        """Replace the metadata, the title, or both; the version stays. Raises: NotFound."""
+        ...
+
+    def delete(self, tenant: str, conversation_id: str) -> None:
+        """Delete a conversation with its items and their responses.
+
+        It is gone for every reader in one write; its rows are swept before this returns. After an `Unavailable`
+        the same call finishes the work. Forks keep their own items; their windows become `incomplete`.
+
+        Raises: NotFound.
+        """
+        ...
+
+    def conversations(
+        self, tenant: str, *, limit: int = 20, after: str | None = None, order: Order = "desc"
+    ) -> Page[Conversation]:
+        """List the conversations that are not hidden by creation time, newest first unless told otherwise.
+
+        Raises: NotFound where `after` is none of them.
+        """
+        ...
+
+    def append(
+        self,
+        tenant: str,
+        conversation: Conversation,
+        items: Sequence[Item],
+        *,
+        response: StoredResponse | None = None,
+        usage: Usage | None = None,
+        claim: Claim | None = None,
+    ) -> Conversation:
+        """Write a turn: number and store its items and its response, settle its claim, raise the version by one.
+
+        All of it in one transaction, on the condition that the stored version is `conversation.version`. Version 0
+        stores the conversation too: a hidden thread or a fork comes into being with its first turn. `usage` is added
+        to the conversation's. Both the conversation's and the new records' retention starts afresh.
+
+        Returns: the conversation as stored. A write that was carried out and whose acknowledgement was lost is
+        recognised by its items' ids and returned as done.
+
+        Raises: VersionConflict where another write came first; NotFound where the conversation is gone meanwhile;
+        Conflict where an item's or response's id is taken or the claim is no longer the caller's; TooLarge over
+        `MAX_ITEMS_PER_WRITE` or `MAX_WRITE_BYTES`.
+        """
+        ...
+
+    def items(
+        self,
+        tenant: str,
+        conversation_id: str,
+        *,
+        limit: int = 20,
+        after: str | None = None,
+        order: Order = "desc",
+    ) -> Page[Item]:
+        """List a conversation's own items (not its ancestors').
+
+        Raises: NotFound where the conversation is absent or `after` is none of its items.
+        """
+        ...
+
+    def item(self, tenant: str, conversation_id: str, item_id: str) -> Item:
+        """Read one of a conversation's own items. Raises: NotFound."""
+        ...
+
+    def delete_item(self, tenant: str, conversation_id: str, item_id: str) -> Conversation:
+        """Delete one item and raise the version: a turn in progress was made for another history.
+
+        Raises: NotFound.
+        """
+        ...
+
+    def window(
+        self, tenant: str, conversation: Conversation, *, max_items: int, upto_seq: int | None = None
+    ) -> Window:
+        """Read the newest items up to `upto_seq` (the conversation's last one as it was read), through its ancestors.
+
+        One query for each stretch of history, however long the conversation. Items that are near the end of their
+        retention are given a fresh one: what is still in use does not expire.
+        """
+        ...
+
+    def response(self, tenant: str, response_id: str) -> StoredResponse:
+        """Read a response. Raises: NotFound."""
+        ...
+
+    def update_response(self, tenant: str, response: StoredResponse) -> None:
+        """Replace a stored response's status, body and state. Raises: NotFound."""
+        ...
+
+    def delete_response(self, tenant: str, response_id: str) -> None:
+        """Delete a response; its items stay with their conversation. Raises: NotFound."""
+        ...
+
+    def claim(self, tenant: str, key: str, *, owner: str, fingerprint: str, lease_s: float) -> Claim:
+        """Take the right to carry out the request with this idempotency key, for `lease_s` seconds.
+
+        `owner` is new for every attempt; `fingerprint` says what the request was. Read `state` of what returns.
+        A claim whose lease has run out can be taken by anybody; its former owner's `append` is then refused.
+
+        Raises: Conflict where the key was used for a request with another fingerprint.
+        """
+        ...
+
+    def release(self, tenant: str, claim: Claim) -> None:
+        """Give a claim back unused, so that a retry need not wait for the lease; nothing happens if it is not ours."""
+        ...
+
+    def add_usage(self, tenant: str, period: str, usage: Usage) -> Usage:
+        """Add to the tenant's counters of a period (`2026-11-23`) and return their new values."""
+        ...
+
+    def usage(self, tenant: str, period: str) -> Usage:
+        """Read the tenant's counters of a period; zeros where there are none."""
+        ...
+
+    def erase(self, tenant: str) -> None:
+        """Delete everything of a tenant. After an `Unavailable` the same call finishes the work."""
+        ...
+
+    def close(self) -> None:
+        """Let go of files and connections; a closed store opens them again when used."""
+        ...
