@@ -1,0 +1,101 @@
+"""The events of a streamed response, and how any event becomes bytes.
+
+Source: https://platform.openai.com/docs/api-reference/responses-streaming; the framing is that of
+https://html.spec.whatwg.org/multipage/server-sent-events.html
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+from handler.schema.chat_completions import TokenLogprob
+from handler.schema.fields import Answer
+from handler.schema.items import MessageItem, OutputText
+from handler.schema.responses import ResponseObject
+
+DONE = b"data: [DONE]\n\n"
+PING = b": ping\n\n"
+"""A comment: keeps proxies awake while the prompt is computed, and every client skips it."""
+
+
+class Event(Answer):
+    """One step of a stream; `sequence_number` rises by one from 0."""
+
+    type: str
+    sequence_number: int
+
+
+class ResponseEvent(Event):
+    """The response as a whole changes state."""
+
+    type: Literal[
+        "response.created",
+        "response.in_progress",
+        "response.completed",
+        "response.incomplete",
+        "response.failed",
+    ]
+    response: ResponseObject
+
+
+class OutputItemEvent(Event):
+    """An item begins or ends."""
+
+    type: Literal["response.output_item.added", "response.output_item.done"]
+    output_index: int = 0
+    item: MessageItem
+
+
+class ContentPartEvent(Event):
+    """A part of an item begins or ends."""
+
+    type: Literal["response.content_part.added", "response.content_part.done"]
+    item_id: str
+    output_index: int = 0
+    content_index: int = 0
+    part: OutputText
+
+
+class TextDeltaEvent(Event):
+    """Text comes."""
+
+    type: Literal["response.output_text.delta"] = "response.output_text.delta"
+    item_id: str
+    output_index: int = 0
+    content_index: int = 0
+    delta: str
+    logprobs: list[TokenLogprob] = Field(default_factory=list)
+
+
+class TextDoneEvent(Event):
+    """All text has come."""
+
+    type: Literal["response.output_text.done"] = "response.output_text.done"
+    item_id: str
+    output_index: int = 0
+    content_index: int = 0
+    text: str
+    logprobs: list[TokenLogprob] = Field(default_factory=list)
+
+
+class ErrorEvent(Event):
+    """The stream ends here, because of this."""
+
+    type: Literal["error"] = "error"
+    code: str | None
+    message: str
+    param: str | None
+
+
+def response_event(event: Event) -> bytes:
+    """Frame an event of the Responses API: its type is also the `event:` line."""
+    return f"event: {event.type}\ndata: {event.model_dump_json()}\n\n".encode()
+
+
+def data_event(data: BaseModel | dict[str, Any]) -> bytes:
+    """Frame a chunk of the completions APIs, which have no `event:` line."""
+    text = data.model_dump_json() if isinstance(data, BaseModel) else json.dumps(data, ensure_ascii=False)
+    return f"data: {text}\n\n".encode()

@@ -1,0 +1,36 @@
+"""The vendor's corner of every answer, `dormouse: {...}`: receipt, seed, the real reason for stopping."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from handler.schema.fields import Answer
+
+StopReason = Literal["stop", "length", "deadline", "cancelled"]
+
+
+class Receipt(Answer):
+    """What the answer took. Times are wall clock; costs are at the configured prices, zero outside Lambda."""
+
+    prompt_tokens: int
+    cached_tokens: int
+    output_tokens: int
+    prefill_ms: float
+    decode_ms: float
+    tokens_per_s: float | None
+    cold: bool
+    init_ms: float
+    memory_mib: int | None
+    gb_s: float | None
+    cost_usd: float | None
+
+
+class Dormouse(Answer):
+    """Facts for which OpenAI has no field."""
+
+    receipt: Receipt
+    seed: int
+    stop_reason: StopReason
+    dropped_items: list[str] = Field(default_factory=list)

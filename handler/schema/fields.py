@@ -1,0 +1,101 @@
+"""Field types that several requests share: ranges as OpenAI documents them, and fields that are refused.
+
+`Refused` is a field OpenAI has and we do not: null is accepted (clients send it), anything else is answered
+with 400 `unsupported_parameter`. Nothing is accepted and then ignored.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+INT64 = (-(2**63), 2**63 - 1)
+MAX_TOKENS = 2**31 - 1
+
+
+class Request(BaseModel):
+    """A JSON object from a client: exact types, no unknown field, no infinity."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+
+class Answer(BaseModel):
+    """A JSON object for a client; its fields are those that OpenAI's clients know, and `dormouse`."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+def unsupported(message: str) -> PydanticCustomError:
+    """An error that becomes 400 `unsupported_parameter` instead of `invalid_value`."""
+    return PydanticCustomError("unsupported_parameter", "{message}", {"message": message})
+
+
+def _only_null(value: Any) -> Any:
+    if value is not None:
+        raise unsupported("is not supported by this server")
+    return value
+
+
+def _well_formed(text: str) -> str:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise ValueError("must not hold lone surrogates") from None
+    return text
+
+
+def only(*allowed: Any) -> BeforeValidator:
+    """Accept these values, as stating what happens anyway; refuse the rest as unsupported."""
+
+    def check(value: Any) -> Any:
+        if value is not None and not any(type(value) is type(each) and value == each for each in allowed):
+            raise unsupported(
+                f"is not supported by this server; only {', '.join(map(repr, allowed))} is accepted"
+            )
+        return value
+
+    return BeforeValidator(check)
+
+
+Refused = Annotated[None, BeforeValidator(_only_null)]
+Text = Annotated[str, AfterValidator(_well_formed)]
+Identifier = Annotated[Text, Field(min_length=1, max_length=256)]
+Metadata = Annotated[
+    dict[Annotated[Text, Field(max_length=64)], Annotated[Text, Field(max_length=512)]], Field(max_length=16)
+]
+
+Temperature = Annotated[float, Field(ge=0, le=2)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+Penalty = Annotated[float, Field(ge=-2, le=2)]
+RepetitionPenalty = Annotated[float, Field(ge=0.1, le=10)]
+TopK = Annotated[int, Field(ge=0, le=MAX_TOKENS)]
+TokenLimit = Annotated[int, Field(ge=1, le=MAX_TOKENS)]
+Seed = Annotated[int, Field(ge=INT64[0], le=INT64[1])]
+TopLogprobs = Annotated[int, Field(ge=0, le=20)]
+StopString = Annotated[Text, Field(min_length=1, max_length=1024)]
+Stop = StopString | Annotated[list[StopString], Field(max_length=4)]
+LogitBias = Annotated[
+    dict[Annotated[str, Field(pattern=r"^[0-9]{1,9}$")], Annotated[float, Field(ge=-100, le=100)]],
+    Field(max_length=1024),
+]
+ServiceTier = Annotated[Literal["auto", "default"] | None, only("auto", "default")]
+
+
+class Sampling(Request):
+    """How the next token is chosen; the last four are vendor fields, named as vLLM names them."""
+
+    temperature: Temperature | None = None
+    top_p: Probability | None = None
+    top_k: TopK | None = None
+    min_p: Probability | None = None
+    typical_p: Probability | None = None
+    repetition_penalty: RepetitionPenalty | None = None
+
+
+class StreamOptions(Request):
+    """What a stream carries besides the text."""
+
+    include_usage: bool | None = None
+    include_obfuscation: Annotated[bool | None, only(False)] = None

@@ -1,0 +1,217 @@
+"""`/v1/responses`: the request and the response object.
+
+Source: https://platform.openai.com/docs/api-reference/responses
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from handler.schema.extras import Dormouse
+from handler.schema.fields import (
+    Answer,
+    Identifier,
+    Metadata,
+    Refused,
+    Request,
+    Sampling,
+    Seed,
+    ServiceTier,
+    Stop,
+    Text,
+    TokenLimit,
+    TopLogprobs,
+    only,
+)
+from handler.schema.items import InputMessage, MessageItem
+
+MAX_INPUT_ITEMS = 40
+"""What fits in the one write of a turn, the answer included."""
+
+
+class ConversationReference(Request):
+    """A conversation by its id."""
+
+    id: Identifier
+
+
+class PlainText(Request):
+    """The only output format so far."""
+
+    type: Annotated[Literal["text"], only("text")]
+
+
+class TextConfig(Request):
+    """How the text is to look."""
+
+    format: PlainText | None = None
+    verbosity: Annotated[Literal["medium"] | None, only("medium")] = None
+
+
+class ResponseStreamOptions(Request):
+    """What a stream carries besides the events."""
+
+    include_obfuscation: Annotated[bool | None, only(False)] = None
+
+
+class ResponseRequest(Sampling):
+    """The body of `POST /v1/responses`; `seed` and `stop` are vendor fields here."""
+
+    model: Identifier
+    input: Text | Annotated[list[InputMessage], Field(max_length=MAX_INPUT_ITEMS)] | None = None
+    instructions: Text | None = None
+    conversation: Identifier | ConversationReference | None = None
+    previous_response_id: Identifier | None = None
+    store: bool | None = None
+    stream: bool | None = None
+    stream_options: ResponseStreamOptions | None = None
+    max_output_tokens: TokenLimit | None = None
+    metadata: Metadata | None = None
+    truncation: Literal["auto", "disabled"] | None = None
+    text: TextConfig | None = None
+    top_logprobs: TopLogprobs | None = None
+    include: list[Literal["message.output_text.logprobs"]] | None = None
+    seed: Seed | None = None
+    stop: Stop | None = None
+    user: Text | None = None
+    safety_identifier: Text | None = None
+    prompt_cache_key: Text | None = None
+    service_tier: ServiceTier = None
+    background: Annotated[bool | None, only(False)] = None
+    tools: Annotated[list[Any] | None, only([])] = None
+    tool_choice: Annotated[Literal["none", "auto"] | None, only("none", "auto")] = None
+    parallel_tool_calls: bool | None = None
+    access_programs: Refused = None
+    background_options: Refused = None
+    context_management: Refused = None
+    image: Refused = None
+    max_tool_calls: Refused = None
+    moderation: Refused = None
+    prompt: Refused = None
+    prompt_cache_options: Refused = None
+    prompt_cache_retention: Refused = None
+    reasoning: Refused = None
+
+    @model_validator(mode="after")
+    def _fields_agree(self) -> ResponseRequest:
+        if self.conversation is not None and self.previous_response_id is not None:
+            raise ValueError("'conversation' and 'previous_response_id' are not allowed together")
+        if self.conversation is not None and self.store is False:
+            raise ValueError("'store' cannot be false with 'conversation', which is a place to store to")
+        if self.stream_options is not None and not self.stream:
+            raise ValueError("'stream_options' is only allowed when 'stream' is true")
+        return self
+
+    @property
+    def conversation_id(self) -> str | None:
+        """The conversation's id, whichever way it was written."""
+        return (
+            self.conversation.id
+            if isinstance(self.conversation, ConversationReference)
+            else self.conversation
+        )
+
+    @property
+    def messages(self) -> list[InputMessage]:
+        """The input as messages."""
+        if isinstance(self.input, str):
+            return [InputMessage(role="user", content=self.input)]
+        return self.input or []
+
+
+class ResponseConversation(Answer):
+    """The conversation that the turn was added to."""
+
+    id: str
+
+
+class IncompleteDetails(Answer):
+    """Why there is less than there could be; the exact reason is `dormouse.stop_reason`."""
+
+    reason: Literal["max_output_tokens"]
+
+
+class ResponseError(Answer):
+    """Why there is no answer."""
+
+    code: Literal["server_error"]
+    message: str
+
+
+class InputTokensDetails(Answer):
+    """How much of the prompt was already computed."""
+
+    cached_tokens: int
+
+
+class OutputTokensDetails(Answer):
+    """This server has no hidden reasoning."""
+
+    reasoning_tokens: Literal[0] = 0
+
+
+class ResponseUsage(Answer):
+    """Token counts."""
+
+    input_tokens: int
+    input_tokens_details: InputTokensDetails
+    output_tokens: int
+    output_tokens_details: OutputTokensDetails = Field(default_factory=OutputTokensDetails)
+    total_tokens: int
+
+
+class TextFormatFacts(Answer):
+    """The format in force."""
+
+    type: Literal["text"] = "text"
+
+
+class TextFacts(Answer):
+    """How the text looks."""
+
+    format: TextFormatFacts = Field(default_factory=TextFormatFacts)
+
+
+class ResponseObject(Answer):
+    """A response, whole or under way."""
+
+    id: str
+    object: Literal["response"] = "response"
+    created_at: int
+    completed_at: int | None = None
+    status: Literal["in_progress", "completed", "incomplete", "failed"]
+    background: Literal[False] = False
+    error: ResponseError | None = None
+    incomplete_details: IncompleteDetails | None = None
+    instructions: str | None = None
+    max_output_tokens: int | None = None
+    model: str
+    output: list[MessageItem]
+    parallel_tool_calls: bool = True
+    previous_response_id: str | None = None
+    conversation: ResponseConversation | None = None
+    store: bool
+    temperature: float | None = None
+    top_p: float | None = None
+    top_logprobs: int | None = None
+    text: TextFacts = Field(default_factory=TextFacts)
+    tool_choice: Literal["auto", "none"] = "auto"
+    tools: list[Any] = Field(default_factory=list, max_length=0)
+    truncation: Literal["auto", "disabled"]
+    usage: ResponseUsage | None = None
+    user: str | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
+    service_tier: Literal["default"] = "default"
+    metadata: dict[str, str]
+    dormouse: Dormouse | None = None
+
+
+class ResponseDeleted(Answer):
+    """The response is gone; the conversation that it was a turn of keeps its items."""
+
+    id: str
+    object: Literal["response.deleted"] = "response.deleted"
+    deleted: Literal[True] = True

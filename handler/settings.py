@@ -1,0 +1,153 @@
+"""The environment, read once into one frozen object: the only file that knows the names of its variables.
+
+Every problem is reported together, and an unknown `DORMOUSE_` name is refused, so that a typing error in a
+template never means a silent default. Model facts are not here (they come from the bundle), nor are request
+facts.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+from urllib.parse import urlsplit
+
+from handler.errors import SettingsError
+
+PREFIX = "DORMOUSE_"
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Variable:
+    """What a field's environment variable means, and how its text is read."""
+
+    help: str
+    parse: Callable[[str], Any]
+
+
+def _path(text: str) -> Path:
+    return Path(text).expanduser()
+
+
+def _flag(text: str) -> bool:
+    if text not in ("0", "1"):
+        raise ValueError("must be 0 or 1")
+    return text == "1"
+
+
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not text.isascii() or not text.isdigit() or not low <= int(text) <= high:
+            raise ValueError(f"must be a whole number from {low} to {high}")
+        return int(text)
+
+    return parse
+
+
+def _number(low: float, high: float) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not low <= value <= high:
+            raise ValueError(f"must be a number from {low:g} to {high:g}")
+        return value
+
+    return parse
+
+
+def _address(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must be an http:// or https:// address")
+    return text
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How this process is to serve. A field's variable is `DORMOUSE_` and the field's name in capitals."""
+
+    bundle: Annotated[Path, Variable("folder of the model's bundle", _path)] = PROJECT / "models/house/bundle"
+    sessions: Annotated[
+        str, Variable("where conversations are kept: the path of a SQLite file, or `dynamodb`", str)
+    ] = str(PROJECT / "build/sessions.sqlite3")
+    table: Annotated[str, Variable("name of the DynamoDB table; needed when sessions is `dynamodb`", str)] = (
+        ""
+    )
+    dynamodb_endpoint: Annotated[
+        str | None, Variable("another DynamoDB-protocol server than AWS's own", _address)
+    ] = None
+    session_ttl_days: Annotated[
+        float,
+        Variable("days after its last turn that a conversation is forgotten; 0 keeps it", _number(0, 36500)),
+    ] = 30.0
+    streaming: Annotated[bool, Variable("1 when the runtime can stream an answer; 0 joins it", _flag)] = False
+    threads: Annotated[int, Variable("threads of the model; 0 takes every core", _whole(0, 256))] = 0
+    max_body_bytes: Annotated[
+        int, Variable("largest request body; a longer one is answered with 413", _whole(1024, 10 << 20))
+    ] = 1 << 20
+    gateway_timeout_s: Annotated[
+        float, Variable("the gateway gives up on a buffered answer after this long", _number(1, 900))
+    ] = 29.0
+    gateway_stream_timeout_s: Annotated[
+        float, Variable("the gateway gives up on a streamed answer after this long", _number(1, 900))
+    ] = 900.0
+    deadline_margin_ms: Annotated[
+        int,
+        Variable("kept back from every time limit to store the turn and send the answer", _whole(0, 60_000)),
+    ] = 750
+    price_gb_s_usd: Annotated[
+        float, Variable("price of a GB-second, for the receipt; the default is us-east-1's", _number(0, 1))
+    ] = 0.0000166667
+    price_request_usd: Annotated[float, Variable("price of a request, for the receipt", _number(0, 1))] = (
+        0.0000002
+    )
+    memory_mib: int | None = None  # AWS_LAMBDA_FUNCTION_MEMORY_SIZE; absent outside Lambda
+
+
+def variables() -> dict[str, tuple[str, Variable]]:
+    """Map every environment variable to its field and its meaning."""
+    found = {}
+    for name, hint in get_type_hints(Settings, include_extras=True).items():
+        for extra in getattr(hint, "__metadata__", ()):
+            found[PREFIX + name.upper()] = (name, extra)
+    return found
+
+
+def read_settings(environment: Mapping[str, str]) -> Settings:
+    """Build the settings from environment variables; an empty one counts as absent.
+
+    Raises: SettingsError that lists everything that is wrong.
+    """
+    known = variables()
+    values: dict[str, Any] = {}
+    problems: list[str] = []
+    for name, text in sorted(environment.items()):
+        if not name.startswith(PREFIX):
+            continue
+        if name not in known:
+            problems.append(_unknown(name, list(known)))
+        elif text:
+            try:
+                field, variable = known[name]
+                values[field] = variable.parse(text)
+            except ValueError as error:
+                problems.append(f"{name}={text!r}: {error}")
+    if values.get("sessions") == "dynamodb" and not values.get("table"):
+        problems.append(f"{PREFIX}TABLE: needed when {PREFIX}SESSIONS is dynamodb")
+    memory = environment.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "")
+    if memory.isdigit():
+        values["memory_mib"] = int(memory)
+    if problems:
+        raise SettingsError("settings: " + "; ".join(problems))
+    return Settings(**values)
+
+
+def _unknown(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"{name}: unknown setting" + (f", is {near[0]} meant?" if near else "")
