@@ -1,0 +1,232 @@
+"""The Lambda Runtime API's streamed answers, taught to the managed runtime's own client (awslambdaric).
+
+Started by `runtime.sh` in place of the runtime, with the arguments the runtime was to be started with. It
+extends two classes of awslambdaric and then runs the runtime as it is: its loop, logs and SnapStart hooks stay.
+Where awslambdaric is not as expected, nothing is touched: answers are buffered, with one line in the log.
+
+Knows nothing of models, conversations or OpenAI: an answer is a dictionary or a generator of bytes.
+
+Source: https://docs.aws.amazon.com/lambda/latest/dg/runtimes-custom.html#runtimes-custom-response-streaming
+"""
+
+from __future__ import annotations
+
+import base64
+import inspect
+import json
+import logging
+import os
+import runpy
+import sys
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+STREAM_TYPE = "application/vnd.awslambda.http-integration-response"
+PRELUDE_END = b"\0" * 8
+ERROR_TYPE = "Lambda-Runtime-Function-Error-Type"
+ERROR_BODY = "Lambda-Runtime-Function-Error-Body"
+
+# The routes that template.yaml lets API Gateway invoke with a response stream. A test keeps the two equal.
+STREAMED_ROUTES = frozenset(
+    {("POST", "/v1/chat/completions"), ("POST", "/v1/completions"), ("POST", "/v1/responses")}
+)
+
+log = logging.getLogger("handler.runtime")  # this file runs as __main__
+
+
+@dataclass(frozen=True)
+class Stream:
+    """An answer under way: its first chunk is there, so the handler has got past its first mistakes."""
+
+    first: bytes
+    rest: Generator[bytes, None, None]
+
+
+def invoked_for_stream(event: Any) -> bool:
+    """Whether the caller reads a stream, and so needs the prelude even before an answer that is whole.
+
+    Source: https://docs.aws.amazon.com/apigateway/latest/developerguide/response-transfer-mode-lambda.html
+    """
+    if not isinstance(event, Mapping):
+        return False
+    if "http" in (event.get("requestContext") or {}):
+        return True  # a Function URL: template.yaml gives it InvokeMode RESPONSE_STREAM
+    return (event.get("httpMethod"), event.get("resource")) in STREAMED_ROUTES
+
+
+def framed(answer: Mapping[str, Any]) -> Generator[bytes, None, None]:
+    """A whole proxy answer in the shape of a streamed one: prelude, then body."""
+    parts = ("statusCode", "headers", "multiValueHeaders", "cookies")
+    prelude = {name: answer[name] for name in parts if answer.get(name)}
+    yield json.dumps(prelude).encode() + PRELUDE_END
+    body = answer.get("body") or ""
+    yield base64.b64decode(body) if answer.get("isBase64Encoded") else body.encode()
+
+
+def error_trailers(error: Exception) -> bytes:
+    """What follows the last chunk of an answer that broke off."""
+    report = {"errorMessage": str(error), "errorType": type(error).__name__, "stackTrace": []}
+    body = base64.b64encode(json.dumps(report).encode()).decode()
+    return f"{ERROR_TYPE}: {type(error).__name__}\r\n{ERROR_BODY}: {body}\r\n".encode()
+
+
+def open_response(connection: HTTPConnection, invoke_id: str, invocation_id: str | None) -> None:
+    """Send the head of a streamed answer."""
+    headers = {
+        "Content-Type": STREAM_TYPE,
+        "Lambda-Runtime-Function-Response-Mode": "streaming",
+        "Transfer-Encoding": "chunked",
+        "Trailer": f"{ERROR_TYPE}, {ERROR_BODY}",
+    }
+    if invocation_id:
+        headers["Lambda-Runtime-Invocation-Id"] = invocation_id
+    connection.putrequest("POST", f"/2018-06-01/runtime/invocation/{invoke_id}/response")
+    for name, value in headers.items():
+        connection.putheader(name, value)
+    connection.endheaders()
+
+
+def encoded(stream: Stream) -> Iterator[bytes]:
+    """The body in chunks, as they come; an answer that breaks off says so in the trailers.
+
+    Source: RFC 9112, section 7.1.
+    """
+    trailers = b""
+    try:
+        for data in chain([stream.first], stream.rest):
+            if data:  # an empty chunk would end the body
+                yield b"%x\r\n%b\r\n" % (len(data), data)
+    except Exception as error:
+        log.exception("the answer broke off")
+        trailers = error_trailers(error)
+    yield b"0\r\n" + trailers + b"\r\n"
+
+
+def stop(generator: Generator[bytes, None, None]) -> None:
+    """Close a generator, whose cleaning up may fail without taking the environment down."""
+    try:
+        generator.close()
+    except Exception:
+        log.exception("an answer could not be closed")
+
+
+def post_stream(address: str, invoke_id: str, stream: Stream, invocation_id: str | None = None) -> None:
+    """Post a streamed answer; whatever happens, the generator is closed, so that generation stops.
+
+    Raises: RuntimeError when the Runtime API says that this environment is beyond repair.
+    """
+    connection = HTTPConnection(address)
+    try:
+        open_response(connection, invoke_id, invocation_id)
+        for piece in encoded(stream):
+            connection.send(piece)  # a slow reader blocks here, and with it the generator
+        reply = connection.getresponse()
+        said = reply.read().decode("utf-8", "replace")
+    except (OSError, HTTPException) as error:
+        log.warning("the client has gone before the end of its answer (%s)", type(error).__name__)
+        return
+    finally:
+        connection.close()
+        stop(stream.rest)
+    if reply.status >= 500:
+        raise RuntimeError(f"the Runtime API answered {reply.status}: {said}")
+    if reply.status >= 400:
+        log.error("the Runtime API refused the answer with %d: %s", reply.status, said)
+
+
+def streaming_marshaller(base: type) -> type:
+    """The marshaller that lets generators through and gives whole answers a prelude where one is read."""
+
+    class StreamingMarshaller(base):  # type: ignore[misc]
+        """One invocation at a time, so what the event asked for may be kept between the two calls."""
+
+        for_stream = False
+
+        def unmarshal_request(self, request: Any, content_type: str = "application/json") -> Any:
+            event = super().unmarshal_request(request, content_type)
+            self.for_stream = invoked_for_stream(event)
+            return event
+
+        def marshal_response(self, response: Any) -> Any:
+            if self.for_stream and isinstance(response, Mapping) and "statusCode" in response:
+                response = framed(response)
+            if not isinstance(response, Generator):
+                return super().marshal_response(response)
+            # An error before the first chunk is raised here, where the runtime reports it as any other.
+            return Stream(next(response, b""), response), STREAM_TYPE
+
+    return StreamingMarshaller
+
+
+def streaming_client(base: type, marshaller: type) -> type:
+    """The Runtime API client class that posts streams as streams and everything else as before."""
+
+    class StreamingClient(base):  # type: ignore[misc]
+        """What the runtime's loop gets in place of its own client."""
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            self.marshaller = marshaller()
+
+        def post_invocation_result(
+            self, invoke_id: str, result_data: Any, content_type: str = "application/json", *more: Any
+        ) -> None:
+            if isinstance(result_data, Stream):
+                post_stream(self.lambda_runtime_address, invoke_id, result_data, *more[:1])
+            else:
+                super().post_invocation_result(invoke_id, result_data, content_type, *more)
+
+    return StreamingClient
+
+
+def teach_streaming() -> str | None:
+    """Extend awslambdaric's client; answers why not, where it is not as we know it."""
+    if "AWS_LAMBDA_MAX_CONCURRENCY" in os.environ:
+        return "this environment serves several invocations at once"
+    try:
+        from awslambdaric import lambda_runtime_client as module
+
+        base = module.LambdaRuntimeClient
+        expected = ["self", "invoke_id", "result_data", "content_type"]
+        if list(inspect.signature(base.post_invocation_result).parameters)[:4] != expected:
+            return "post_invocation_result has another signature"
+        if list(inspect.signature(base.marshaller.marshal_response).parameters) != ["response"]:
+            return "marshal_response has another signature"
+        module.LambdaRuntimeClient = streaming_client(base, streaming_marshaller(type(base.marshaller)))
+    except (ImportError, AttributeError) as error:
+        return str(error)
+    if "awslambdaric.bootstrap" in sys.modules:
+        return "the runtime was loaded before it could be extended"
+    return None
+
+
+def run_as_python_would(arguments: Sequence[str]) -> None:
+    """Run `SCRIPT ...` or `-m MODULE ...` in this process, as the interpreter does with these arguments."""
+    if arguments[0] == "-m":
+        sys.argv = list(arguments[1:])
+        runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
+    else:
+        sys.argv = list(arguments)
+        runpy.run_path(arguments[0], run_name="__main__")
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Start the runtime that `arguments` name, with streaming where that is possible."""
+    is_script = bool(arguments) and not arguments[0].startswith("-")
+    is_module = len(arguments) > 1 and arguments[0] == "-m"
+    if is_script:
+        sys.path[0] = str(Path(arguments[0]).resolve().parent)  # where the runtime keeps awslambdaric
+    problem = teach_streaming() if is_script or is_module else f"the runtime is started by {arguments}"
+    if problem:
+        print(f"dormouse: answers are buffered, not streamed: {problem}", file=sys.stderr, flush=True)
+        os.execv(sys.executable, [sys.executable, *arguments])
+    os.environ["DORMOUSE_STREAMING"] = "1"  # read when the handler is imported, which is later
+    run_as_python_would(arguments)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

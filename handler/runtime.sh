@@ -1,0 +1,8 @@
+#!/bin/sh
+# Lambda starts this in place of the runtime (AWS_LAMBDA_EXEC_WRAPPER) with the command it would have started:
+# the interpreter and its arguments. Same interpreter, same arguments, by way of handler/runtime.py.
+# Source: https://docs.aws.amazon.com/lambda/latest/dg/runtimes-modify.html#runtime-wrapper
+cd "${LAMBDA_TASK_ROOT:?}" || exit 1
+interpreter=$1
+shift
+exec "$interpreter" -m handler.runtime "$@"
