@@ -1,7 +1,7 @@
-"""Sessions: conversations, their items, the responses made in them, and what keeps a turn from being lost or doubled.
+"""Sessions: conversations, their items and responses, and what keeps a turn from being lost or doubled.
 
-`values` says what is kept, `SessionStore` how it is reached; `SqliteSessions` (embedded) and `DynamoSessions` keep it.
-Nothing here knows HTTP, OpenAI's JSON or the model; clocks, ids and owners come from the caller.
+`values` says what is kept, `SessionStore` how it is reached; `SqliteSessions` (embedded) and `DynamoSessions`
+keep it. Nothing here knows HTTP, OpenAI's JSON or the model; clocks, ids and owners come from the caller.
 
 The life of a turn:
 
@@ -14,7 +14,7 @@ The life of a turn:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, Protocol
+from typing import Protocol
 
 from handler.sessions.values import (
     MAX_ITEMS_PER_WRITE,
@@ -24,6 +24,7 @@ from handler.sessions.values import (
     Claim,
     Conversation,
     Item,
+    Order,
     Page,
     StoredResponse,
     Usage,
@@ -48,15 +49,13 @@ __all__ = [
     "is_id",
 ]
 
-Order = Literal["asc", "desc"]
-
 
 class SessionStore(Protocol):
     """Keeps the conversations of many tenants; safe to use from several threads and processes at once.
 
-    Every method may raise `Unavailable`: the store cannot be reached now; what was to be written may or may not be.
-    An id that is another tenant's, has expired, was deleted or could never be an id is absent: all alike `NotFound`.
-    What a method has returned from is durable, and seen by every call that starts later.
+    Every method may raise `Unavailable`: the store cannot be reached now; what was to be written may or may
+    not be. An id that is another tenant's, has expired, was deleted or could never be an id is absent: all
+    alike `NotFound`. What a method has returned from is durable, and seen by every call that starts later.
     """
 
     def create(self, tenant: str, conversation: Conversation, items: Sequence[Item] = ()) -> Conversation:
@@ -84,8 +83,9 @@ class SessionStore(Protocol):
     def delete(self, tenant: str, conversation_id: str) -> None:
         """Delete a conversation with its items and their responses.
 
-        It is gone for every reader in one write; its rows are swept before this returns. After an `Unavailable`
-        the same call finishes the work. Forks keep their own items; their windows become `incomplete`.
+        It is gone for every reader in one write; its rows are swept before this returns. After an
+        `Unavailable` the same call finishes the work. Forks keep their own items; their windows become
+        `incomplete`.
 
         Raises: NotFound.
         """
@@ -110,18 +110,19 @@ class SessionStore(Protocol):
         usage: Usage | None = None,
         claim: Claim | None = None,
     ) -> Conversation:
-        """Write a turn: number and store its items and its response, settle its claim, raise the version by one.
+        """Write a turn: its items, numbered, its response, its settled claim, and the version raised by one.
 
-        All of it in one transaction, on the condition that the stored version is `conversation.version`. Version 0
-        stores the conversation too: a hidden thread or a fork comes into being with its first turn. `usage` is added
-        to the conversation's. Both the conversation's and the new records' retention starts afresh.
+        All of it in one transaction, on the condition that the stored version is `conversation.version`.
+        Version 0 stores the conversation too: a hidden thread or a fork comes into being with its first turn.
+        `usage` is added to the conversation's. Both the conversation's and the new records' retention starts
+        afresh.
 
-        Returns: the conversation as stored. A write that was carried out and whose acknowledgement was lost is
-        recognised by its items' ids and returned as done.
+        Returns: the conversation as stored. A write that was carried out and whose acknowledgement was lost
+        is recognised by its items' ids and returned as done.
 
-        Raises: VersionConflict where another write came first; NotFound where the conversation is gone meanwhile;
-        Conflict where an item's or response's id is taken or the claim is no longer the caller's; TooLarge over
-        `MAX_ITEMS_PER_WRITE` or `MAX_WRITE_BYTES`.
+        Raises: VersionConflict where another write came first; NotFound where the conversation is gone
+        meanwhile; Conflict where an item's or response's id is taken or the claim is no longer the caller's;
+        TooLarge over `MAX_ITEMS_PER_WRITE` or `MAX_WRITE_BYTES`.
         """
         ...
 
@@ -154,10 +155,10 @@ class SessionStore(Protocol):
     def window(
         self, tenant: str, conversation: Conversation, *, max_items: int, upto_seq: int | None = None
     ) -> Window:
-        """Read the newest items up to `upto_seq` (the conversation's last one as it was read), through its ancestors.
+        """Read the newest items up to `upto_seq` (else the last one as it was read), ancestors included.
 
-        One query for each stretch of history, however long the conversation. Items that are near the end of their
-        retention are given a fresh one: what is still in use does not expire.
+        One query for each stretch of history, however long the conversation. Items that are near the end of
+        their retention are given a fresh one: what is still in use does not expire.
         """
         ...
 
@@ -176,15 +177,16 @@ class SessionStore(Protocol):
     def claim(self, tenant: str, key: str, *, owner: str, fingerprint: str, lease_s: float) -> Claim:
         """Take the right to carry out the request with this idempotency key, for `lease_s` seconds.
 
-        `owner` is new for every attempt; `fingerprint` says what the request was. Read `state` of what returns.
-        A claim whose lease has run out can be taken by anybody; its former owner's `append` is then refused.
+        `owner` is new for every attempt; `fingerprint` says what the request was. Read `state` of what
+        returns. A claim whose lease has run out can be taken by anybody; its former owner's `append` is then
+        refused.
 
         Raises: Conflict where the key was used for a request with another fingerprint.
         """
         ...
 
     def release(self, tenant: str, claim: Claim) -> None:
-        """Give a claim back unused, so that a retry need not wait for the lease; nothing happens if it is not ours."""
+        """Give a claim back unused, so that a retry need not wait for the lease; pass over a lost one."""
         ...
 
     def add_usage(self, tenant: str, period: str, usage: Usage) -> Usage:

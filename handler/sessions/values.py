@@ -1,8 +1,8 @@
 """What a session store keeps, as plain frozen values; it knows neither OpenAI's JSON names nor any database.
 
-A conversation is a head (`Conversation`) and a row of numbered items. Numbers (`seq`) start at 1, grow by one per
-item and are never used twice. A fork numbers on from the item it forks at, so that along a lineage the numbers
-are one row:
+A conversation is a head (`Conversation`) and a row of numbered items. Numbers (`seq`) start at 1, grow by one
+per item and are never used twice. A fork numbers on from the item it forks at, so that along a lineage the
+numbers are one row:
 
     conv_a   1  2  3  4  5  6
                       └── conv_b  5  6  7       lineage of conv_b: (conv_a, 4)
@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Generic, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, Generic, Literal, TypeVar
 
 MAX_ITEMS_PER_WRITE = 45
 """A write is one DynamoDB transaction: at most 100 actions, two an item, and a few of its own.
@@ -27,6 +27,7 @@ MAX_PAGE_ITEMS = 100
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
 
+Order = Literal["asc", "desc"]
 T = TypeVar("T")
 
 
@@ -97,7 +98,7 @@ class Conversation:
         )
 
     def segments(self, upto_seq: int) -> tuple[Ancestor, ...]:
-        """List the stretches of history up to an item, newest first: this conversation's own, then its ancestors'.
+        """List the stretches of history up to an item, newest first: its own, then its ancestors'.
 
         A stretch that ends where its ancestor's does holds nothing and is left out.
         """
@@ -114,10 +115,10 @@ class Conversation:
 class Item:
     """One message, tool call or tool result.
 
-    `content` and `fields` are plain JSON: OpenAI's content parts, and whatever else the item's type has (a function
-    call's `name`, `arguments`, `call_id`). `token_ids` are an assistant message's ids as generated, and `sampling`
-    its seed and parameters: together all that is needed to continue it exactly. `continues` names the unfinished
-    item that this one goes on with.
+    `content` and `fields` are plain JSON: OpenAI's content parts, and whatever else the item's type has (a
+    function call's `name`, `arguments`, `call_id`). `token_ids` are an assistant message's ids as generated,
+    and `sampling` its seed and parameters: together all that is needed to continue it exactly. `continues`
+    names the unfinished item that this one goes on with.
     """
 
     id: str
@@ -137,7 +138,7 @@ class Item:
 
 @dataclass(frozen=True)
 class StoredResponse:
-    """A response as it was sent (`body`), what the next request needs of it (`state`), and where its items lie."""
+    """A response as it was sent (`body`), what the next request needs (`state`), where its items lie."""
 
     id: str
     conversation_id: str
@@ -180,12 +181,7 @@ class Claim:
 
     key: str
     owner: str
-    state: str
+    state: Literal["mine", "running", "done"]
     fingerprint: str
     until_s: float = 0.0
     response_id: str | None = None
-
-
-def number(conversation: Conversation, items: Sequence[Item]) -> tuple[Item, ...]:
-    """Give new items the numbers that follow the conversation's last one."""
-    return tuple(replace(item, seq=n) for n, item in enumerate(items, conversation.last_seq + 1))

@@ -1,0 +1,263 @@
+"""SqliteSessions: the embedded session store, one file on this machine; it knows only rows and the values.
+
+Every method is one SQLite transaction. Rows past their retention are invisible at once; each write sweeps a
+few.
+"""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from handler.errors import Conflict
+from handler.sessions import sqlite_claims as claims
+from handler.sessions import sqlite_rows as rows
+from handler.sessions.records import (
+    CLAIM_RETENTION_S,
+    USAGE_RETENTION_S,
+    Turn,
+    absent,
+    contend,
+    locate,
+)
+from handler.sessions.sqlite_file import SqliteFile
+from handler.sessions.values import Claim, Conversation, Item, Order, Page, StoredResponse, Usage, Window
+
+
+class SqliteSessions:
+    """The `SessionStore` over one SQLite file; see the Protocol for what its methods promise."""
+
+    def __init__(self, path: Path, *, clock: Callable[[], float], retention_s: float | None = None) -> None:
+        """Open the file; `clock` gives Unix seconds, and without `retention_s` nothing expires.
+
+        Raises: SettingsError.
+        """
+        self._file = SqliteFile(path)
+        self._clock = clock
+        self._retention_s = math.inf if retention_s is None else retention_s
+
+    def create(self, tenant: str, conversation: Conversation, items: Sequence[Item] = ()) -> Conversation:
+        """See `SessionStore.create`."""
+        return self.append(tenant, replace(conversation, version=0), items)
+
+    def get(self, tenant: str, conversation_id: str) -> Conversation:
+        """See `SessionStore.get`."""
+        with self._file.read() as db:
+            return self._head(db, tenant, conversation_id)
+
+    def update(
+        self,
+        tenant: str,
+        conversation_id: str,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        title: str | None = None,
+    ) -> Conversation:
+        """See `SessionStore.update`."""
+        with self._file.write() as db:
+            old = self._head(db, tenant, conversation_id)
+            new = replace(
+                old,
+                metadata=old.metadata if metadata is None else metadata,
+                title=old.title if title is None else title,
+            )
+            rows.put_head(db, tenant, new, self._expiry_s())
+            return new
+
+    def delete(self, tenant: str, conversation_id: str) -> None:
+        """See `SessionStore.delete`."""
+        with self._file.write() as db:
+            self._head(db, tenant, conversation_id)
+            rows.delete_conversation(db, tenant, conversation_id)
+
+    def conversations(
+        self, tenant: str, *, limit: int = 20, after: str | None = None, order: Order = "desc"
+    ) -> Page[Conversation]:
+        """See `SessionStore.conversations`."""
+        with self._file.read() as db:
+            last = None if after is None else self._head(db, tenant, after)
+            if last is not None and last.hidden:
+                raise absent("conversation", last.id)
+            found = rows.heads(db, tenant, self._clock(), after=last, order=order, limit=limit + 1)
+        return Page(tuple(found[:limit]), has_more=len(found) > limit)
+
+    def append(
+        self,
+        tenant: str,
+        conversation: Conversation,
+        items: Sequence[Item],
+        *,
+        response: StoredResponse | None = None,
+        usage: Usage | None = None,
+        claim: Claim | None = None,
+    ) -> Conversation:
+        """See `SessionStore.append`."""
+        now_s = self._clock()
+        turn = Turn.of(conversation, items, response, usage, now_s=now_s)
+        with self._file.write() as db:
+            rows.sweep(db, now_s)
+            stored = rows.head(db, tenant, conversation.id, now_s)
+            if (stored.version if stored else 0) != conversation.version:
+                if stored and rows.holds(db, tenant, turn, now_s):
+                    return stored
+                raise turn.refusal(stored)
+            if turn.response and claim and not claims.settle(db, tenant, claim, turn.response.id):
+                raise Conflict("Another request with this idempotency key has taken over.")
+            written = turn.onto(stored)
+            rows.put_head(db, tenant, written, self._expiry_s())
+            rows.insert_turn(db, tenant, turn, self._expiry_s(), now_s)
+            return written
+
+    def items(
+        self,
+        tenant: str,
+        conversation_id: str,
+        *,
+        limit: int = 20,
+        after: str | None = None,
+        order: Order = "desc",
+    ) -> Page[Item]:
+        """See `SessionStore.items`."""
+        with self._file.read() as db:
+            self._head(db, tenant, conversation_id)
+            beyond = None if after is None else self._item(db, tenant, conversation_id, after).seq
+            found = rows.items(
+                db, tenant, conversation_id, self._clock(), after_seq=beyond, order=order, limit=limit + 1
+            )
+        return Page(tuple(found[:limit]), has_more=len(found) > limit)
+
+    def item(self, tenant: str, conversation_id: str, item_id: str) -> Item:
+        """See `SessionStore.item`."""
+        with self._file.read() as db:
+            self._head(db, tenant, conversation_id)
+            return self._item(db, tenant, conversation_id, item_id)
+
+    def delete_item(self, tenant: str, conversation_id: str, item_id: str) -> Conversation:
+        """See `SessionStore.delete_item`."""
+        with self._file.write() as db:
+            old = self._head(db, tenant, conversation_id)
+            rows.delete_item(
+                db, tenant, conversation_id, self._item(db, tenant, conversation_id, item_id).seq
+            )
+            new = replace(old, version=old.version + 1, updated_at_s=int(self._clock()))
+            rows.put_head(db, tenant, new, self._expiry_s())
+            return new
+
+    def window(
+        self, tenant: str, conversation: Conversation, *, max_items: int, upto_seq: int | None = None
+    ) -> Window:
+        """See `SessionStore.window`."""
+        newest = conversation.last_seq if upto_seq is None else upto_seq
+        stretches: list[tuple[str, list[Item]]] = []
+        wanted = max_items + 1  # one more, to tell whether there are more
+        with self._file.read() as db:
+            for part in conversation.segments(newest):
+                id, beyond = part.conversation_id, part.upto_seq + 1
+                found = rows.items(
+                    db, tenant, id, self._clock(), after_seq=beyond, order="desc", limit=wanted
+                )
+                stretches.append((id, found))
+                wanted -= len(found)
+                if wanted <= 0:
+                    break
+        self._keep(tenant, stretches)
+        items = [item for _, stretch in stretches for item in stretch]
+        return Window(
+            items=tuple(reversed(items[:max_items])),
+            has_more=len(items) > max_items,
+            incomplete=any(not stretch and id != conversation.id for id, stretch in stretches),
+        )
+
+    def response(self, tenant: str, response_id: str) -> StoredResponse:
+        """See `SessionStore.response`."""
+        with self._file.read() as db:
+            return self._response(db, tenant, response_id)
+
+    def update_response(self, tenant: str, response: StoredResponse) -> None:
+        """See `SessionStore.update_response`."""
+        with self._file.write() as db:
+            stored = self._response(db, tenant, response.id)
+            rows.put_response(
+                db, tenant, locate(response, stored.first_seq, stored.last_seq), self._expiry_s()
+            )
+
+    def delete_response(self, tenant: str, response_id: str) -> None:
+        """See `SessionStore.delete_response`."""
+        with self._file.write() as db:
+            self._response(db, tenant, response_id)
+            rows.delete_response(db, tenant, response_id)
+
+    def claim(self, tenant: str, key: str, *, owner: str, fingerprint: str, lease_s: float) -> Claim:
+        """See `SessionStore.claim`."""
+        now_s = self._clock()
+        mine = Claim(key, owner, "mine", fingerprint, until_s=now_s + lease_s)
+        with self._file.write() as db:
+            holder = contend(claims.find(db, tenant, key, now_s), mine, now_s)
+            if holder is mine:
+                claims.put(db, tenant, mine, now_s + CLAIM_RETENTION_S)
+            return holder
+
+    def release(self, tenant: str, claim: Claim) -> None:
+        """See `SessionStore.release`."""
+        with self._file.write() as db:
+            claims.release(db, tenant, claim)
+
+    def add_usage(self, tenant: str, period: str, usage: Usage) -> Usage:
+        """See `SessionStore.add_usage`."""
+        with self._file.write() as db:
+            total = rows.usage(db, tenant, period, self._clock()) + usage
+            rows.put_usage(db, tenant, period, total, self._clock() + USAGE_RETENTION_S)
+            return total
+
+    def usage(self, tenant: str, period: str) -> Usage:
+        """See `SessionStore.usage`."""
+        with self._file.read() as db:
+            return rows.usage(db, tenant, period, self._clock())
+
+    def erase(self, tenant: str) -> None:
+        """See `SessionStore.erase`."""
+        with self._file.write() as db:
+            rows.erase(db, tenant)
+
+    def close(self) -> None:
+        """See `SessionStore.close`."""
+        self._file.close()
+
+    def _expiry_s(self) -> float:
+        return self._clock() + self._retention_s
+
+    def _keep(self, tenant: str, stretches: Sequence[tuple[str, Sequence[Item]]]) -> None:
+        """Give what is in use a fresh retention, once half of the last one has gone by: seldom, so reads stay
+        reads.
+        """
+        if math.isinf(self._retention_s):
+            return
+        due_s = self._clock() + self._retention_s / 2
+        for id, items in stretches:
+            seqs = [item.seq for item in items]
+            with self._file.read() as db:
+                is_due = bool(items) and rows.first_expiry_s(db, tenant, id, min(seqs), max(seqs)) < due_s
+            if is_due:
+                with self._file.write() as db:
+                    rows.keep_items(db, tenant, id, min(seqs), max(seqs), self._expiry_s())
+
+    def _head(self, db: sqlite3.Connection, tenant: str, conversation_id: str) -> Conversation:
+        found = rows.head(db, tenant, conversation_id, self._clock())
+        if found is None:
+            raise absent("conversation", conversation_id)
+        return found
+
+    def _item(self, db: sqlite3.Connection, tenant: str, conversation_id: str, item_id: str) -> Item:
+        found = rows.item(db, tenant, conversation_id, item_id, self._clock())
+        if found is None:
+            raise absent("item", item_id)
+        return found
+
+    def _response(self, db: sqlite3.Connection, tenant: str, response_id: str) -> StoredResponse:
+        found = rows.response(db, tenant, response_id, self._clock())
+        if found is None:
+            raise absent("response", response_id)
+        return found

@@ -1,0 +1,162 @@
+"""The session file: its schema, its connections, its transactions, its errors; it knows no conversations.
+
+One connection for each thread of each process, all in WAL mode with `synchronous=FULL`: a commit that has
+returned is on the disk, whatever is killed next. A connection never crosses a fork. Source:
+https://www.sqlite.org/howtocorrupt.html, https://www.sqlite.org/pragma.html#pragma_synchronous
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from handler.errors import SettingsError, Unavailable
+
+SCHEMA_VERSION = 1
+BUSY_TIMEOUT_S = 10.0
+
+_SCHEMA = """
+CREATE TABLE conversations (
+    tenant TEXT, id TEXT, created_at_s INTEGER, hidden INTEGER, lineage TEXT, metadata TEXT, title TEXT,
+    version INTEGER, last_seq INTEGER, updated_at_s INTEGER,
+    input_tokens INTEGER, cached_tokens INTEGER, output_tokens INTEGER, requests INTEGER,
+    expires_at_s REAL,
+    PRIMARY KEY (tenant, id)
+);
+CREATE INDEX conversations_by_age ON conversations (tenant, hidden, created_at_s, id);
+CREATE TABLE items (
+    tenant TEXT, conversation_id TEXT, seq INTEGER, id TEXT, doc TEXT, expires_at_s REAL,
+    PRIMARY KEY (tenant, conversation_id, seq),
+    UNIQUE (tenant, conversation_id, id)
+);
+CREATE TABLE responses (
+    tenant TEXT, id TEXT, conversation_id TEXT, first_seq INTEGER, last_seq INTEGER, doc TEXT, expires_at_s
+    REAL, PRIMARY KEY (tenant, id)
+);
+CREATE INDEX responses_by_conversation ON responses (tenant, conversation_id);
+CREATE TABLE claims (
+    tenant TEXT, key TEXT, owner TEXT, fingerprint TEXT, until_s REAL, response_id TEXT, expires_at_s REAL,
+    PRIMARY KEY (tenant, key)
+);
+CREATE TABLE counters (
+    tenant TEXT, period TEXT, input_tokens INTEGER, cached_tokens INTEGER, output_tokens INTEGER,
+    requests INTEGER, expires_at_s REAL,
+    PRIMARY KEY (tenant, period)
+);
+CREATE INDEX conversations_by_expiry ON conversations (expires_at_s);
+CREATE INDEX items_by_expiry ON items (expires_at_s);
+CREATE INDEX responses_by_expiry ON responses (expires_at_s);
+CREATE INDEX claims_by_expiry ON claims (expires_at_s);
+CREATE INDEX counters_by_expiry ON counters (expires_at_s);
+"""
+
+
+class SqliteFile:
+    """An open session file."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the file, make it where there is none. Raises: SettingsError where it cannot serve."""
+        self.path = path
+        self._lock = threading.Lock()
+        self._connections: dict[tuple[int, int], sqlite3.Connection] = {}
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # what people said is the owner's alone
+            self._prepare()
+        except (OSError, sqlite3.Error) as error:
+            raise SettingsError(f"{path}: cannot be used as the session file: {error}") from error
+
+    @contextmanager
+    def read(self) -> Iterator[sqlite3.Connection]:
+        """See one state of the file throughout. Raises: Unavailable."""
+        with self._transaction("BEGIN") as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[sqlite3.Connection]:
+        """Write alone; all is committed on the way out, or nothing where an exception leaves. Raises:
+        Unavailable.
+        """
+        with self._transaction("BEGIN IMMEDIATE") as connection:
+            yield connection
+
+    def close(self) -> None:
+        """Close this process's connections."""
+        with self._lock:
+            for (pid, _), connection in self._connections.items():
+                if pid == os.getpid():
+                    connection.close()
+            self._connections.clear()
+
+    @contextmanager
+    def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
+        try:
+            connection = self._connection()
+            connection.execute(begin)
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            finally:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+        except sqlite3.Error as error:
+            raise Unavailable(f"The session file cannot be used right now: {error}.") from error
+
+    def _connection(self) -> sqlite3.Connection:
+        key = (os.getpid(), threading.get_ident())
+        with self._lock:
+            if key not in self._connections:
+                self._forget_dead_threads()
+                self._connections[key] = self._connect()
+            return self._connections[key]
+
+    def _forget_dead_threads(self) -> None:
+        alive = {thread.ident for thread in threading.enumerate()}
+        for key in [key for key in self._connections if key[0] == os.getpid() and key[1] not in alive]:
+            self._connections.pop(key).close()
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+        )
+        connection.row_factory = sqlite3.Row
+        connection.execute("PRAGMA synchronous = FULL")
+        return connection
+
+    def _prepare(self) -> None:
+        connection = self._connect()
+        try:
+            _enter_wal(connection)
+            connection.execute(
+                "BEGIN IMMEDIATE"
+            )  # of several processes that start at once, one makes the schema
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            if version > SCHEMA_VERSION:
+                raise SettingsError(
+                    f"{self.path}: written by a newer Dormouse (schema {version}, here {SCHEMA_VERSION})"
+                )
+            if version == 0:
+                for statement in _SCHEMA.split(";"):
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            connection.execute("COMMIT")
+        finally:
+            connection.close()
+
+
+def _enter_wal(connection: sqlite3.Connection) -> None:
+    """Switch to WAL; while another process switches, SQLite answers "locked" at once instead of waiting."""
+    give_up_s = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError:
+            if time.monotonic() > give_up_s:
+                raise
+            time.sleep(0.01)

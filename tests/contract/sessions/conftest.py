@@ -1,0 +1,33 @@
+"""Every test that asks for `store` or `place` runs once for each implementation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from handler.sessions import SessionStore
+from tests.contract.sessions.stores import IMPLEMENTATIONS, HandClock, Place
+
+RETENTION_S = 1000.0
+
+
+@pytest.fixture(params=sorted(IMPLEMENTATIONS))
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """An empty place for a store."""
+    return Place("sqlite", str(tmp_path / "sessions.sqlite3"))
+
+
+@pytest.fixture
+def clock() -> HandClock:
+    """The store's clock."""
+    return HandClock()
+
+
+@pytest.fixture
+def store(place: Place, clock: HandClock) -> Iterator[SessionStore]:
+    """An empty store whose records are kept for `RETENTION_S`."""
+    opened = place.open(clock, RETENTION_S)
+    yield opened
+    opened.close()
