@@ -51,7 +51,7 @@ class Dims:
 
 @dataclass(frozen=True)
 class Graph:
-    """The ONNX graph's contract: which tensor plays which role. `{layer}` is replaced by the layer's index."""
+    """The ONNX graph's contract: which tensor plays which role. `{layer}` stands for the layer's index."""
 
     file: str
     cache: Literal["shared", "concat"]
@@ -75,6 +75,9 @@ class Tokens:
     eos: tuple[int, ...]  # generation stops at any of these
     bos: int | None = None
     pad: int | None = None
+    template_tokens: Mapping[str, str] = field(
+        default_factory=dict
+    )  # what a chat template may name: bos_token, ...
 
 
 @dataclass(frozen=True)
@@ -121,7 +124,9 @@ class Manifest:
 
 def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
     """Hash every file under `folder` into the manifest and write `bundle.json` last, atomically."""
-    names = sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
+    names = sorted(
+        str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST
+    )
     complete = dataclasses.replace(manifest, files=dict(_hash_all(folder, names)))
     temporary = folder / (MANIFEST + ".partial")
     with temporary.open("w", encoding="utf-8") as out:
@@ -148,11 +153,35 @@ def read_manifest(folder: Path) -> Manifest:
     if not isinstance(raw, dict):
         raise BundleError(f"{path}: must hold one JSON object")
     if raw.get("format") != FORMAT:
-        raise BundleError(f"{path}: format {raw.get('format')!r} is not supported, this version reads format {FORMAT}")
+        raise BundleError(
+            f"{path}: format {raw.get('format')!r} is not supported, this version reads format {FORMAT}"
+        )
     try:
         return typing.cast(Manifest, _parse(Manifest, raw, "bundle"))
     except ValueError as error:
         raise BundleError(f"{path}: {error}") from None
+
+
+def check_sizes(folder: Path, manifest: Manifest) -> None:
+    """Check that every file is there and has its size: the cheap half of `verify_files`, done first.
+
+    Raises: BundleError naming every file that is missing or truncated.
+    """
+    problems = filter(None, (_size_problem(folder, manifest, name) for name in sorted(manifest.files)))
+    _refuse(folder, list(problems))
+
+
+def read_file(folder: Path, manifest: Manifest, name: str) -> bytes:
+    """Read a file whole and check the very bytes that are returned.
+
+    Raises: BundleError naming the file when it is missing, truncated or altered.
+    """
+    problem = _size_problem(folder, manifest, name)
+    content = b"" if problem else (folder / name).read_bytes()
+    if not problem:
+        problem = _hash_problem(name, hashlib.sha256(content).hexdigest(), manifest)
+    _refuse(folder, [problem] if problem else [])
+    return content
 
 
 def verify_files(folder: Path, manifest: Manifest, names: Iterable[str] | None = None) -> None:
@@ -160,25 +189,12 @@ def verify_files(folder: Path, manifest: Manifest, names: Iterable[str] | None =
 
     Raises: BundleError naming every file that is missing, truncated or altered.
     """
-    wanted = sorted(manifest.files) if names is None else list(names)
-    problems = []
-    present = []
-    for name in wanted:
-        entry = manifest.files.get(name)
-        path = folder / name
-        if entry is None:
-            problems.append(f"{name}: not listed in {MANIFEST}")
-        elif not path.is_file():
-            problems.append(f"{name}: missing")
-        elif path.stat().st_size != entry.size_bytes:
-            problems.append(f"{name}: {path.stat().st_size} bytes, should be {entry.size_bytes}")
-        else:
-            present.append(name)
+    wanted = sorted(manifest.files if names is None else names)
+    problems = {name: _size_problem(folder, manifest, name) for name in wanted}
+    present = [name for name, problem in problems.items() if problem is None]
     for name, found in _hash_all(folder, present):
-        if found.sha256 != manifest.files[name].sha256:
-            problems.append(f"{name}: sha256 {found.sha256[:12]}…, should be {manifest.files[name].sha256[:12]}…")
-    if problems:
-        raise BundleError(f"{folder}: refusing a damaged bundle: " + "; ".join(sorted(problems)))
+        problems[name] = _hash_problem(name, found.sha256, manifest)
+    _refuse(folder, [problem for problem in problems.values() if problem])
 
 
 def hash_file(path: Path) -> FileEntry:
@@ -191,13 +207,39 @@ def hash_file(path: Path) -> FileEntry:
     return FileEntry(digest.hexdigest(), size)
 
 
+def _size_problem(folder: Path, manifest: Manifest, name: str) -> str | None:
+    entry, path = manifest.files.get(name), folder / name
+    if entry is None:
+        return f"{name}: not listed in {MANIFEST}"
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        return f"{name}: outside the bundle"
+    if not path.is_file():
+        return f"{name}: missing"
+    size_bytes = path.stat().st_size
+    return (
+        None
+        if size_bytes == entry.size_bytes
+        else f"{name}: {size_bytes} bytes, should be {entry.size_bytes}"
+    )
+
+
+def _hash_problem(name: str, sha256: str, manifest: Manifest) -> str | None:
+    wanted = manifest.files[name].sha256
+    return None if sha256 == wanted else f"{name}: sha256 {sha256[:12]}…, should be {wanted[:12]}…"
+
+
+def _refuse(folder: Path, problems: list[str]) -> None:
+    if problems:
+        raise BundleError(f"{folder}: refusing a damaged bundle: " + "; ".join(problems))
+
+
 def _hash_all(folder: Path, names: list[str]) -> Iterable[tuple[str, FileEntry]]:
     with ThreadPoolExecutor(max_workers=2) as pool:  # hashlib lets go of the interpreter lock
         yield from zip(names, pool.map(lambda name: hash_file(folder / name), names), strict=True)
 
 
 def _parse(kind: Any, value: Any, where: str) -> Any:
-    """Build `kind` from parsed JSON, strictly: every field known, present unless defaulted, and well typed."""
+    """Build `kind` from parsed JSON, strictly: all fields known, present unless defaulted, and well typed."""
     origin, args = typing.get_origin(kind), typing.get_args(kind)
     if kind is Any:
         return value

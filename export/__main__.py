@@ -1,0 +1,51 @@
+"""`python -m export SOURCE --out DIR`: a model into a bundle, on the command line."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from export.pipeline import Options, export_bundle
+from export.stages import Stages
+from handler.errors import DormouseError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one export; the exit code is 0, 1 for a failure, 2 for wrong usage."""
+    options = _parse(arguments)
+    try:
+        manifest = export_bundle(options, Stages())
+    except DormouseError as error:
+        print(f"export: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("export: interrupted, nothing was written", file=sys.stderr)
+        return 1
+    size_mb = sum(entry.size_bytes for entry in manifest.files.values()) / 1e6
+    print(f"{options.out}: {manifest.name}, {manifest.quantization.recipe}, {size_mb:.1f} MB")
+    return 0
+
+
+def _parse(arguments: list[str] | None) -> Options:
+    parser = argparse.ArgumentParser(prog="python -m export", description="Convert a model into a bundle.")
+    parser.add_argument("source", metavar="SOURCE", help="a hub id or a model folder")
+    parser.add_argument(
+        "--out", required=True, type=Path, metavar="DIR", help="the bundle to write or replace"
+    )
+    parser.add_argument("--quant", choices=("int4", "int8", "fp32"), default="int4")
+    parser.add_argument(
+        "--block", type=int, default=128, metavar="N", help="weights that share a scale (128)"
+    )
+    parser.add_argument(
+        "--context", type=int, metavar="N", help="tokens the bundle may hold (trained, up to 8192)"
+    )
+    parser.add_argument("--way", choices=("auto", "fused", "universal"), default="auto")
+    parser.add_argument("--name", help="the model's name in the API (the source's last part)")
+    parser.add_argument("--revision", help="a hub branch, tag or commit (main)")
+    got = parser.parse_args(arguments)
+    return Options(got.source, got.out, got.quant, got.block, got.context, got.way, got.name, got.revision)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

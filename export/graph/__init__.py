@@ -1,0 +1,27 @@
+"""Fused graphs: one module per family declares facts, one builder turns them into ONNX.
+
+Owns the register of families. To add one: a module with a `FAMILY`, its line here, and a parity test.
+"""
+
+from __future__ import annotations
+
+from export.config import Config
+from export.errors import UnknownArchitecture
+from export.graph import gpt2, llama, qwen2, qwen3
+from export.graph.facts import Family
+
+FAMILIES: tuple[Family, ...] = (llama.FAMILY, qwen2.FAMILY, qwen3.FAMILY, gpt2.FAMILY)
+
+
+def family_of(config: Config) -> Family:
+    """The family of a config's architecture.
+
+    Raises: UnknownArchitecture naming the architecture and those that are known.
+    """
+    for family in FAMILIES:
+        if config.architecture in family.architectures:
+            return family
+    known = ", ".join(name for family in FAMILIES for name in family.architectures)
+    raise UnknownArchitecture(
+        f"{config.path}: architectures: {config.architecture} has no fused graph, only {known}"
+    )

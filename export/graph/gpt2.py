@@ -1,0 +1,60 @@
+"""GPT-2: learned positions, LayerNorm, biases everywhere, tanh GELU, matrices stored transposed (Conv1D)."""
+
+from __future__ import annotations
+
+from export.config import Config
+from export.errors import ExportError
+from export.graph.facts import Decoder, Family, Linear, Norm, Tensors
+
+BLOCK = "transformer.h.{layer}."
+
+
+def _conv1d(name: str) -> Linear:
+    return Linear((f"{BLOCK}{name}.weight",), (f"{BLOCK}{name}.bias",), transposed=True)
+
+
+TENSORS = Tensors(
+    embedding="transformer.wte.weight",
+    positions="transformer.wpe.weight",
+    attention_norm=Norm(BLOCK + "ln_1.weight", BLOCK + "ln_1.bias"),
+    qkv=_conv1d("attn.c_attn"),
+    attention_output=_conv1d("attn.c_proj"),
+    mlp_norm=Norm(BLOCK + "ln_2.weight", BLOCK + "ln_2.bias"),
+    mlp_input=_conv1d("mlp.c_fc"),
+    mlp_output=_conv1d("mlp.c_proj"),
+    final_norm=Norm("transformer.ln_f.weight", "transformer.ln_f.bias"),
+    head=Linear(("lm_head.weight",)),
+    ignored=("*.attn.bias", "*.attn.masked_bias"),  # the causal mask, stored by old versions
+    prefix="transformer.",
+)
+
+
+def read(config: Config) -> Decoder:
+    """The facts of a GPT-2 config."""
+    config.only("activation_function", ("gelu_new", "gelu_pytorch_tanh"), "gelu_new")
+    config.only("scale_attn_weights", (True,), True)
+    config.only("scale_attn_by_inverse_layer_idx", (False,), False)
+    config.only("add_cross_attention", (False,), False)
+    hidden, heads = config.integer("n_embd"), config.integer("n_head")
+    if hidden % heads:
+        raise ExportError(f"{config.path}: n_head: {heads} does not divide n_embd {hidden}")
+    return Decoder(
+        layers=config.integer("n_layer"),
+        heads=heads,
+        kv_heads=heads,
+        head_dim=hidden // heads,
+        hidden=hidden,
+        intermediate=config.integer("n_inner", 4 * hidden),
+        vocabulary=config.integer("vocab_size"),
+        context_tokens=config.integer("n_positions", 1024),
+        norm="layer",
+        norm_epsilon=config.number("layer_norm_epsilon", 1e-5),
+        activation="gelu_tanh",
+        gated=False,
+        tied=config.flag("tie_word_embeddings", True),
+        rope=None,
+        tensors=TENSORS,
+    )
+
+
+FAMILY = Family("gpt2", ("GPT2LMHeadModel",), read)

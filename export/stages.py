@@ -1,0 +1,32 @@
+"""The stages of an export on the terminal: one line and, where it is long, one bar each.
+
+Owns what is shown and how long each stage took. Does not know what the stages do.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+
+class Stages:
+    """Shows stages on `console`; `seconds` says how long each finished one took."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(stderr=True, highlight=False)
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str, detail: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+        """One stage; call what it yields with each amount done of `total`."""
+        columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+        started = time.perf_counter()
+        with Progress(*columns, console=self._console, transient=True) as progress:
+            task = progress.add_task(f"{name:<10} {detail}", total=total)
+            yield lambda amount: progress.advance(task, amount)
+        self.seconds[name] = time.perf_counter() - started
+        self._console.print(f"{name:<10} {detail}  [dim]{self.seconds[name]:.1f} s[/dim]", soft_wrap=True)

@@ -1,0 +1,97 @@
+"""A checkpoint's tokenizer and chat template, turned into what is read at run time without transformers.
+
+Owns `tokenizer.json`, `chat_template.jinja` and the ids with a meaning of their own. transformers is asked, not
+re-implemented: what it adds on loading (added tokens, post-processors) is in the file that is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from export.config import read_json_object
+from export.errors import ExportError
+from export.source import Checkpoint
+from handler.engine.bundle import Tokens
+
+TOKENIZER_FILE = "tokenizer.json"
+TEMPLATE_FILE = "chat_template.jinja"
+GENERATION_FIELDS = ("temperature", "top_p", "top_k", "min_p", "typical_p", "repetition_penalty")
+
+
+@dataclass(frozen=True)
+class Text:
+    """The text side of a model, written into the bundle."""
+
+    tokens: Tokens
+    generation: Mapping[str, float]
+    chat: bool  # whether there is a chat template
+    vocabulary: int
+
+
+def write_tokenizer(checkpoint: Checkpoint, folder: Path) -> Text:
+    """Write the tokenizer, and the chat template where there is one, into `folder`.
+
+    Raises: ExportError when there is no fast tokenizer, or the model never says where an answer ends.
+    """
+    tokenizer = load_tokenizer(checkpoint.folder)
+    tokenizer.backend_tokenizer.save(str(folder / TOKENIZER_FILE))
+    template = tokenizer.chat_template
+    if isinstance(template, dict):  # several by name; the unnamed use is chat
+        template = template.get("default")
+    if template:
+        (folder / TEMPLATE_FILE).write_text(template, encoding="utf-8")
+    named = {
+        name: str(value) for name, value in tokenizer.special_tokens_map.items() if isinstance(value, str)
+    }
+    generation = read_json_object(checkpoint.folder / "generation_config.json") or {}
+    tokens = Tokens(
+        eos=_eos_ids(checkpoint, generation, tokenizer.eos_token_id),
+        bos=tokenizer.bos_token_id,
+        pad=tokenizer.pad_token_id,
+        template_tokens=named,
+    )
+    return Text(tokens, _generation_defaults(generation), bool(template), len(tokenizer))
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """transformers' fast tokenizer of a checkpoint folder."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, local_files_only=True)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ExportError(f"{folder}: no tokenizer can be loaded: {reason}") from None
+    if not tokenizer.is_fast:
+        raise ExportError(
+            f"{folder}: {type(tokenizer).__name__} has no fast form, so no {TOKENIZER_FILE} can be made"
+        )
+    return tokenizer
+
+
+def _eos_ids(
+    checkpoint: Checkpoint, generation: Mapping[str, Any], tokenizer_eos: int | None
+) -> tuple[int, ...]:
+    """Every id that ends an answer: the generation config's (else the config's), and the tokenizer's own."""
+    declared = generation.get("eos_token_id", checkpoint.config.fields.get("eos_token_id"))
+    ids = list(declared) if isinstance(declared, list) else [declared]
+    found = sorted({i for i in [*ids, tokenizer_eos] if i is not None})
+    vocabulary = checkpoint.config.integer("vocab_size")
+    for token in found:
+        if not isinstance(token, int) or not 0 <= token < vocabulary:
+            raise ExportError(
+                f"{checkpoint.folder}: eos_token_id: {token!r}, must be an id below {vocabulary}"
+            )
+    if not found:
+        raise ExportError(f"{checkpoint.folder}: eos_token_id: missing, so no answer would ever end")
+    return tuple(found)
+
+
+def _generation_defaults(generation: Mapping[str, Any]) -> dict[str, float]:
+    """The sampling defaults the model's makers give; without `do_sample` they mean greedy decoding."""
+    if not generation.get("do_sample"):
+        return {"temperature": 0.0}
+    return {name: float(generation[name]) for name in GENERATION_FIELDS if generation.get(name) is not None}

@@ -1,0 +1,191 @@
+"""A checkpoint's tensors, read from safetensors a few rows at a time.
+
+Owns the safetensors layout, shards and the widening to float32. Files are read with `pread`, not mapped, so
+that pages of the checkpoint never count as this process's memory. Does not know what a tensor is for.
+
+Source: https://huggingface.co/docs/safetensors/index#format
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export.config import read_json_object
+from export.errors import ExportError
+
+INDEX = "model.safetensors.index.json"
+SINGLE = "model.safetensors"
+CHUNK_BYTES = 16 << 20  # of float32, what one step of a streamed pass holds
+HEADER_LIMIT_BYTES = 100 << 20  # the format's own ceiling
+
+STORAGE: dict[str, tuple[str, int]] = {"F32": ("<f4", 4), "F16": ("<f2", 2), "BF16": ("<u2", 2)}
+
+Float32 = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Where one tensor lies."""
+
+    file: Path
+    offset: int
+    dtype: str
+    shape: tuple[int, ...]
+
+
+class Weights:
+    """All tensors of a checkpoint folder, by name.
+
+    Raises: ExportError naming the file and tensor, on a missing shard, a damaged header or an unknown dtype.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.files = weight_files(folder)
+        self._stored: dict[str, Stored] = {}
+        for file in self.files:
+            self._stored.update(_read_header(file))
+        self._check_index()
+        self._descriptors: dict[Path, int] = {}
+
+    def __enter__(self) -> Weights:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for descriptor in self._descriptors.values():
+            os.close(descriptor)
+        self._descriptors.clear()
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._stored
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._stored)
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all weight files."""
+        return sum(file.stat().st_size for file in self.files)
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers all tensors hold together."""
+        return sum(math.prod(stored.shape) for stored in self._stored.values())
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The stored shape of a tensor."""
+        return self._find(name).shape
+
+    def read(self, name: str) -> Float32:
+        """A whole tensor as float32."""
+        stored = self._find(name)
+        return self._slice(stored, 0, math.prod(stored.shape)).reshape(stored.shape)
+
+    def chunks(self, name: str) -> Iterator[Float32]:
+        """A tensor as float32, a bounded number of its first axis' rows at a time."""
+        stored = self._find(name)
+        width = math.prod(stored.shape[1:])
+        step = max(1, CHUNK_BYTES // (4 * max(width, 1)))
+        for start in range(0, stored.shape[0], step):
+            stop = min(start + step, stored.shape[0])
+            rows = self._slice(stored, start * width, stop * width)
+            yield rows.reshape(stop - start, *stored.shape[1:])
+
+    def _find(self, name: str) -> Stored:
+        stored = self._stored.get(name)
+        if stored is None:
+            raise ExportError(f"{self.folder}: tensor {name!r} is missing from the weights")
+        return stored
+
+    def _slice(self, stored: Stored, start: int, stop: int) -> Float32:
+        if stored.dtype not in STORAGE:
+            raise ExportError(
+                f"{stored.file}: tensors of {stored.dtype} are not read, only {', '.join(STORAGE)}"
+            )
+        kind, size = STORAGE[stored.dtype]
+        descriptor = self._descriptors.get(stored.file)
+        if descriptor is None:
+            descriptor = self._descriptors[stored.file] = os.open(stored.file, os.O_RDONLY)
+        raw = _read_exactly(descriptor, stored.file, stored.offset + start * size, (stop - start) * size)
+        values = np.frombuffer(raw, kind)
+        if stored.dtype == "BF16":  # the upper half of a float32
+            return (values.astype(np.uint32) << 16).view(np.float32)
+        return values.astype(np.float32)
+
+    def _check_index(self) -> None:
+        index = read_json_object(self.folder / INDEX)
+        if index is None or (self.folder / SINGLE) in self.files:
+            return
+        lost = sorted(name for name in index["weight_map"] if name not in self._stored)
+        if lost:
+            raise ExportError(f"{self.folder / INDEX}: tensor {lost[0]!r} is in none of the shards")
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of a folder: the single one, or the shards of its index."""
+    if (folder / SINGLE).is_file():
+        return [folder / SINGLE]
+    index = read_json_object(folder / INDEX)
+    if index is None:
+        raise ExportError(f"{folder}: holds neither {SINGLE} nor {INDEX}; only safetensors weights are read")
+    names = index.get("weight_map")
+    if not isinstance(names, dict) or not names:
+        raise ExportError(f"{folder / INDEX}: weight_map: must be an object of tensor -> file")
+    files = [folder / name for name in sorted(set(map(str, names.values())))]
+    for file in files:
+        if not file.is_file():
+            raise ExportError(f"{file}: missing shard, named by {INDEX}")
+    return files
+
+
+def _read_header(file: Path) -> dict[str, Stored]:
+    size = file.stat().st_size
+    with file.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        if not 2 <= length <= min(HEADER_LIMIT_BYTES, size - 8):
+            raise ExportError(f"{file}: not a safetensors file (header of {length} bytes in {size})")
+        try:
+            header = json.loads(stream.read(length))
+        except ValueError as error:
+            raise ExportError(f"{file}: the safetensors header is not JSON: {error}") from None
+    return {
+        name: _parse_entry(file, name, entry, 8 + length, size)
+        for name, entry in header.items()
+        if name != "__metadata__"
+    }
+
+
+def _parse_entry(file: Path, name: str, entry: dict[str, Any], start: int, file_bytes: int) -> Stored:
+    dtype, shape = entry["dtype"], tuple(entry["shape"])
+    begin, end = entry["data_offsets"]
+    if dtype not in STORAGE:
+        return Stored(file, start + begin, dtype, shape)  # refused when it is read, if ever
+    if end - begin != math.prod(shape) * STORAGE[dtype][1] or start + end > file_bytes:
+        raise ExportError(
+            f"{file}: tensor {name!r} is cut short or misshapen: the file is truncated or damaged"
+        )
+    return Stored(file, start + begin, dtype, shape)
+
+
+def _read_exactly(descriptor: int, file: Path, offset: int, count: int) -> bytearray:
+    buffer = bytearray(count)
+    view = memoryview(buffer)
+    done = 0
+    while done < count:
+        got = os.preadv(descriptor, [view[done:]], offset + done)
+        if got == 0:
+            raise ExportError(f"{file}: ends {count - done} bytes too early")
+        done += got
+    return buffer

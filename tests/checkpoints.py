@@ -1,0 +1,104 @@
+"""Tiny checkpoints with random weights: real Hugging Face folders of every family, made in a moment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+VOCABULARY = 512
+CONTEXT_TOKENS = 256
+CORPUS = (
+    "Hello, how are you? I am fine, thank you. What is your name? My name is Dormouse.",
+    "The quick brown fox jumps over the lazy dog. user assistant system",
+    "你好，你叫什么名字？我叫睡鼠。今天天气很好。",
+    "def add(a, b): return a + b  # 1 + 2 = 3",
+)
+SPECIAL = ("<|end|>", "<|start|>", "<|pad|>")
+CHAT_TEMPLATE = (
+    "{{ bos_token }}{% for message in messages %}"
+    "<|start|>{{ message['role'] }}\n{{ message['content'] }}<|end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|start|>assistant\n{% endif %}"
+)
+
+
+def write_tokenizer(folder: Path, *, chat: bool = True) -> None:
+    """A byte-level BPE of VOCABULARY entries, with ChatML-like control tokens and a template."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    core = Tokenizer(models.BPE())
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY,
+        special_tokens=list(SPECIAL),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    core.train_from_iterator(CORPUS, trainer)
+    wrapped = PreTrainedTokenizerFast(
+        tokenizer_object=core, bos_token=SPECIAL[0], eos_token=SPECIAL[0], pad_token=SPECIAL[2]
+    )
+    wrapped.chat_template = CHAT_TEMPLATE if chat else None
+    wrapped.save_pretrained(folder)
+
+
+def config_of(family: str, **changes: Any) -> Any:
+    """A transformers config of a family's shape, far smaller than any real one."""
+    import transformers as hf
+
+    llama_like = {
+        "vocab_size": VOCABULARY,
+        "hidden_size": 64,
+        "intermediate_size": 192,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": CONTEXT_TOKENS,
+        "bos_token_id": 0,
+        "eos_token_id": 0,
+        "pad_token_id": 2,
+        "initializer_range": 0.2,  # wide, so that attention and logits are far from flat
+    }
+    gpt2 = {
+        "vocab_size": VOCABULARY,
+        "n_embd": 64,
+        "n_layer": 3,
+        "n_head": 4,
+        "n_positions": CONTEXT_TOKENS,
+        "bos_token_id": 0,
+        "eos_token_id": 0,
+        "initializer_range": 0.2,
+    }
+    makers: dict[str, tuple[Any, dict[str, Any]]] = {
+        "llama": (hf.LlamaConfig, {**llama_like, "tie_word_embeddings": True}),
+        "qwen2": (hf.Qwen2Config, {**llama_like, "tie_word_embeddings": True, "rope_theta": 1e6}),
+        "qwen3": (hf.Qwen3Config, {**llama_like, "head_dim": 32, "rope_theta": 1e6}),
+        "gpt2": (hf.GPT2Config, gpt2),
+    }
+    maker, fields = makers[family]
+    return maker(**{**fields, **changes})
+
+
+def write_checkpoint(
+    folder: Path, family: str, *, seed: int = 0, dtype: str = "float32", shard: str = "1GB", **changes: Any
+) -> Path:
+    """A folder with config, random weights and tokenizer; every bias and norm is random too.
+
+    `changes` go into the config. GPT-2 is a base model and gets no chat template.
+    """
+    import torch
+    import transformers as hf
+
+    config = config_of(family, **changes)
+    torch.manual_seed(seed)
+    model = hf.AutoModelForCausalLM.from_config(config)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.ndim == 1:  # else a bias of zero or a norm of one would hide a mistake
+                start = 1.0 if "norm" in name or ".ln_" in name else 0.0
+                keep = start if name.endswith("weight") else 0.0
+                parameter.copy_(keep + 0.2 * torch.randn_like(parameter))
+    model.to(getattr(torch, dtype)).save_pretrained(folder, max_shard_size=shard)
+    write_tokenizer(folder, chat=family != "gpt2")
+    return folder
