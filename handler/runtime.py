@@ -1,7 +1,7 @@
 """The Lambda Runtime API's streamed answers, taught to the managed runtime's own client (awslambdaric).
 
 Started by `runtime.sh` in place of the runtime, with the arguments the runtime was to be started with. It
-extends two classes of awslambdaric and then runs the runtime as it is: its loop, logs and SnapStart hooks stay.
+extends two classes of awslambdaric, then runs the runtime as it is: its loop, logs and SnapStart hooks stay.
 Where awslambdaric is not as expected, nothing is touched: answers are buffered, with one line in the log.
 
 Knows nothing of models, conversations or OpenAI: an answer is a dictionary or a generator of bytes.
