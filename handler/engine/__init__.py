@@ -1,0 +1,27 @@
+"""A verified bundle becomes an engine that answers; usable alone as a library, without HTTP or AWS.
+
+from handler.engine import load
+
+for piece in load("models/house/bundle").chat([{"role": "user", "content": "Hello!"}]):
+    print(piece.text, end="", flush=True)
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from handler.engine.engine import Engine
+
+__all__ = ["load"]
+
+
+def load(folder: str | Path, *, threads: int | None = None) -> Engine:
+    """Load a bundle, checking the hash of every file; `threads` None means one for each usable core.
+
+    Raises: BundleError naming the file that is missing, damaged or of another format.
+    """
+    from handler.engine import loader  # here, so that `handler.engine.bundle` can be imported for nothing
+
+    return loader.load(Path(folder), threads)

@@ -75,9 +75,7 @@ class Tokens:
     eos: tuple[int, ...]  # generation stops at any of these
     bos: int | None = None
     pad: int | None = None
-    template_tokens: Mapping[str, str] = field(
-        default_factory=dict
-    )  # what a chat template may name: bos_token, ...
+    template_tokens: Mapping[str, str] = field(default_factory=dict)  # by name: bos_token, ...
 
 
 @dataclass(frozen=True)

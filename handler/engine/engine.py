@@ -1,0 +1,85 @@
+"""The engine: a loaded model, its prompt and its tokenizer, and how one answer is made of them.
+
+Usable alone as a library. Knows no HTTP, no AWS, no sessions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from handler.engine.bundle import Manifest
+from handler.engine.generate import Generation, Model, ShouldStop, generate
+from handler.engine.lookup import PromptLookup
+from handler.engine.prompt import ChatPrompt, Tools
+from handler.engine.sampling import SamplingParams, make_sampler, sampling_params
+from handler.engine.template import Message
+from handler.engine.text import TextStream
+from handler.engine.warm import WarmSlot
+
+
+class Engine:
+    """One model, ready to answer; it keeps the latest conversation's keys and values warm."""
+
+    def __init__(self, manifest: Manifest, model: Model, prompt: ChatPrompt, tokenizer: Any) -> None:
+        self.manifest, self.model, self.prompt, self.tokenizer = manifest, model, prompt, tokenizer
+        self.warm = WarmSlot(model.new_cache)
+
+    def params(self, **sampling: Any) -> SamplingParams:
+        """Merge the bundle's generation defaults with what the caller gave; draws a seed where none is given.
+
+        Raises: InvalidRequest for an unknown name or a value out of range.
+        """
+        return sampling_params(self.manifest.generation, **sampling)
+
+    def generate(
+        self,
+        prompt_ids: Sequence[int],
+        params: SamplingParams,
+        *,
+        max_tokens: int | None = None,
+        should_stop: ShouldStop = lambda: None,
+        top_logprobs: int | None = None,
+        speculate: bool = True,
+    ) -> Generation:
+        """Answer ids with ids, reusing what the warm cache shares with them.
+
+        To take up an answer that was cut short, give prompt and answer so far, and the same seed.
+
+        Raises: InvalidRequest, ContextOverflow.
+        """
+        cache = self.warm.take(prompt_ids)
+        try:
+            return generate(
+                self.model,
+                cache,
+                prompt_ids,
+                make_sampler(params),
+                eos=self.manifest.tokens.eos,
+                max_tokens=max_tokens,
+                should_stop=should_stop,
+                draft=PromptLookup() if speculate and self.manifest.exact else None,
+                top_logprobs=top_logprobs,
+                on_end=lambda generation: self.warm.put(cache, generation.ids),
+            )
+        except Exception:
+            self.warm.put(cache, prompt_ids)
+            raise
+
+    def chat(
+        self,
+        messages: Sequence[Message],
+        *,
+        tools: Tools | None = None,
+        max_tokens: int | None = None,
+        stop: Sequence[str] = (),
+        should_stop: ShouldStop = lambda: None,
+        **sampling: Any,
+    ) -> TextStream:
+        """Answer a conversation; iterate over the stream for its pieces of text.
+
+        Raises: InvalidRequest, ContextOverflow.
+        """
+        ids = self.prompt.encode(messages, tools=tools)
+        tokens = self.generate(ids, self.params(**sampling), max_tokens=max_tokens, should_stop=should_stop)
+        return TextStream(tokens, self.tokenizer, stop)

@@ -1,0 +1,90 @@
+"""Which ids may be drawn: top-k, top-p, min-p and typical, as pure functions from scores to kept positions.
+
+Each equals the processor of the same name in transformers, yet never sorts a whole vocabulary: a bound that
+provably holds picks a shortlist, and only the shortlist is partitioned or sorted.
+Knows nothing of ids, history or randomness. Scores are logits divided by the temperature; -inf is allowed.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Scores = NDArray[np.floating[Any]]  # [n]
+Kept = NDArray[np.int64]  # [m], rising positions into the scores
+
+FIRST_WIDTH = 8.0  # in logits: a shortlist this far below the best score usually holds k entries
+
+
+def top_k(scores: Scores, k: int) -> Kept:
+    """Keep the k best scores, and whatever ties with the k-th.
+
+    Source: Fan et al. 2018, https://arxiv.org/abs/1805.04833
+    """
+    if k >= len(scores):
+        return np.arange(len(scores))
+    near = _at_least(scores, k)
+    cut = np.partition(scores[near], len(near) - k)[len(near) - k]
+    kept: Kept = near[scores[near] >= cut]
+    return kept
+
+
+def top_p(scores: Scores, p: float) -> Kept:
+    """Keep the smallest set of most likely entries whose probability exceeds `p`.
+
+    Source: Holtzman et al. 2019, https://arxiv.org/abs/1904.09751
+    """
+    weights = np.exp(scores - scores.max())
+    total = float(weights.sum(dtype=np.float64))
+    # n entries of at most (1-p)/n weigh at most 1-p together: all of them go before the limit is met.
+    near = np.flatnonzero(weights > total * (1 - p) / len(weights))
+    near_weights = weights[near].astype(np.float64)
+    tail = total - float(near_weights.sum())
+    order = np.argsort(near_weights, kind="stable")
+    removed = tail + np.cumsum(near_weights[order]) <= (1 - p) * total
+    removed[-1] = False
+    return np.sort(near[order[~removed]])
+
+
+def min_p(scores: Scores, p: float) -> Kept:
+    """Keep entries at least `p` times as likely as the best one.
+
+    Source: Nguyen et al. 2024, https://arxiv.org/abs/2407.01082
+    """
+    return np.flatnonzero(scores >= scores.max() + math.log(p))
+
+
+def typical_p(scores: Scores, mass: float) -> Kept:
+    """Keep the entries whose surprise is nearest to the entropy, until their probability reaches `mass`.
+
+    Source: Meister et al. 2022, https://arxiv.org/abs/2202.00666
+    """
+    weights = np.exp(scores - scores.max())
+    total = float(weights.sum(dtype=np.float64))
+    logs = scores - (scores.max() + math.log(total))  # log-probabilities
+    probabilities = weights / total
+    entropy = -float(np.sum(np.where(weights > 0, logs, 0) * probabilities, dtype=np.float64))
+    # Below exp(-2H) an entry is farther from H than any likelier one can be; entries of at most (1-mass)/n
+    # weigh at most 1-mass together: those that are both are sorted last and never reached.
+    floor = min((1 - mass) / len(weights), math.exp(-2 * entropy))
+    near = np.flatnonzero(probabilities > floor)
+    surprise = np.abs(-logs[near] - entropy)
+    order = np.argsort(surprise, kind="stable")
+    reached = np.cumsum(probabilities[near][order], dtype=np.float64)
+    last = min(int(np.count_nonzero(reached < mass)), len(near) - 1)
+    kept: Kept = near[surprise <= surprise[order[last]]]
+    return kept
+
+
+def _at_least(scores: Scores, k: int) -> Kept:
+    """Positions of a superset of the k best: everything within some distance of the best."""
+    best, width = scores.max(), FIRST_WIDTH
+    while math.isfinite(width):
+        near = np.flatnonzero(scores >= best - width)
+        if len(near) >= k:
+            return near
+        width = width * 4 if width < 1e6 else math.inf
+    return np.arange(len(scores))  # fewer than k are finite

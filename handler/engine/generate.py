@@ -1,0 +1,217 @@
+"""The loop: compute what is not cached yet, draw, check the guess, until a reason to stop.
+
+Owns the order of things within one answer and the Protocols it needs (Model, Cache, Draft). Prefill, decode,
+checking a draft and resuming an answer are one and the same call, `forward(ids, cache)`.
+Knows nothing of text, messages, clocks, ONNX Runtime or who is listening.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from handler.engine.sampling import Sampler, log_softmax
+from handler.engine.sampling import top_logprobs as most_likely
+from handler.engine.values import StopReason, Token
+from handler.errors import ContextOverflow, InvalidRequest
+
+PREFILL_STEP_TOKENS = 128  # between two looks at `should_stop`; also the fastest chunk on two cores
+
+Rows = NDArray[np.float32]  # [rows, V]
+ShouldStop = Callable[[], StopReason | None]
+
+
+class Cache(Protocol):
+    """Keys and values of the ids computed so far."""
+
+    @property
+    def length(self) -> int:
+        """How many ids it holds."""
+
+    def truncate(self, length: int) -> None:
+        """Forget everything from position `length` on."""
+
+
+class Model(Protocol):
+    """A causal language model; it takes back only the caches that it made itself."""
+
+    @property
+    def context_tokens(self) -> int:
+        """The most ids that prompt and answer may have together."""
+
+    def new_cache(self) -> Any:
+        """Make an empty Cache."""
+
+    def forward(self, ids: Sequence[int], cache: Any, rows: int = 1) -> Rows:
+        """Append `ids` to the cache; return the logits after the last `rows`, good until the next call."""
+
+
+class Draft(Protocol):
+    """A source of guesses; right or wrong, they never change the answer."""
+
+    def propose(self, history: Sequence[int], limit: int) -> list[int]:
+        """Guess up to `limit` ids that may follow `history`."""
+
+    def accepted(self, count: int) -> None:
+        """Learn how many ids of the latest guess were right."""
+
+
+def generate(
+    model: Model,
+    cache: Cache,
+    prompt_ids: Sequence[int],
+    sampler: Sampler,
+    *,
+    eos: Collection[int],
+    max_tokens: int | None = None,
+    should_stop: ShouldStop = lambda: None,
+    draft: Draft | None = None,
+    top_logprobs: int | None = None,
+    on_end: Callable[[Generation], None] = lambda _: None,
+) -> Generation:
+    """Answer `prompt_ids`, computing only what `cache` does not hold; what it holds must be a prefix of them.
+
+    `max_tokens` None means all the room there is. `should_stop` is asked once a token and once a prefill
+    step. Tokens carry log-probabilities when `top_logprobs` is not None. The end-of-sequence id is not
+    yielded.
+    `on_end` is called once, when the cache is no longer in use: at the end, on an error, or on `close`.
+
+    Raises: InvalidRequest for an empty prompt or `max_tokens` below 1; ContextOverflow when no room is left.
+    """
+    room = model.context_tokens - len(prompt_ids)
+    if not prompt_ids:
+        raise InvalidRequest("The prompt is empty.")
+    if max_tokens is not None and max_tokens < 1:
+        raise InvalidRequest(f"max_tokens must be 1 or more, not {max_tokens}.", param="max_tokens")
+    if room < 1:
+        raise ContextOverflow(
+            f"The prompt has {len(prompt_ids)} tokens; the model's context is {model.context_tokens} tokens, "
+            "and the answer needs at least one of them."
+        )
+    budget_tokens = room if max_tokens is None else min(max_tokens, room)
+    generation = Generation(model, cache, prompt_ids, sampler, draft, on_end)
+    generation.start(budget_tokens, eos, should_stop, top_logprobs)
+    return generation
+
+
+class Generation:
+    """One answer in the making: iterate over it once for its tokens; `stop_reason` is None until the end.
+
+    Whenever it rests, the cache holds a prefix of `ids`, even when nobody listens to the end.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        cache: Cache,
+        prompt_ids: Sequence[int],
+        sampler: Sampler,
+        draft: Draft | None,
+        on_end: Callable[[Generation], None],
+    ) -> None:
+        self.ids = list(
+            prompt_ids
+        )  # prompt and answer; guesses that proved right run ahead of what was yielded
+        self.prompt_tokens = len(self.ids)
+        self.cached_tokens = min(cache.length, len(self.ids) - 1)  # the last id's logits have to be computed
+        self.output_tokens = 0
+        self.stop_reason: StopReason | None = None
+        self._model, self._cache, self._sampler, self._draft = model, cache, sampler, draft
+        self._on_end: Callable[[Generation], None] | None = on_end
+        self._tokens: Generator[Token, None, None] = _nothing()
+
+    def __iter__(self) -> Iterator[Token]:
+        return self._tokens
+
+    @property
+    def output_ids(self) -> list[int]:
+        """The ids yielded so far."""
+        return self.ids[self.prompt_tokens : self.prompt_tokens + self.output_tokens]
+
+    def start(
+        self, budget_tokens: int, eos: Collection[int], should_stop: ShouldStop, top_logprobs: int | None
+    ) -> None:
+        """Set the limits; nothing is computed before the first token is asked for."""
+        self._tokens = self._run(budget_tokens, eos, should_stop, top_logprobs)
+
+    def close(self) -> None:
+        """Stop early; the cache is free afterwards."""
+        self._tokens.close()
+        self._end()
+
+    def _run(
+        self, budget_tokens: int, eos: Collection[int], should_stop: ShouldStop, top_logprobs: int | None
+    ) -> Generator[Token, None, None]:
+        try:
+            yield from self._answer(budget_tokens, eos, should_stop, top_logprobs)
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        on_end, self._on_end = self._on_end, None
+        if on_end is not None:
+            on_end(self)
+
+    def _answer(
+        self, budget_tokens: int, eos: Collection[int], should_stop: ShouldStop, top_logprobs: int | None
+    ) -> Iterator[Token]:
+        guess: list[int] = []
+        logits = self._prefill(should_stop)
+        while logits is not None:
+            for id_, row in self._draw(logits, guess):
+                if id_ in eos:
+                    self.stop_reason = "stop"
+                    return
+                self.output_tokens += 1
+                yield _token(id_, row, top_logprobs)
+                self.stop_reason = "length" if self.output_tokens >= budget_tokens else should_stop()
+                if self.stop_reason is not None:
+                    return
+            room = budget_tokens - self.output_tokens - 1  # after the id that this step is sure to draw
+            guess = self._draft.propose(self.ids, room) if self._draft and room else []
+            logits = self._model.forward([self.ids[-1], *guess], self._cache, rows=1 + len(guess))
+
+    def _prefill(self, should_stop: ShouldStop) -> Rows | None:
+        """Compute what is not cached of the prompt; give the last id's logits, or None if told to stop."""
+        at = self.cached_tokens
+        self._cache.truncate(at)
+        while True:
+            self.stop_reason = should_stop()
+            if self.stop_reason is not None:
+                return None
+            if self.prompt_tokens - at <= PREFILL_STEP_TOKENS:
+                return self._model.forward(self.ids[at:], self._cache, rows=1)
+            self._model.forward(self.ids[at : at + PREFILL_STEP_TOKENS], self._cache, rows=0)
+            at += PREFILL_STEP_TOKENS
+
+    def _draw(self, logits: Rows, guess: list[int]) -> list[tuple[int, NDArray[np.float32]]]:
+        """Draw one id a row for as long as the guess agrees with the draw; forget the rest of the guess.
+
+        A guess is never trusted: what is kept is the sampler's own draw from the logits that it would have
+        seen without any guess, so the answer is the same with drafts on or off.
+        """
+        drawn = []
+        for at, row in enumerate(logits):
+            id_ = self._sampler(row, self.ids)
+            self.ids.append(id_)
+            drawn.append((id_, row))
+            if at == len(guess) or id_ != guess[at]:
+                break
+        self._cache.truncate(len(self.ids) - 1)  # the id drawn last is not computed yet
+        if guess and self._draft is not None:
+            self._draft.accepted(len(drawn) - 1)
+        return drawn
+
+
+def _nothing() -> Generator[Token, None, None]:
+    yield from ()
+
+
+def _token(id_: int, row: NDArray[np.float32], top_logprobs: int | None) -> Token:
+    if top_logprobs is None:
+        return Token(id_)
+    logprobs = log_softmax(row)
+    return Token(id_, float(logprobs[id_]), most_likely(logprobs, top_logprobs))

@@ -1,0 +1,124 @@
+"""Messages to ids, exactly as the model's own tooling writes them, control strings in user text excepted.
+
+Owns what of a message comes from outside and may therefore not become a control token.
+Knows nothing of HTTP: messages are plain mappings in the shape that chat templates read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from handler.engine.control import ControlTokens
+from handler.engine.template import ChatTemplate, Message
+from handler.errors import InvalidRequest
+
+ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
+
+Tools = Sequence[Mapping[str, Any]]
+
+
+class ChatPrompt:
+    """Encodes conversations for one model; without a chat template the messages' texts are the prompt."""
+
+    def __init__(self, tokenizer: Any, template: ChatTemplate | None) -> None:
+        self._tokenizer, self._template = tokenizer, template
+        self._control = ControlTokens(tokenizer)
+
+    def encode(
+        self, messages: Sequence[Message], *, add_generation_prompt: bool = True, tools: Tools | None = None
+    ) -> list[int]:
+        """Render the conversation and encode it.
+
+        Control strings in content, names or tools become ordinary text. The one exception: what the assistant
+        said before may hold control strings that are not special (`<think>`): templates look for them there.
+
+        Raises: InvalidRequest naming the message that holds a lone surrogate or that the template refuses.
+        """
+        _check_text(messages, "messages")
+        _check_text(tools or [], "tools")
+        if self._template is None:
+            return self.encode_text("\n".join(filter(None, map(_text_of, messages))))
+        marked_messages = [self._marked_message(message) for message in messages]
+        marked_tools = None if tools is None else [self._marked(tool) for tool in tools]
+        text = self._template.render(messages, tools, add_generation_prompt)
+        if marked_messages == list(messages) and marked_tools == (None if tools is None else list(tools)):
+            return self._plain(text)
+        marked = self._template.render(marked_messages, marked_tools, add_generation_prompt)
+        if self._control.unmark(marked) == text and self._control.spans(marked) == self._control.spans(text):
+            return self._plain(text)  # nothing of the user's is part of a control string
+        return self._control.encode_marked(marked)
+
+    def encode_text(self, text: str) -> list[int]:
+        """Encode plain text with the tokens that the model wants around it; control strings stay text.
+
+        Raises: InvalidRequest when it holds a lone surrogate.
+        """
+        _check_text(text, "prompt")
+        frame = list(
+            self._tokenizer.encode("").ids
+        )  # what the tokenizer itself puts around a text: mostly bos
+        if not self._control.suspicious(text):
+            return list(self._tokenizer.encode(text).ids)
+        return frame + self._control.encode_marked(self._control.mark(text))
+
+    def count(self, messages: Sequence[Message], *, tools: Tools | None = None) -> int:
+        """Count the tokens that `encode` gives."""
+        return len(self.encode(messages, tools=tools))
+
+    def _plain(self, text: str) -> list[int]:
+        return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def _marked_message(self, message: Message) -> Message:
+        special_only = message.get("role") == "assistant"
+        known_role = message.get("role") in ROLES
+        return {
+            key: value if key == "role" and known_role else self._marked(value, special_only)
+            for key, value in message.items()
+        }
+
+    def _marked(self, value: Any, special_only: bool = False) -> Any:
+        """Mark suspicious strings wherever they stand, but not the words that templates compare with."""
+        if isinstance(value, str):
+            return (
+                self._control.mark(value)
+                if self._control.suspicious(value, special_only=special_only)
+                else value
+            )
+        if isinstance(value, Mapping):
+            return {
+                key if key.isidentifier() else self._marked(key, special_only): (
+                    item if key == "type" and str(item).isidentifier() else self._marked(item, special_only)
+                )
+                for key, item in value.items()
+            }
+        if isinstance(value, list | tuple):
+            return [self._marked(item, special_only) for item in value]
+        return value
+
+
+def _text_of(message: Message) -> str:
+    content = message.get("content")
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list | tuple) else ()
+    return "".join(str(part.get("text", "")) for part in parts if isinstance(part, Mapping))
+
+
+def _check_text(value: Any, where: str) -> None:
+    """Refuse lone surrogates, which are no characters and have no encoding."""
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            message = (
+                f"{where} holds a lone surrogate at character {error.start}, which is not valid Unicode."
+            )
+            raise InvalidRequest(message, param=where) from None
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            _check_text(key, where)
+            _check_text(item, f"{where}.{key}")
+    elif isinstance(value, list | tuple):
+        for at, item in enumerate(value):
+            _check_text(item, f"{where}[{at}]")

@@ -1,0 +1,210 @@
+"""Choosing the next id: penalties, filters and a draw that depends on (seed, position) alone.
+
+Owns `SamplingParams` and the closure made from it. The closure has no state: the same logits, history and
+seed give the same id in any process, so an answer can be resumed anywhere and a guess be checked by drawing.
+Knows nothing of models, text or time.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from handler.engine import filters
+from handler.errors import InvalidRequest
+
+Logits = NDArray[np.float32]  # [V]
+History = Sequence[int] | NDArray[np.int64]  # prompt and answer so far
+Sampler = Callable[[Logits, History], int]
+Processor = Callable[[Logits, History], Logits]
+
+SEED_BITS = 63  # what fits OpenAI's integer and DynamoDB's numbers
+
+
+@dataclass(frozen=True)
+class SamplingParams:
+    """How to choose among the logits; the defaults leave them as they are.
+
+    Raises: InvalidRequest naming the field that is out of range.
+    """
+
+    temperature: float = 1.0  # 0: always the most likely id
+    top_k: int = 0  # 0: off
+    top_p: float = 1.0
+    min_p: float = 0.0
+    typical_p: float = 1.0
+    repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, (allowed, holds) in _RANGES.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not holds(value):
+                raise InvalidRequest(f"{name} must be {allowed}, not {value!r}.", param=name)
+        for id_, bias in self.logit_bias.items():
+            if id_ < 0 or not -100 <= bias <= 100:
+                raise InvalidRequest(
+                    "logit_bias must map token ids to numbers from -100 to 100.", param="logit_bias"
+                )
+
+
+_RANGES: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
+    "temperature": ("a number from 0 to 100", lambda x: 0 <= x <= 100),
+    "top_k": ("a whole number, 0 or more", lambda x: isinstance(x, int) and x >= 0),
+    "top_p": ("a number above 0, at most 1", lambda x: 0 < x <= 1),
+    "min_p": ("a number from 0 to 1", lambda x: 0 <= x <= 1),
+    "typical_p": ("a number above 0, at most 1", lambda x: 0 < x <= 1),
+    "repetition_penalty": ("a number above 0, at most 100", lambda x: 0 < x <= 100),
+    "presence_penalty": ("a number from -100 to 100", lambda x: -100 <= x <= 100),
+    "frequency_penalty": ("a number from -100 to 100", lambda x: -100 <= x <= 100),
+    "seed": ("a whole number", lambda x: isinstance(x, int)),
+}
+
+
+def new_seed() -> int:
+    """Draw a seed from the operating system: two environments restored from one snapshot must differ."""
+    return secrets.randbits(SEED_BITS)
+
+
+def sampling_params(defaults: Mapping[str, float], **given: Any) -> SamplingParams:
+    """Merge a bundle's generation defaults with what the caller gave; a None was not given.
+
+    Raises: InvalidRequest for an unknown name or a value out of range.
+    """
+    known = {f.name for f in dataclasses.fields(SamplingParams)}
+    for name in given:
+        if name not in known:
+            raise InvalidRequest(
+                f"{name} is not a sampling parameter; known are {', '.join(sorted(known))}.", param=name
+            )
+    merged: dict[str, Any] = {name: value for name, value in defaults.items() if name in known}
+    if "top_k" in merged:
+        merged["top_k"] = int(merged["top_k"])
+    merged.update((name, value) for name, value in given.items() if value is not None)
+    if "seed" not in merged:
+        merged["seed"] = new_seed()
+    return SamplingParams(**merged)
+
+
+def make_sampler(params: SamplingParams) -> Sampler:
+    """Build the closure (logits [V], history) -> id; the order of its steps is that of transformers."""
+    processors = _processors(params)
+    choose = _greedy if params.temperature == 0 else _drawer(params)
+    if not processors:
+        return choose
+
+    def sample(logits: Logits, history: History) -> int:
+        for process in processors:
+            logits = process(logits, history)
+        return choose(logits, history)
+
+    return sample
+
+
+def penalize(
+    logits: Logits, history: History, repetition: float, presence: float, frequency: float
+) -> Logits:
+    """Make the ids of the history less likely (more, where a penalty is negative or below 1).
+
+    Source: repetition: Keskar et al. 2019, https://arxiv.org/abs/1909.05858;
+    presence and frequency: https://platform.openai.com/docs/api-reference/chat/create
+    """
+    ids, counts = np.unique(np.asarray(history, np.int64), return_counts=True)
+    out = logits.copy()
+    seen = out[ids]
+    seen = np.where(seen < 0, seen * repetition, seen / repetition)
+    out[ids] = seen - presence - frequency * counts
+    return out
+
+
+def bias(logits: Logits, history: History, ids: NDArray[np.int64], values: NDArray[np.float32]) -> Logits:
+    """Add `values` to the logits of `ids`."""
+    del history
+    out = logits.copy()
+    out[ids] += values
+    return out
+
+
+def uniform(seed: int, position: int) -> float:
+    """Draw a number in [0, 1) that depends on (seed, position) alone.
+
+    Source: Philox, Salmon et al. 2011, https://doi.org/10.1145/2063384.2063405
+    """
+    bits = np.random.Philox(key=seed % (1 << 64), counter=position).random_raw()
+    return (int(bits) >> 11) * 2.0**-53
+
+
+def log_softmax(logits: Logits) -> NDArray[np.float64]:
+    """Log-probabilities of the whole vocabulary. Shapes: [V] -> [V]."""
+    shifted = logits.astype(np.float64) - float(logits.max())
+    shifted -= math.log(float(np.exp(shifted).sum()))
+    return shifted
+
+
+def top_logprobs(logprobs: NDArray[np.float64], count: int) -> tuple[tuple[int, float], ...]:
+    """Pick the `count` most likely ids with their log-probabilities, best first, ties by the lower id."""
+    if count <= 0:
+        return ()
+    kept = filters.top_k(logprobs, count)
+    order = np.argsort(-logprobs[kept], kind="stable")[:count]
+    return tuple((int(i), float(logprobs[i])) for i in kept[order])
+
+
+def _processors(params: SamplingParams) -> list[Processor]:
+    found: list[Processor] = []
+    if params.logit_bias:
+        ids = np.array(list(params.logit_bias), np.int64)
+        found.append(partial(bias, ids=ids, values=np.array(list(params.logit_bias.values()), np.float32)))
+    penalties = (params.repetition_penalty, params.presence_penalty, params.frequency_penalty)
+    if penalties != (1, 0, 0):
+        repetition, presence, frequency = penalties
+        found.append(partial(penalize, repetition=repetition, presence=presence, frequency=frequency))
+    return found
+
+
+def _filters(params: SamplingParams) -> list[Callable[[filters.Scores], filters.Kept]]:
+    chosen: list[Callable[[filters.Scores], filters.Kept]] = []
+    if params.top_k > 0:
+        chosen.append(partial(filters.top_k, k=params.top_k))
+    if params.top_p < 1:
+        chosen.append(partial(filters.top_p, p=params.top_p))
+    if params.min_p > 0:
+        chosen.append(partial(filters.min_p, p=params.min_p))
+    if params.typical_p < 1:
+        chosen.append(partial(filters.typical_p, mass=params.typical_p))
+    return chosen
+
+
+def _greedy(logits: Logits, history: History) -> int:
+    del history
+    return int(logits.argmax())
+
+
+def _drawer(params: SamplingParams) -> Sampler:
+    chosen = _filters(params)
+    temperature, seed = np.float32(params.temperature), params.seed
+
+    def draw(logits: Logits, history: History) -> int:
+        scores = logits / temperature
+        ids: filters.Kept | None = None
+        for keep in chosen:
+            kept = keep(scores)
+            scores = scores[kept]
+            ids = kept if ids is None else ids[kept]
+        cumulated = np.cumsum(np.exp(scores - scores.max()), dtype=np.float64)
+        target = uniform(seed, len(history)) * cumulated[-1]
+        at = min(int(np.searchsorted(cumulated, target, side="right")), len(cumulated) - 1)
+        return at if ids is None else int(ids[at])
+
+    return draw

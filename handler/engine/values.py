@@ -1,0 +1,30 @@
+"""What the engine's generators hand to one another: tokens, pieces of text, and why an answer ended.
+
+Knows nothing of how any of them is made.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+# stop: end-of-sequence token or stop string; length: max_tokens or the context is used up;
+# deadline and cancelled: `should_stop` said so.
+StopReason = Literal["stop", "length", "deadline", "cancelled"]
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One generated id; the log-probabilities only where they were asked for."""
+
+    id: int
+    logprob: float | None = None  # of the model's own distribution, before temperature and filters
+    top: tuple[tuple[int, float], ...] = ()  # most likely (id, logprob), best first
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Text ready to be shown, and the tokens whose text begins in it (or in nothing at all)."""
+
+    text: str
+    tokens: tuple[Token, ...] = ()
