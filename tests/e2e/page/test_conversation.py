@@ -1,0 +1,178 @@
+"""A conversation on the page: sent, streamed, reloaded, stopped, retried, deleted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from playwright.sync_api import Route, expect
+
+LONG_TOKENS = 120
+SLOW_BYTES_PER_S = 6_000
+
+RECORD_GROWTH = """() => {
+  window.lengths = [];
+  new MutationObserver(() => {
+    const length = document.querySelector(".bot.writing .text")?.innerText.length ?? 0;
+    if (length && length !== window.lengths.at(-1)) window.lengths.push(length);
+  }).observe(document.body, { childList: true, subtree: true, characterData: true });
+}"""
+
+
+def test_an_answer_grows_on_the_page_before_it_is_whole(open_page: Any) -> None:
+    """The words appear as they come, not all at once."""
+    chat = open_page()
+    chat.limit_answer(LONG_TOKENS)
+    chat.page.evaluate(RECORD_GROWTH)
+    chat.slow_down(SLOW_BYTES_PER_S)
+    chat.ask("Hello, how are you?")
+    lengths = chat.page.evaluate("window.lengths")
+    assert len(lengths) >= 3
+    assert lengths == sorted(lengths)
+
+
+def test_the_answer_carries_its_receipt(open_page: Any) -> None:
+    """Under an answer stand its tokens and whether it was warm; opened, the line says where the time went."""
+    chat = open_page()
+    chat.ask("Hello!")
+    expect(chat.receipts.last).to_contain_text("token")
+    chat.receipts.last.click()
+    expect(chat.page.get_by_text("Reading the prompt")).to_be_visible()
+
+
+def test_a_reload_keeps_the_conversation(open_page: Any) -> None:
+    """After a reload the same turns stand there in the same order, receipts included."""
+    chat = open_page()
+    chat.ask("My name is Wren.")
+    chat.ask("What is my name?")
+    before = chat.page.locator(".turns").inner_text()
+    chat.page.reload()
+    expect(chat.answers).to_have_count(2)
+    assert chat.page.locator(".turns").inner_text() == before
+
+
+def test_a_reload_in_mid_answer_ends_with_the_turn_once(open_page: Any) -> None:
+    """A reload while the answer is written neither loses the turn nor doubles it."""
+    chat = open_page()
+    chat.limit_answer(LONG_TOKENS)
+    chat.slow_down(SLOW_BYTES_PER_S)
+    chat.send("What can you do?")
+    chat.wait_for_first_words()
+    chat.go_offline(False)
+    chat.page.reload()
+    expect(chat.users).to_have_count(1)
+    expect(chat.page.locator(".waiting")).to_have_count(0)
+    if chat.trouble.count():
+        chat.button("Try again").click()
+        chat.wait_for_answer()
+    assert [role for role, _ in chat.kept()] == ["user", "assistant"]
+    expect(chat.answers).to_have_count(1)
+
+
+def test_stopping_keeps_what_was_said(open_page: Any) -> None:
+    """The stop button ends the answer at once; its words stay and the next message is answered."""
+    chat = open_page()
+    chat.limit_answer(LONG_TOKENS)
+    chat.slow_down(SLOW_BYTES_PER_S)
+    chat.send("Tell me everything you know.")
+    chat.wait_for_first_words()
+    chat.button("Stop").click()
+    expect(chat.page.get_by_text("You stopped this answer.")).to_be_visible()
+    assert chat.answers.first.locator(".text").inner_text()
+    chat.go_offline(False)
+    chat.limit_answer(16)
+    chat.ask("Hello!")
+    expect(chat.users).to_have_count(2)
+
+
+def test_what_never_left_can_be_sent_again(open_page: Any) -> None:
+    """Without a connection the page says so in words; trying again sends the turn once."""
+    chat = open_page(expected="ERR_INTERNET_DISCONNECTED")
+    chat.ask("Hello!")
+    chat.go_offline()
+    chat.send("Are you there?")
+    expect(chat.trouble).to_contain_text("could not be reached")
+    chat.go_offline(False)
+    chat.button("Try again").click()
+    chat.wait_for_answer()
+    assert [text for role, text in chat.kept() if role == "user"] == ["Hello!", "Are you there?"]
+
+
+def test_an_answer_lost_on_the_way_is_not_asked_for_twice(open_page: Any) -> None:
+    """When the server has kept a turn whose answer never arrived, trying again shows it and sends nothing."""
+    chat = open_page(expected="ERR_FAILED")
+
+    def swallow(route: Route) -> None:
+        asked.append(route.request)
+        route.fetch()
+        route.abort()
+
+    asked = []
+    chat.page.route("**/v1/responses", swallow)
+    chat.send("What is 2 plus 2?")
+    expect(chat.trouble).to_be_visible()
+    chat.button("Try again").click()
+    expect(chat.trouble).to_have_count(0)
+    expect(chat.button("Send")).to_be_visible()
+    assert len(asked) == 1
+    assert [role for role, _ in chat.kept()] == ["user", "assistant"]
+    assert chat.answers.last.locator(".text").inner_text()
+
+
+def test_the_list_leads_back_to_every_conversation(open_page: Any) -> None:
+    """A new conversation leaves the old one in the list, under its first words; the browser's back works."""
+    chat = open_page()
+    chat.ask("The first subject")
+    first = chat.conversation
+    chat.button("New conversation").click()
+    expect(chat.page.get_by_text("Try asking")).to_be_visible()
+    chat.ask("The second subject")
+    assert chat.conversation != first
+    chat.page.get_by_role("link", name="The first subject").first.click()
+    expect(chat.users).to_have_text(["You said: The first subject"])
+    assert chat.conversation == first
+    chat.page.go_back()
+    expect(chat.users).to_have_text(["You said: The second subject"])
+
+
+def test_a_deleted_conversation_is_gone_from_the_server(open_page: Any) -> None:
+    """Deleting, then leaving the page, erases the conversation for good."""
+    chat = open_page()
+    chat.ask("Forget this soon")
+    conversation = chat.conversation
+    chat.button("Delete “Forget this soon”").first.click()
+    expect(chat.page.get_by_text("Try asking")).to_be_visible()
+    assert chat.is_kept(conversation)
+    chat.page.reload()
+    chat.wait_until_erased(conversation)
+
+
+def test_deleting_can_be_undone(open_page: Any) -> None:
+    """A change of mind brings the conversation back, whole."""
+    chat = open_page()
+    chat.ask("Keep this after all")
+    conversation = chat.conversation
+    chat.button("Delete “Keep this after all”").first.click()
+    chat.button("Undo").click()
+    chat.page.locator(f'a[href="#{conversation}"]').click()
+    expect(chat.users).to_have_text(["You said: Keep this after all"])
+    assert chat.is_kept(conversation)
+
+
+@pytest.mark.parametrize("address", ["#conv_00000000000000000000000000000000"])
+def test_a_conversation_that_is_gone_is_explained(open_page: Any, address: str) -> None:
+    """An address of a conversation that is not there leads to words and to a new one."""
+    chat = open_page(address, expected="404")
+    expect(chat.trouble).to_contain_text("not here any more")
+    chat.button("Start a new one").click()
+    expect(chat.page.get_by_text("Try asking")).to_be_visible()
+
+
+def test_a_suggestion_starts_a_conversation(open_page: Any) -> None:
+    """One click on a suggestion asks it."""
+    chat = open_page()
+    suggestion = chat.page.locator(".asks button").first
+    words = suggestion.inner_text()
+    suggestion.click()
+    chat.wait_for_answer()
+    assert chat.kept()[0] == ("user", words)
