@@ -7,15 +7,20 @@
     └── RequestError            becomes `{"error": {...}}` with `status`, `type`, `code`, `param`
         ├── InvalidRequest      400  the request is wrong
         │   ├── ContextOverflow 400  it does not fit the context window
+        │   ├── DeadlineTooShort 400 it cannot even be read in the time there is
         │   └── Unsupported     400  OpenAI has it, we do not
         ├── Unauthorized        401
         ├── NotFound            404
         │   └── ModelNotFound   404
+        ├── MethodNotAllowed    405
         ├── Conflict            409  somebody else wrote first
         │   └── VersionConflict 409
         ├── TooLarge            413
+        ├── UnsupportedMedia    415
         ├── QuotaExceeded       429
+        ├── InternalError       500  a bug; says no more than where to look for it
         └── Unavailable         503  the session store or the model cannot be reached right now
+            └── Uncertain       503  a turn may or may not have been stored; a blind retry could double it
 
 Each leaf says whether the same request, sent again, can help: `retryable`. Anything outside this tree is a
 bug: it is logged whole and answered with a bare 500.
@@ -23,6 +28,7 @@ bug: it is logged whole and answered with a bare 500.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 
@@ -78,6 +84,18 @@ class ContextOverflow(InvalidRequest):
     code = "context_length_exceeded"
 
 
+class DeadlineTooShort(InvalidRequest):
+    """Computing the prompt alone would take longer than the answer may; the message gives the times."""
+
+    code = "deadline_too_short"
+
+    def __init__(self, prompt_tokens: int, needed_s: float, limit_s: float) -> None:
+        super().__init__(
+            f"Reading the prompt of {prompt_tokens} tokens takes about {needed_s:.1f} s here, and the time "
+            f"limit of this request leaves {limit_s:.1f} s. Shorten the prompt or allow more time."
+        )
+
+
 class Unsupported(InvalidRequest):
     """A field or value that OpenAI accepts and we refuse rather than ignore."""
 
@@ -104,6 +122,18 @@ class ModelNotFound(NotFound):
     """Another model is asked for than the one in the bundle."""
 
     code = "model_not_found"
+
+
+class MethodNotAllowed(RequestError):
+    """The path exists, for other methods."""
+
+    status = 405
+    type = "invalid_request_error"
+    code = "method_not_allowed"
+
+    def __init__(self, message: str, allowed: Sequence[str]) -> None:
+        super().__init__(message)
+        self.allowed = tuple(allowed)
 
 
 class Conflict(RequestError):
@@ -134,6 +164,23 @@ class TooLarge(RequestError):
     code = "request_too_large"
 
 
+class UnsupportedMedia(RequestError):
+    """The body is declared to be something else than JSON."""
+
+    status = 415
+    type = "invalid_request_error"
+    code = "unsupported_media_type"
+
+
+class InternalError(RequestError):
+    """What a client is told of a bug; never retried, since nobody knows how far the request got."""
+
+    code = "internal_error"
+
+    def __init__(self, request_id: str) -> None:
+        super().__init__(f"The server failed on this request; its log has the reason under {request_id}.")
+
+
 class QuotaExceeded(RequestError):
     """The tenant's allowance for the period is spent."""
 
@@ -149,3 +196,10 @@ class Unavailable(RequestError):
     type = "server_error"
     code = "unavailable"
     retryable = True
+
+
+class Uncertain(Unavailable):
+    """The turn was being written when the store went away: look before sending it again."""
+
+    code = "turn_state_unknown"
+    retryable = False

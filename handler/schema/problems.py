@@ -43,8 +43,8 @@ LIMITS = {
 def invalid_request(problems: Sequence[Problem], body: Any) -> InvalidRequest:
     """Tell the client of the deepest problem; branches of a union that all fail alike are told as one.
 
-    A problem's `loc` starts below `body`, and holds names of union branches that a client never wrote: the path
-    is what of it can be followed through the body.
+    A problem's `loc` starts below `body` and holds names of union branches that a client never wrote: its
+    path is what of it can be followed through the body.
     """
     paths = [_path(problem, body) for problem in problems]
     depth = max(len(path) for path in paths)

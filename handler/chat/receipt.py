@@ -1,0 +1,64 @@
+"""What an answer took, from the runs it was made of and the prices in the settings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from handler.chat.budget import Budget
+from handler.chat.inference import Run
+from handler.schema.extras import Dormouse, Receipt, StopReason
+from handler.settings import Settings
+from handler.telemetry import Telemetry
+
+_WORST_FIRST: tuple[StopReason, ...] = ("cancelled", "deadline", "length", "stop")
+
+
+@dataclass(frozen=True)
+class Till:
+    """Writes receipts and tells the operator of them; `init_ms` is what this process took to get ready."""
+
+    settings: Settings
+    telemetry: Telemetry
+    init_ms: float
+
+    def facts(self, runs: Sequence[Run], budget: Budget, dropped_items: Sequence[str] = ()) -> Dormouse:
+        """Sum up the runs of one answer."""
+        receipt = self._receipt(runs, budget)
+        reason = min((run.stop_reason for run in runs), key=_WORST_FIRST.index)
+        self.telemetry.answered(receipt, reason)
+        return Dormouse(
+            receipt=receipt,
+            seed=runs[0].job.params.seed,
+            stop_reason=reason,
+            dropped_items=list(dropped_items),
+        )
+
+    def _receipt(self, runs: Sequence[Run], budget: Budget) -> Receipt:
+        cold = any(run.cold for run in runs)
+        output_tokens = sum(len(run.output_ids) for run in runs)
+        decode_ms = sum(run.decode_ms for run in runs)
+        # The first token of each run came with its prefill.
+        decoded = output_tokens - sum(1 for run in runs if run.output_ids)
+        gb_s = self._gb_s(budget.elapsed_s() * 1000 + (self.init_ms if cold else 0))
+        return Receipt(
+            prompt_tokens=runs[0].prompt_tokens,
+            cached_tokens=runs[0].cached_tokens,
+            output_tokens=output_tokens,
+            prefill_ms=round(sum(run.prefill_ms for run in runs), 3),
+            decode_ms=round(decode_ms, 3),
+            tokens_per_s=round(decoded / decode_ms * 1000, 2) if decoded and decode_ms > 0 else None,
+            cold=cold,
+            init_ms=round(self.init_ms, 3) if cold else 0.0,
+            memory_mib=self.settings.memory_mib,
+            gb_s=gb_s,
+            cost_usd=None if gb_s is None else self._cost_usd(gb_s),
+        )
+
+    def _gb_s(self, billed_ms: float) -> float | None:
+        if self.settings.memory_mib is None:
+            return None
+        return round(self.settings.memory_mib / 1024 * billed_ms / 1000, 6)
+
+    def _cost_usd(self, gb_s: float) -> float:
+        return round(gb_s * self.settings.price_gb_s_usd + self.settings.price_request_usd, 12)

@@ -1,0 +1,77 @@
+"""Between what a session store keeps and what OpenAI's JSON says of it; the only file that knows both."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from typing import Any, cast
+
+from handler.chat.fit import Message
+from handler.schema.conversations import ConversationFacts, ConversationObject
+from handler.schema.items import InputMessage, InputText, MessageItem, OutputText, Status
+from handler.sessions import Conversation, Item
+
+
+def new_id(prefix: str) -> str:
+    """Make an unguessable id: `conv_…`, `msg_…`, `resp_…`."""
+    return f"{prefix}_{secrets.token_hex(16)}"
+
+
+def item_of(message: InputMessage, created_at_s: int, response_id: str | None = None) -> Item:
+    """A message from a client -> an item to be stored, under an id of ours."""
+    kind = "output_text" if message.role == "assistant" else "input_text"
+    texts = [message.content] if isinstance(message.content, str) else [part.text for part in message.content]
+    return Item(
+        id=new_id("msg"),
+        created_at_s=created_at_s,
+        role=message.role,
+        content=[{"type": kind, "text": text} for text in texts],
+        status="completed",
+        response_id=response_id,
+    )
+
+
+def message_of(item: Item) -> Message:
+    """A stored item -> what the chat template is given."""
+    return Message(item.role or "user", "".join(part["text"] for part in item.content), item.id)
+
+
+def shown(item: Item) -> MessageItem:
+    """A stored item -> OpenAI's message object."""
+    return MessageItem(
+        id=item.id,
+        status=cast(Status, item.status),
+        role=cast(Any, item.role),
+        content=[_part(part) for part in item.content],
+    )
+
+
+def _part(part: dict[str, Any]) -> OutputText | InputText:
+    return OutputText(text=part["text"]) if part["type"] == "output_text" else InputText(text=part["text"])
+
+
+def conversation_object(conversation: Conversation) -> ConversationObject:
+    """A stored conversation -> OpenAI's conversation object."""
+    usage = conversation.usage
+    return ConversationObject(
+        id=conversation.id,
+        created_at=conversation.created_at_s,
+        metadata=dict(conversation.metadata),
+        dormouse=ConversationFacts(
+            title=conversation.title,
+            updated_at=conversation.updated_at_s,
+            version=conversation.version,
+            input_tokens=usage.input_tokens,
+            cached_tokens=usage.cached_tokens,
+            output_tokens=usage.output_tokens,
+        ),
+    )
+
+
+def title_of(items: Sequence[Item]) -> str:
+    """Name a conversation by the first line that a user wrote in it."""
+    for item in items:
+        if item.role == "user":
+            text = " ".join(message_of(item).content.split())
+            return text if len(text) <= 60 else text[:59].rstrip() + "…"
+    return ""

@@ -1,0 +1,32 @@
+"""What Lambda calls. The application is built once, while this module is imported; every event then goes to
+it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import Any
+
+STARTED_S = time.monotonic()  # before the imports below, which are most of a cold start
+
+from handler.application import Application, build  # noqa: E402
+from handler.errors import StartupError  # noqa: E402
+from handler.settings import read_settings  # noqa: E402
+
+
+def start() -> Application:
+    """Build the application, or end the process with one clear line."""
+    try:
+        return build(read_settings(os.environ), started_s=STARTED_S)
+    except StartupError as error:
+        print(f"dormouse: {error}", file=sys.stderr, flush=True)
+        raise SystemExit(1) from None
+
+
+APPLICATION = start()
+
+
+def lambda_handler(event: dict[str, Any], context: Any) -> Any:
+    """Answer one event: a dict, or a generator of bytes where the runtime can stream."""
+    return APPLICATION.api.answer(event, context)

@@ -1,0 +1,104 @@
+"""What a route gives -> a proxy answer: JSON, a page, or a stream of server-sent events.
+
+A streamed answer is a generator of bytes: first a JSON prelude with status and headers and eight NUL bytes,
+then the body. Source: https://docs.aws.amazon.com/lambda/latest/dg/configuration-response-streaming.html
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+
+from handler.errors import MethodNotAllowed, QuotaExceeded, RequestError, Unavailable
+
+Bytes = Generator[bytes, None, None]
+PRELUDE_END = b"\0" * 8
+COMMON = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+
+
+@dataclass(frozen=True)
+class Page:
+    """A text that is no JSON made by a model."""
+
+    text: str
+    content_type: str
+    headers: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A body that comes in pieces, and which may be closed early."""
+
+    body: Bytes
+
+
+Result = BaseModel | Page | Stream
+Work = Callable[[], Result]
+
+
+def proxy_answer(result: Result, request_id: str, *, streaming: bool) -> dict[str, Any] | Bytes:
+    """Wrap a result; a stream is joined where the runtime cannot stream."""
+    headers = {**COMMON, "x-request-id": request_id}
+    if isinstance(result, Stream):
+        headers["Content-Type"] = "text/event-stream; charset=utf-8"
+        if streaming:
+            return _with_prelude(headers, result.body)
+        with closing(result.body):
+            return _proxy(200, headers, b"".join(result.body).decode())
+    if isinstance(result, Page):
+        headers["Content-Type"] = result.content_type
+        return _proxy(200, {**headers, **result.headers}, result.text)
+    headers["Content-Type"] = "application/json"
+    return _proxy(200, headers, result.model_dump_json())
+
+
+def error_answer(error: RequestError, request_id: str) -> dict[str, Any]:
+    """Wrap an error; `x-should-retry` keeps clients from repeating what a repetition would double.
+
+    Source: `_should_retry` of the openai package, which otherwise retries every 408, 409, 429 and 5xx.
+    """
+    headers = {**COMMON, "x-request-id": request_id, "Content-Type": "application/json"}
+    headers["x-should-retry"] = "true" if error.retryable else "false"
+    if isinstance(error, MethodNotAllowed):
+        headers["Allow"] = ", ".join(error.allowed)
+    if isinstance(error, Unavailable | QuotaExceeded) and error.retryable:
+        headers["Retry-After"] = "1"
+    return _proxy(error.status, headers, json.dumps(error.envelope(), ensure_ascii=False))
+
+
+def server_sent(
+    events: Iterator[Any],
+    frame: Callable[[Any], bytes],
+    frame_error: Callable[[Exception], bytes],
+    end: bytes,
+) -> Stream:
+    """Frame events; after the first byte an error can only be one more event, and then the end."""
+
+    def body() -> Bytes:
+        try:
+            for event in events:
+                yield frame(event)
+            yield end
+        except Exception as error:
+            yield frame_error(error)
+        finally:
+            close = getattr(events, "close", None)
+            if close is not None:
+                close()
+
+    return Stream(body())
+
+
+def _with_prelude(headers: dict[str, str], body: Bytes) -> Bytes:
+    with closing(body):
+        yield json.dumps({"statusCode": 200, "headers": headers}).encode() + PRELUDE_END
+        yield from body
+
+
+def _proxy(status: int, headers: dict[str, str], body: str) -> dict[str, Any]:
+    return {"statusCode": status, "headers": headers, "body": body, "isBase64Encoded": False}

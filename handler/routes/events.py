@@ -1,0 +1,81 @@
+"""The shapes of AWS's HTTP events: REST API proxy (payload 1.0) as it is, Function URL (2.0) turned into it.
+
+Source: https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html and
+https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-lambda-proxy-integrations.html
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import parse_qs
+
+from handler.errors import InvalidRequest
+
+LOCAL_TENANT = "local"
+Event = dict[str, Any]
+
+
+def rest_event(event: Mapping[str, Any]) -> Event:
+    """Give an event of either payload the shape of payload 1.0.
+
+    Raises: InvalidRequest for an event that is no HTTP request.
+    """
+    context = event.get("requestContext") or {}
+    if event.get("version") == "2.0" and isinstance(http := context.get("http"), Mapping):
+        query = parse_qs(event.get("rawQueryString") or "", keep_blank_values=True)
+        return {
+            **event,
+            "httpMethod": str(http.get("method", "")),
+            "path": event.get("rawPath") or "/",
+            "headers": event.get("headers") or {},
+            "multiValueHeaders": {},
+            "queryStringParameters": {name: values[-1] for name, values in query.items()},
+            "multiValueQueryStringParameters": query,
+            "requestContext": {**context, "path": event.get("rawPath") or "/", "stage": "$default"},
+        }
+    if not isinstance(event.get("httpMethod"), str) or not isinstance(event.get("path"), str):
+        raise InvalidRequest("The event is neither an API Gateway REST proxy event nor a Function URL event.")
+    return {**event, "headers": event.get("headers") or {}, "requestContext": context}
+
+
+def body_bytes(event: Mapping[str, Any]) -> bytes:
+    """The body as it was sent. Raises: InvalidRequest for a broken base64 wrapping."""
+    body = event.get("body") or ""
+    if not event.get("isBase64Encoded"):
+        return str(body).encode("utf-8", "surrogatepass")
+    try:
+        return base64.b64decode(body, validate=True)
+    except (binascii.Error, ValueError):
+        raise InvalidRequest("The request body is not valid base64, although the event says so.") from None
+
+
+def header(event: Mapping[str, Any], name: str) -> str | None:
+    """A request header, whatever case it was sent in."""
+    return next((str(v) for k, v in event["headers"].items() if k.lower() == name and v is not None), None)
+
+
+def query(event: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Every query parameter with all its values."""
+    several = event.get("multiValueQueryStringParameters")
+    if several:
+        return {name: list(values) for name, values in several.items()}
+    return {name: [value] for name, value in (event.get("queryStringParameters") or {}).items()}
+
+
+def tenant(event: Mapping[str, Any]) -> str:
+    """Whose request it is, as the authorizer in front of us found; nobody else can say so."""
+    authorizer = event["requestContext"].get("authorizer") or {}
+    claims = authorizer.get("claims") or {}
+    for found in (authorizer.get("tenant"), claims.get("sub"), authorizer.get("principalId")):
+        if isinstance(found, str) and found:
+            return found
+    return LOCAL_TENANT
+
+
+def request_id(event: Mapping[str, Any], context: Any) -> str:
+    """The id that ties the answer to its log lines."""
+    found = event["requestContext"].get("requestId") or getattr(context, "aws_request_id", None)
+    return str(found or "unknown")
