@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
-MAX_ITEMS_PER_WRITE = 45
+MAX_ITEMS_PER_WRITE = 40
 """A write is one DynamoDB transaction: at most 100 actions, two an item, and a few of its own.
 Source: https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html"""
 

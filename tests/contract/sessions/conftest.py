@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,12 +12,20 @@ from handler.sessions import SessionStore
 from tests.contract.sessions.stores import IMPLEMENTATIONS, HandClock, Place
 
 RETENTION_S = 1000.0
+ENDPOINTS = {"dynamodb": "dynamodb_endpoint", "dynamodb-moto": "moto_endpoint"}
 
 
 @pytest.fixture(params=sorted(IMPLEMENTATIONS))
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     """An empty place for a store."""
-    return Place("sqlite", str(tmp_path / "sessions.sqlite3"))
+    kind = request.param
+    if kind == "sqlite":
+        return Place(kind, str(tmp_path / "sessions.sqlite3"))
+    made = Place(kind, request.getfixturevalue(ENDPOINTS[kind]), f"sessions-{uuid.uuid4().hex}")
+    table = made.dynamo_table()
+    table.create()
+    table.close()
+    return made
 
 
 @pytest.fixture

@@ -7,9 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from handler.sessions import SessionStore
+from handler.sessions.dynamo import DynamoSessions
+from handler.sessions.dynamo_table import DynamoTable
 from handler.sessions.sqlite import SqliteSessions
 
-IMPLEMENTATIONS = {"sqlite": SqliteSessions}
+IMPLEMENTATIONS = {
+    "sqlite": SqliteSessions,
+    "dynamodb": DynamoSessions,
+    "dynamodb-moto": DynamoSessions,
+}
+"""Each is held to every test of this folder; the two servers differ in what they accept."""
 
 
 @dataclass(frozen=True)
@@ -18,11 +25,17 @@ class Place:
 
     kind: str
     address: str
-    name: str = ""
+    table: str = ""
 
     def open(self, clock: Callable[[], float], retention_s: float | None = None) -> SessionStore:
         """Open a store of this kind there."""
-        return SqliteSessions(Path(self.address), clock=clock, retention_s=retention_s)
+        if self.kind == "sqlite":
+            return SqliteSessions(Path(self.address), clock=clock, retention_s=retention_s)
+        return DynamoSessions(self.dynamo_table(), clock=clock, retention_s=retention_s)
+
+    def dynamo_table(self) -> DynamoTable:
+        """Connect to the table."""
+        return DynamoTable(self.table, region="us-east-1", endpoint_url=self.address)
 
 
 @dataclass

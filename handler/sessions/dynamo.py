@@ -1,0 +1,300 @@
+"""DynamoSessions: the session store in the cloud, one DynamoDB table; it knows rows, never botocore.
+
+A turn costs one read of the head, one query for the window and one transaction, however long the
+conversation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
+
+from handler.sessions import dynamo_rows as rows
+from handler.sessions import dynamo_sweep, records
+from handler.sessions.dynamo_request import Delete, Expression, Put, Update
+from handler.sessions.dynamo_table import ConditionFailed, DynamoTable
+from handler.sessions.dynamo_turn import write_turn
+from handler.sessions.records import CLAIM_RETENTION_S, USAGE_RETENTION_S, Turn, absent, contend
+from handler.sessions.values import (
+    Claim,
+    Conversation,
+    Item,
+    Order,
+    Page,
+    StoredResponse,
+    Usage,
+    Window,
+    is_id,
+)
+
+
+class DynamoSessions:
+    """The `SessionStore` over one DynamoDB table; see the Protocol for what its methods promise."""
+
+    def __init__(
+        self, table: DynamoTable, *, clock: Callable[[], float], retention_s: float | None = None
+    ) -> None:
+        """Use a table; `clock` gives Unix seconds, and without `retention_s` nothing expires."""
+        self._table = table
+        self._clock = clock
+        self._retention_s = retention_s
+
+    def create(self, tenant: str, conversation: Conversation, items: Sequence[Item] = ()) -> Conversation:
+        """See `SessionStore.create`."""
+        return self.append(tenant, replace(conversation, version=0), items)
+
+    def get(self, tenant: str, conversation_id: str) -> Conversation:
+        """See `SessionStore.get`."""
+        row = self._table.get(rows.head_key(tenant, conversation_id)) if is_id(conversation_id) else None
+        if row is None or not rows.is_live(row, self._clock()):
+            raise absent("conversation", conversation_id)
+        return rows.load_head(row)
+
+    def update(
+        self,
+        tenant: str,
+        conversation_id: str,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        title: str | None = None,
+    ) -> Conversation:
+        """See `SessionStore.update`."""
+        changes = {"metadata": metadata, "title": title}
+        texts = {name: records.dump_json(new) for name, new in changes.items() if new is not None}
+        if not texts:
+            return self.get(tenant, conversation_id)
+        if not is_id(conversation_id):
+            raise absent("conversation", conversation_id)
+        change = Expression(f"SET {', '.join(f'#{name} = :{name}' for name in texts)}", texts)
+        try:
+            row = self._table.update(
+                Update(rows.head_key(tenant, conversation_id), change, rows.live(self._clock()))
+            )
+        except ConditionFailed:
+            raise absent("conversation", conversation_id) from None
+        return rows.load_head(row)
+
+    def delete(self, tenant: str, conversation_id: str) -> None:
+        """See `SessionStore.delete`."""
+        if not is_id(conversation_id):
+            raise absent("conversation", conversation_id)
+        row = self._table.get(rows.head_key(tenant, conversation_id))
+        if row is not None and rows.is_live(row, self._clock()):
+            dynamo_sweep.delete_conversation(self._table, tenant, rows.load_head(row))
+        else:
+            dynamo_sweep.resume(self._table, tenant, conversation_id)
+
+    def conversations(
+        self, tenant: str, *, limit: int = 20, after: str | None = None, order: Order = "desc"
+    ) -> Page[Conversation]:
+        """See `SessionStore.conversations`."""
+        low, high = "CONV#", "CONV#" + rows.LAST
+        if after is not None:
+            last = self.get(tenant, after)
+            if last.hidden:
+                raise absent("conversation", after)
+            sk = rows.listing_key(tenant, last)[1]
+            low, high = (sk, high) if order == "asc" else (low, sk)
+        listed = self._table.query(
+            rows.directory(tenant), low, high, newest_first=order == "desc", page_rows=limit + 2
+        )
+        found: list[Conversation] = []
+        while len(found) <= limit and (ids := [str(row["id"]) for row in islice(listed, limit + 2)]):
+            keys = [rows.head_key(tenant, id) for id in ids if id != after]
+            heads = self._table.get_many(keys)
+            live = (heads[key] for key in keys if key in heads and rows.is_live(heads[key], self._clock()))
+            found += map(rows.load_head, live)
+        return Page(tuple(found[:limit]), has_more=len(found) > limit)
+
+    def append(
+        self,
+        tenant: str,
+        conversation: Conversation,
+        items: Sequence[Item],
+        *,
+        response: StoredResponse | None = None,
+        usage: Usage | None = None,
+        claim: Claim | None = None,
+    ) -> Conversation:
+        """See `SessionStore.append`."""
+        now_s = self._clock()
+        turn = Turn.of(conversation, items, response, usage, now_s=now_s)
+        return write_turn(self._table, tenant, turn, claim, now_s=now_s, retention_s=self._retention_s)
+
+    def items(
+        self,
+        tenant: str,
+        conversation_id: str,
+        *,
+        limit: int = 20,
+        after: str | None = None,
+        order: Order = "desc",
+    ) -> Page[Item]:
+        """See `SessionStore.items`."""
+        # The head first: the items that it counts were all written before it was read.
+        low, high = 1, self.get(tenant, conversation_id).last_seq
+        if after is not None:
+            seq = self._seq(tenant, conversation_id, after)
+            low, high = (seq + 1, high) if order == "asc" else (low, seq - 1)
+        found = self._read_items(tenant, conversation_id, low, high, order=order, limit=limit + 1)
+        return Page(tuple(found[:limit]), has_more=len(found) > limit)
+
+    def item(self, tenant: str, conversation_id: str, item_id: str) -> Item:
+        """See `SessionStore.item`."""
+        self.get(tenant, conversation_id)
+        seq = self._seq(tenant, conversation_id, item_id)
+        found = self._read_items(tenant, conversation_id, seq, seq, order="asc", limit=1)
+        if not found:
+            raise absent("item", item_id)
+        return found[0]
+
+    def delete_item(self, tenant: str, conversation_id: str, item_id: str) -> Conversation:
+        """See `SessionStore.delete_item`."""
+        while True:
+            held = self.get(tenant, conversation_id)
+            seq = self._seq(tenant, conversation_id, item_id)
+            now_s = self._clock()
+            new = replace(held, version=held.version + 1, updated_at_s=int(now_s))
+            partition, sk = rows.partition(tenant, conversation_id), rows.item_sk(seq)
+            stored = self._table.query(partition, sk, sk + rows.LAST, attributes=("pk", "sk"))
+            change = Expression(
+                "SET #version = :version, #updated_at_s = :updated_at_s",
+                {"version": new.version, "updated_at_s": new.updated_at_s},
+            )
+            try:
+                self._table.write(
+                    Update(
+                        rows.head_key(tenant, conversation_id), change, rows.at_version(held.version, now_s)
+                    ),
+                    Delete(rows.id_key(tenant, conversation_id, item_id)),
+                    *(Delete((partition, str(row["sk"]))) for row in stored),
+                )
+            except ConditionFailed:
+                continue  # a turn came in between; somebody made progress, so this ends
+            return new
+
+    def window(
+        self, tenant: str, conversation: Conversation, *, max_items: int, upto_seq: int | None = None
+    ) -> Window:
+        """See `SessionStore.window`."""
+        newest = conversation.last_seq if upto_seq is None else upto_seq
+        items: list[Item] = []
+        incomplete = False
+        for part in conversation.segments(newest):
+            wanted = max_items + 1 - len(items)  # one more, to tell whether there are more
+            if wanted <= 0:
+                break
+            found = self._read_items(
+                tenant, part.conversation_id, 1, part.upto_seq, order="desc", limit=wanted
+            )
+            incomplete = incomplete or (not found and part.conversation_id != conversation.id)
+            items += found
+        return Window(
+            items=tuple(reversed(items[:max_items])), has_more=len(items) > max_items, incomplete=incomplete
+        )
+
+    def response(self, tenant: str, response_id: str) -> StoredResponse:
+        """See `SessionStore.response`."""
+        found = []
+        if is_id(response_id):
+            pk, sk = rows.response_key(tenant, response_id)
+            found = [
+                row for row in self._table.query(pk, sk, sk + rows.LAST) if rows.is_live(row, self._clock())
+            ]
+        if not found:
+            raise absent("response", response_id)
+        return rows.load_response(found)
+
+    def update_response(self, tenant: str, response: StoredResponse) -> None:
+        """See `SessionStore.update_response`."""
+        stored = self.response(tenant, response.id)
+        now_s = self._clock()
+        located = records.locate(response, stored.first_seq, stored.last_seq)
+        first, *more = rows.response_rows(tenant, located, rows.expiry(now_s, self._retention_s))
+        try:
+            self._table.write(Put(first, rows.live(now_s)), *map(Put, more))
+        except ConditionFailed:
+            raise absent("response", response.id) from None
+
+    def delete_response(self, tenant: str, response_id: str) -> None:
+        """See `SessionStore.delete_response`."""
+        stored = self.response(tenant, response_id)
+        mark = Delete(rows.response_mark_key(tenant, stored))
+        try:
+            self._table.write(Delete(rows.response_key(tenant, response_id), rows.present()), mark)
+        except ConditionFailed:
+            raise absent("response", response_id) from None
+        dynamo_sweep.delete_partition(self._table, rows.partition(tenant, response_id))
+
+    def claim(self, tenant: str, key: str, *, owner: str, fingerprint: str, lease_s: float) -> Claim:
+        """See `SessionStore.claim`."""
+        place = rows.claim_key(tenant, key)
+        while True:
+            now_s = self._clock()
+            mine = Claim(key, owner, "mine", fingerprint, until_s=now_s + lease_s)
+            row = self._table.get(place)
+            held = rows.load_claim(row, key) if row is not None and rows.is_live(row, now_s) else None
+            holder = contend(held, mine, now_s)
+            if holder is not mine:
+                return holder
+            condition = rows.vacant(now_s) if row is None or held is None else rows.unsettled(held.owner)
+            try:
+                self._table.write(
+                    Put(rows.claim_row(tenant, mine, rows.expiry(now_s, CLAIM_RETENTION_S)), condition)
+                )
+            except ConditionFailed:
+                continue  # somebody else took it in between: look again
+            return mine
+
+    def release(self, tenant: str, claim: Claim) -> None:
+        """See `SessionStore.release`."""
+        try:
+            self._table.write(Delete(rows.claim_key(tenant, claim.key), rows.unsettled(claim.owner)))
+        except ConditionFailed:
+            return
+
+    def add_usage(self, tenant: str, period: str, usage: Usage) -> Usage:
+        """See `SessionStore.add_usage`."""
+        ttl = rows.expiry(self._clock(), USAGE_RETENTION_S)
+        counted = {name: getattr(usage, name) for name in rows.COUNTERS}
+        change = Expression(
+            f"SET #ttl = :ttl ADD {', '.join(f'#{name} :{name}' for name in counted)}", {**counted, **ttl}
+        )
+        return rows.load_usage(self._table.update(Update(rows.usage_key(tenant, period), change)))
+
+    def usage(self, tenant: str, period: str) -> Usage:
+        """See `SessionStore.usage`."""
+        row = self._table.get(rows.usage_key(tenant, period))
+        return rows.load_usage(row) if row is not None and rows.is_live(row, self._clock()) else Usage()
+
+    def erase(self, tenant: str) -> None:
+        """See `SessionStore.erase`."""
+        dynamo_sweep.erase(self._table, tenant)
+
+    def close(self) -> None:
+        """See `SessionStore.close`."""
+        self._table.close()
+
+    def _seq(self, tenant: str, conversation_id: str, item_id: str) -> int:
+        row = self._table.get(rows.id_key(tenant, conversation_id, item_id)) if is_id(item_id) else None
+        if row is None or not rows.is_live(row, self._clock()):
+            raise absent("item", item_id)
+        return int(row["seq"])
+
+    def _read_items(
+        self, tenant: str, conversation_id: str, low: int, high: int, *, order: Order, limit: int
+    ) -> list[Item]:
+        """Read up to `limit` items between two numbers, both included: one query as long as they fit a page
+        of it.
+        """
+        if low > high:
+            return []
+        now_s = self._clock()
+        stored = self._table.query(
+            rows.partition(tenant, conversation_id),
+            rows.item_sk(low),
+            rows.item_sk(high) + rows.LAST,
+            newest_first=order == "desc",
+            page_rows=limit,
+        )
+        return list(islice(rows.load_items(row for row in stored if rows.is_live(row, now_s)), limit))

@@ -1,0 +1,64 @@
+"""Deleting many rows of the session table, in an order that a crash anywhere leaves well.
+
+A conversation goes in one transaction: head and directory entry out, a SWEEP row in. From then on nobody can
+read or append; its items are removed at leisure, the SWEEP row last. Who finds a SWEEP row can finish the
+work."""
+
+from __future__ import annotations
+
+from handler.sessions import dynamo_rows as rows
+from handler.sessions.dynamo_request import Delete, Key, Put, Row
+from handler.sessions.dynamo_table import ConditionFailed, DynamoTable
+from handler.sessions.records import absent
+from handler.sessions.values import Conversation
+
+
+def delete_conversation(table: DynamoTable, tenant: str, conversation: Conversation) -> None:
+    """Delete a conversation that was found. Raises: NotFound where somebody was faster."""
+    sweep_row = rows.bare(rows.sweep_key(tenant, conversation.id), {})
+    try:
+        table.write(
+            Delete(rows.head_key(tenant, conversation.id), rows.present()),
+            Delete(rows.listing_key(tenant, conversation)),
+            Put(sweep_row),
+        )
+    except ConditionFailed:
+        raise absent("conversation", conversation.id) from None
+    sweep(table, tenant, conversation.id)
+
+
+def resume(table: DynamoTable, tenant: str, conversation_id: str) -> None:
+    """Finish the deletion of a conversation that has no head any more. Raises: NotFound where none is due."""
+    if table.get(rows.sweep_key(tenant, conversation_id)) is None:
+        raise absent("conversation", conversation_id)
+    sweep(table, tenant, conversation_id)
+
+
+def sweep(table: DynamoTable, tenant: str, conversation_id: str) -> None:
+    """Remove what a deleted conversation has left: responses, items, then the note that this is due."""
+    partition = rows.partition(tenant, conversation_id)
+    for row in table.query(partition, "RESPONSE#", "RESPONSE#" + rows.LAST, attributes=("pk", "sk", "id")):
+        delete_partition(table, rows.partition(tenant, str(row["id"])))
+    delete_partition(table, partition)
+    table.delete([rows.sweep_key(tenant, conversation_id)])
+
+
+def delete_partition(table: DynamoTable, partition: str) -> None:
+    """Remove every row of a partition."""
+    table.delete([_key(row) for row in table.query(partition, "!", rows.LAST, attributes=("pk", "sk"))])
+
+
+def erase(table: DynamoTable, tenant: str) -> None:
+    """Remove everything of a tenant: its conversations one by one, its directory last."""
+    directory = rows.directory(tenant)
+    for row in table.query(directory, "!", rows.LAST, attributes=("pk", "sk")):
+        kind, _, rest = str(row["sk"]).partition("#")
+        if kind in ("CONV", "HIDDEN", "SWEEP"):
+            conversation_id = rest.rpartition("#")[2]
+            table.delete([rows.head_key(tenant, conversation_id)])
+            sweep(table, tenant, conversation_id)
+        table.delete([_key(row)])
+
+
+def _key(row: Row) -> Key:
+    return str(row["pk"]), str(row["sk"])

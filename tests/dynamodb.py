@@ -1,0 +1,87 @@
+"""DynamoDB-protocol servers as real processes on loopback, one for the whole test run."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+CLOUD_BIN = Path(__file__).parents[1] / ".venv/cloud/bin"
+START_TIMEOUT_S = 60.0
+
+CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": "testing",
+    "AWS_SECRET_ACCESS_KEY": "testing",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+"""What any AWS client needs to talk to these servers; they check none of it."""
+
+
+@contextmanager
+def ministack(log: Path) -> Iterator[str]:
+    """Run ministack; yield its URL."""
+    port = free_port()
+    environment = {
+        "BIND_HOST": "127.0.0.1",
+        "GATEWAY_PORT": str(port),
+        "SERVICES": "dynamodb",
+        "PERSIST_STATE": "0",
+    }
+    with _serving([str(CLOUD_BIN / "ministack")], environment, port, log) as url:
+        yield url
+
+
+@contextmanager
+def moto(log: Path) -> Iterator[str]:
+    """Run moto's server, a second and independent reading of the protocol; yield its URL."""
+    port = free_port()
+    with _serving([str(CLOUD_BIN / "moto_server"), "-H", "127.0.0.1", "-p", str(port)], {}, port, log) as url:
+        yield url
+
+
+def free_port() -> int:
+    """Find a port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def _serving(command: list[str], environment: dict[str, str], port: int, log: Path) -> Iterator[str]:
+    url = f"http://127.0.0.1:{port}"
+    with log.open("wb") as output:
+        server = subprocess.Popen(
+            command,
+            env=os.environ | CREDENTIALS | environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        _await_answer(url, server, log)
+        yield url
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+
+
+def _await_answer(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    give_up_s = time.monotonic() + START_TIMEOUT_S
+    while True:
+        try:
+            urllib.request.urlopen(url, timeout=5).close()
+            return
+        except urllib.error.HTTPError:
+            return  # it speaks HTTP
+        except OSError:
+            if server.poll() is not None or time.monotonic() > give_up_s:
+                raise RuntimeError(f"the server at {url} did not start:\n{log.read_text()}") from None
+            time.sleep(0.05)
