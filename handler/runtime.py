@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 STREAM_TYPE = "application/vnd.awslambda.http-integration-response"
 PRELUDE_END = b"\0" * 8
@@ -46,16 +46,18 @@ class Stream:
     rest: Generator[bytes, None, None]
 
 
-def invoked_for_stream(event: Any) -> bool:
-    """Whether the caller reads a stream, and so needs the prelude even before an answer that is whole.
+def answer_form(event: Any) -> Literal["stream", "whole"] | None:
+    """Which form of answer the caller can read: with a prelude, as a proxy answer, or (None) whatever comes.
 
     Source: https://docs.aws.amazon.com/apigateway/latest/developerguide/response-transfer-mode-lambda.html
     """
     if not isinstance(event, Mapping):
-        return False
+        return None
     if "http" in (event.get("requestContext") or {}):
-        return True  # a Function URL: template.yaml gives it InvokeMode RESPONSE_STREAM
-    return (event.get("httpMethod"), event.get("resource")) in STREAMED_ROUTES
+        return "stream"  # a Function URL: template.yaml gives it InvokeMode RESPONSE_STREAM
+    if not {"httpMethod", "resource"} <= event.keys():
+        return None
+    return "stream" if (event["httpMethod"], event["resource"]) in STREAMED_ROUTES else "whole"
 
 
 def framed(answer: Mapping[str, Any]) -> Generator[bytes, None, None]:
@@ -65,6 +67,12 @@ def framed(answer: Mapping[str, Any]) -> Generator[bytes, None, None]:
     yield json.dumps(prelude).encode() + PRELUDE_END
     body = answer.get("body") or ""
     yield base64.b64decode(body) if answer.get("isBase64Encoded") else body.encode()
+
+
+def joined(stream: Generator[bytes, None, None]) -> dict[str, Any]:
+    """A streamed answer as a proxy answer, for a streamed path that came in by a buffered route (`.../`)."""
+    prelude, _, body = b"".join(stream).partition(PRELUDE_END)
+    return {**json.loads(prelude), "body": body.decode(), "isBase64Encoded": False}
 
 
 def error_trailers(error: Exception) -> bytes:
@@ -139,21 +147,23 @@ def post_stream(address: str, invoke_id: str, stream: Stream, invocation_id: str
 
 
 def streaming_marshaller(base: type) -> type:
-    """The marshaller that lets generators through and gives whole answers a prelude where one is read."""
+    """The marshaller that lets generators through and gives each answer the form that is read."""
 
     class StreamingMarshaller(base):  # type: ignore[misc]
         """One invocation at a time, so what the event asked for may be kept between the two calls."""
 
-        for_stream = False
+        form: Literal["stream", "whole"] | None = None
 
         def unmarshal_request(self, request: Any, content_type: str = "application/json") -> Any:
             event = super().unmarshal_request(request, content_type)
-            self.for_stream = invoked_for_stream(event)
+            self.form = answer_form(event)
             return event
 
         def marshal_response(self, response: Any) -> Any:
-            if self.for_stream and isinstance(response, Mapping) and "statusCode" in response:
+            if self.form == "stream" and isinstance(response, Mapping) and "statusCode" in response:
                 response = framed(response)
+            if self.form == "whole" and isinstance(response, Generator):
+                response = joined(response)
             if not isinstance(response, Generator):
                 return super().marshal_response(response)
             # An error before the first chunk is raised here, where the runtime reports it as any other.

@@ -15,3 +15,17 @@ deploy: build      ## put the stack into your AWS account (ARCH=, BUNDLE=; DEPLO
 # `sam build` comes here for the resource Function of template.yaml, with the folder to fill in ARTIFACTS_DIR.
 build-Function: .venv/cloud/.made
 	@.venv/cloud/bin/python -m infra.artifact --arch $(ARCH) --bundle $(BUNDLE) --out $(ARTIFACTS_DIR)
+
+# What Lambda's python3.13 runtime carries by itself, under a real python3.13: the tests of the artifact run in it.
+PYTHON313 ?= $(shell for p in python3.13 $(HOME)/.pyenv/versions/3.13*/bin/python3.13; do \
+	$$p -c 'import sys; sys.exit(sys.version_info[:2] != (3, 13))' 2>/dev/null && command -v $$p && break; done)
+
+test: .venv/lambda/.made
+
+.venv/lambda/.made: requirements/lambda.txt | .venv/dev/.made
+	@echo "Making .venv/lambda (once, a few seconds) ..." >&2
+	@python=$(PYTHON313); test -n "$$python" || python=$$(.venv/dev/bin/uv python find 3.13 2>/dev/null) \
+		|| { .venv/dev/bin/uv python install -q 3.13 && python=$$(.venv/dev/bin/uv python find 3.13); }; \
+	$$python -m venv .venv/lambda
+	@.venv/lambda/bin/pip install -q --disable-pip-version-check --no-deps -r $<
+	@touch $@

@@ -124,3 +124,15 @@ def test_a_whole_answer_through_a_function_url_gets_a_prelude(start: Start) -> N
     url_event = {"requestContext": {"http": {"method": "GET", "path": "/"}}, "do": "proxy", "answer": proxy}
     answer = start().api.invoke(url_event)
     assert (answer.kind, answer.prelude, answer.payload) == ("streamed", {"statusCode": 200}, b"\0\xff")
+
+
+def test_a_stream_for_a_buffered_route_is_joined(start: Start) -> None:
+    """A path with a slash too many comes in by a buffered route, which reads a proxy answer only."""
+    answer = start().api.invoke({**BUFFERED, "httpMethod": "POST", "do": "count", "chunks": 2})
+    assert answer.kind == "buffered"
+    assert json.loads(answer.body) == {
+        "statusCode": 200,
+        "headers": {"Content-Type": "text/event-stream"},
+        "body": "0000000000000001",
+        "isBase64Encoded": False,
+    }
