@@ -84,6 +84,7 @@ lock: .venv/dev/.made      ## resolve pyproject's dependency groups into require
 	for g in export dev; do $(COMPILE) --group pyproject.toml:$$g \
 		--override requirements/torch-overrides.txt -o requirements/$$g.txt; done
 	$(COMPILE) --group pyproject.toml:cloud -o requirements/cloud.txt
+	$(subst 3.11,3.13,$(COMPILE)) --group pyproject.toml:lambda -o requirements/lambda.txt
 
 clean:      ## remove everything that was made, environments included
 	rm -rf build .venv .aws-sam
