@@ -1,0 +1,81 @@
+"""template.yaml as plain data: what the tests ask of the stack, and the environment it gives the function."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+PROJECT = Path(__file__).resolve().parents[1]
+EVENTS = PROJECT / "infra" / "events"
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads CloudFormation's short tags as their long forms."""
+
+
+def _intrinsic(loader: yaml.SafeLoader, tag: str, node: yaml.Node) -> dict[str, Any]:
+    if isinstance(node, yaml.ScalarNode):
+        value: Any = loader.construct_scalar(node)
+    elif isinstance(node, yaml.SequenceNode):
+        value = loader.construct_sequence(node, deep=True)
+    else:
+        value = loader.construct_mapping(node, deep=True)
+    return {"Ref": value} if tag in ("Ref", "Condition") else {f"Fn::{tag}": value}
+
+
+_Loader.add_multi_constructor("!", _intrinsic)
+
+
+@functools.cache
+def template() -> dict[str, Any]:
+    """The whole template."""
+    parsed: dict[str, Any] = yaml.load((PROJECT / "template.yaml").read_text(), _Loader)
+    return parsed
+
+
+def properties(resource: str) -> dict[str, Any]:
+    """The properties of one resource."""
+    found: dict[str, Any] = template()["Resources"][resource]["Properties"]
+    return found
+
+
+def routes() -> dict[tuple[str, str], dict[str, Any]]:
+    """What the API calls the function for: (method, path) -> the event's properties."""
+    events = (event["Properties"] for event in properties("Function")["Events"].values())
+    return {(event["Method"], event["Path"]): event for event in events}
+
+
+def function_environment(references: Mapping[str, str]) -> dict[str, str]:
+    """The function's variables for x86_64, its references being these or the parameters' defaults."""
+    defaults = {name: str(each["Default"]) for name, each in template()["Parameters"].items()}
+    known = {**defaults, **references}
+
+    def resolve(value: Any) -> str:
+        if isinstance(value, dict) and "Ref" in value:
+            return known[value["Ref"]]
+        if isinstance(value, dict) and "Fn::If" in value:
+            return resolve(value["Fn::If"][2])  # the only condition here is IsArm
+        return str(value)
+
+    variables = properties("Function")["Environment"]["Variables"]
+    return {name: resolve(value) for name, value in variables.items()}
+
+
+def sample_event(name: str, model: str | None = None) -> dict[str, Any]:
+    """One of infra/events, asking for this model."""
+    event: dict[str, Any] = json.loads((EVENTS / f"{name}.json").read_text())
+    if model and event.get("body"):
+        body = json.loads(event["body"])
+        if "model" in body:
+            event["body"] = json.dumps({**body, "model": model}, ensure_ascii=False)
+    return event
+
+
+def sample_names() -> list[str]:
+    """All of infra/events."""
+    return sorted(path.stem for path in EVENTS.glob("*.json"))

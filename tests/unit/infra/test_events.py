@@ -1,0 +1,52 @@
+"""The sample events are what the template's API would send."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from tests.stack import routes, sample_event, sample_names
+
+
+def api_resource(method: str, path: str) -> str:
+    """Which of the template's resources API Gateway picks: the most specific one that matches."""
+    rules = {
+        resource: re.compile(re.sub(r"\\\{proxy\\\+\\\}", ".+", re.escape(resource)))
+        for asked, resource in routes()
+        if asked in (method, "ANY")
+    }
+    return max((resource for resource, rule in rules.items() if rule.fullmatch(path)), key=specificity)
+
+
+def specificity(resource: str) -> tuple[bool, int]:
+    return "{proxy+}" not in resource, len(resource)
+
+
+@pytest.mark.parametrize("name", [name for name in sample_names() if not name.startswith("function-url")])
+def test_event_matches_a_route(name: str) -> None:
+    """Method, path, resource and context of an event tell one story, and the template has the route."""
+    event = sample_event(name)
+    context = event["requestContext"]
+    assert event["resource"] == api_resource(event["httpMethod"], event["path"])
+    assert (context["resourcePath"], context["httpMethod"]) == (event["resource"], event["httpMethod"])
+    assert context["path"] == f"/{context['stage']}{event['path']}"
+    proxy = (event["pathParameters"] or {}).get("proxy")
+    assert event["path"] == event["resource"].replace("{proxy+}", proxy or "")
+    assert event["multiValueHeaders"] == {key: [value] for key, value in event["headers"].items()}
+
+
+@pytest.mark.parametrize("name", sample_names())
+def test_event_is_whole(name: str) -> None:
+    """Its body is JSON text, and the sample asks for a stream when its name says so."""
+    event = sample_event(name)
+    body = json.loads(event["body"]) if event["body"] else {}
+    assert body.get("stream", False) is name.endswith("-stream")
+
+
+def test_the_function_url_event_is_payload_2() -> None:
+    """The second door sends another shape: version, rawPath and requestContext.http."""
+    event = sample_event("function-url-chat-stream")
+    assert event["version"] == "2.0"
+    assert event["rawPath"] == event["requestContext"]["http"]["path"] == "/v1/chat/completions"
