@@ -77,7 +77,7 @@ class SessionStore(Protocol):
         metadata: Mapping[str, str] | None = None,
         title: str | None = None,
     ) -> Conversation:
-        """Replace the metadata, the title, or both; the version stays. Raises: NotFound."""
+        """Replace the metadata, the title, or both; version and retention stay. Raises: NotFound."""
         ...
 
     def delete(self, tenant: str, conversation_id: str) -> None:

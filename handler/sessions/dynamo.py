@@ -9,12 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 
+from handler.sessions import dynamo_claims as claims
+from handler.sessions import dynamo_items as stored_items
 from handler.sessions import dynamo_rows as rows
 from handler.sessions import dynamo_sweep, records
 from handler.sessions.dynamo_request import Delete, Expression, Put, Update
 from handler.sessions.dynamo_table import ConditionFailed, DynamoTable
 from handler.sessions.dynamo_turn import write_turn
-from handler.sessions.records import CLAIM_RETENTION_S, USAGE_RETENTION_S, Turn, absent, contend
+from handler.sessions.records import USAGE_RETENTION_S, Turn, absent
 from handler.sessions.values import (
     Claim,
     Conversation,
@@ -134,16 +136,16 @@ class DynamoSessions:
         # The head first: the items that it counts were all written before it was read.
         low, high = 1, self.get(tenant, conversation_id).last_seq
         if after is not None:
-            seq = self._seq(tenant, conversation_id, after)
+            seq = self._number(tenant, conversation_id, after)
             low, high = (seq + 1, high) if order == "asc" else (low, seq - 1)
-        found = self._read_items(tenant, conversation_id, low, high, order=order, limit=limit + 1)
-        return Page(tuple(found[:limit]), has_more=len(found) > limit)
+        found = self._read(tenant, conversation_id, low, high, order=order, limit=limit + 1).items
+        return Page(found[:limit], has_more=len(found) > limit)
 
     def item(self, tenant: str, conversation_id: str, item_id: str) -> Item:
         """See `SessionStore.item`."""
         self.get(tenant, conversation_id)
-        seq = self._seq(tenant, conversation_id, item_id)
-        found = self._read_items(tenant, conversation_id, seq, seq, order="asc", limit=1)
+        seq = self._number(tenant, conversation_id, item_id)
+        found = self._read(tenant, conversation_id, seq, seq, order="asc", limit=1).items
         if not found:
             raise absent("item", item_id)
         return found[0]
@@ -152,22 +154,15 @@ class DynamoSessions:
         """See `SessionStore.delete_item`."""
         while True:
             held = self.get(tenant, conversation_id)
-            seq = self._seq(tenant, conversation_id, item_id)
-            now_s = self._clock()
-            new = replace(held, version=held.version + 1, updated_at_s=int(now_s))
-            partition, sk = rows.partition(tenant, conversation_id), rows.item_sk(seq)
-            stored = self._table.query(partition, sk, sk + rows.LAST, attributes=("pk", "sk"))
-            change = Expression(
-                "SET #version = :version, #updated_at_s = :updated_at_s",
-                {"version": new.version, "updated_at_s": new.updated_at_s},
-            )
+            seq = self._number(tenant, conversation_id, item_id)
+            new = replace(held, version=held.version + 1)
+            change = Expression("SET #version = :version", {"version": new.version})
+            unmoved = rows.at_version(held.version, self._clock())
             try:
                 self._table.write(
-                    Update(
-                        rows.head_key(tenant, conversation_id), change, rows.at_version(held.version, now_s)
-                    ),
-                    Delete(rows.id_key(tenant, conversation_id, item_id)),
-                    *(Delete((partition, str(row["sk"]))) for row in stored),
+                    Update(rows.head_key(tenant, held.id), change, unmoved),
+                    Delete(rows.id_key(tenant, held.id, item_id)),
+                    *map(Delete, stored_items.row_keys(self._table, tenant, held.id, seq)),
                 )
             except ConditionFailed:
                 continue  # a turn came in between; somebody made progress, so this ends
@@ -178,20 +173,22 @@ class DynamoSessions:
     ) -> Window:
         """See `SessionStore.window`."""
         newest = conversation.last_seq if upto_seq is None else upto_seq
-        items: list[Item] = []
+        found: list[Item] = []
         incomplete = False
         for part in conversation.segments(newest):
-            wanted = max_items + 1 - len(items)  # one more, to tell whether there are more
+            wanted = max_items + 1 - len(found)  # one more, to tell whether there are more
             if wanted <= 0:
                 break
-            found = self._read_items(
-                tenant, part.conversation_id, 1, part.upto_seq, order="desc", limit=wanted
-            )
-            incomplete = incomplete or (not found and part.conversation_id != conversation.id)
-            items += found
-        return Window(
-            items=tuple(reversed(items[:max_items])), has_more=len(items) > max_items, incomplete=incomplete
-        )
+            id = part.conversation_id
+            stretch = self._read(tenant, id, 1, part.upto_seq, order="desc", limit=wanted)
+            incomplete = incomplete or (not stretch.items and id != conversation.id)
+            found += stretch.items
+            if self._retention_s is not None:
+                stored_items.keep(
+                    self._table, tenant, id, stretch, now_s=self._clock(), retention_s=self._retention_s
+                )
+        kept = tuple(reversed(found[:max_items]))
+        return Window(kept, has_more=len(found) > max_items, incomplete=incomplete)
 
     def response(self, tenant: str, response_id: str) -> StoredResponse:
         """See `SessionStore.response`."""
@@ -228,30 +225,12 @@ class DynamoSessions:
 
     def claim(self, tenant: str, key: str, *, owner: str, fingerprint: str, lease_s: float) -> Claim:
         """See `SessionStore.claim`."""
-        place = rows.claim_key(tenant, key)
-        while True:
-            now_s = self._clock()
-            mine = Claim(key, owner, "mine", fingerprint, until_s=now_s + lease_s)
-            row = self._table.get(place)
-            held = rows.load_claim(row, key) if row is not None and rows.is_live(row, now_s) else None
-            holder = contend(held, mine, now_s)
-            if holder is not mine:
-                return holder
-            condition = rows.vacant(now_s) if row is None or held is None else rows.unsettled(held.owner)
-            try:
-                self._table.write(
-                    Put(rows.claim_row(tenant, mine, rows.expiry(now_s, CLAIM_RETENTION_S)), condition)
-                )
-            except ConditionFailed:
-                continue  # somebody else took it in between: look again
-            return mine
+        wanted = Claim(key, owner, "mine", fingerprint, until_s=self._clock() + lease_s)
+        return claims.take(self._table, tenant, wanted, self._clock)
 
     def release(self, tenant: str, claim: Claim) -> None:
         """See `SessionStore.release`."""
-        try:
-            self._table.write(Delete(rows.claim_key(tenant, claim.key), rows.unsettled(claim.owner)))
-        except ConditionFailed:
-            return
+        claims.release(self._table, tenant, claim)
 
     def add_usage(self, tenant: str, period: str, usage: Usage) -> Usage:
         """See `SessionStore.add_usage`."""
@@ -275,26 +254,17 @@ class DynamoSessions:
         """See `SessionStore.close`."""
         self._table.close()
 
-    def _seq(self, tenant: str, conversation_id: str, item_id: str) -> int:
-        row = self._table.get(rows.id_key(tenant, conversation_id, item_id)) if is_id(item_id) else None
-        if row is None or not rows.is_live(row, self._clock()):
+    def _number(self, tenant: str, conversation_id: str, item_id: str) -> int:
+        seq = None
+        if is_id(item_id):
+            seq = stored_items.number_of(self._table, tenant, conversation_id, item_id, now_s=self._clock())
+        if seq is None:
             raise absent("item", item_id)
-        return int(row["seq"])
+        return seq
 
-    def _read_items(
+    def _read(
         self, tenant: str, conversation_id: str, low: int, high: int, *, order: Order, limit: int
-    ) -> list[Item]:
-        """Read up to `limit` items between two numbers, both included: one query as long as they fit a page
-        of it.
-        """
-        if low > high:
-            return []
-        now_s = self._clock()
-        stored = self._table.query(
-            rows.partition(tenant, conversation_id),
-            rows.item_sk(low),
-            rows.item_sk(high) + rows.LAST,
-            newest_first=order == "desc",
-            page_rows=limit,
+    ) -> stored_items.Stretch:
+        return stored_items.read(
+            self._table, tenant, conversation_id, low, high, order=order, limit=limit, now_s=self._clock()
         )
-        return list(islice(rows.load_items(row for row in stored if rows.is_live(row, now_s)), limit))

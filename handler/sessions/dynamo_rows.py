@@ -7,8 +7,8 @@
     tenant#conversation     ID#msg_…                  the number of an item, by its id
     tenant#conversation     RESPONSE#resp_…           the response was made here; for deleting
     tenant#response         RESPONSE, RESPONSE#01 …   a response
-    tenant                  CONV#created#conversation, HIDDEN#created#conversation
-    tenant                  CLAIM#key, USAGE#period, SWEEP#conversation
+    tenant#                 CONV#created#conversation, HIDDEN#created#conversation
+    tenant#                 CLAIM#key, USAGE#period, SWEEP#conversation
 
 See docs/adr/0030-session-table.md for the access patterns.
 """
@@ -38,12 +38,12 @@ COUNTERS = ("input_tokens", "cached_tokens", "output_tokens", "requests")
 
 def partition(tenant: str, id: str) -> str:
     """Make the partition key of a conversation or a response; a tenant's name cannot reach over its `#`."""
-    return f"{directory(tenant)}#{id}"
+    return directory(tenant) + id
 
 
 def directory(tenant: str) -> str:
     """Make the partition key of what belongs to a tenant as a whole."""
-    return quote(tenant, safe="", errors="surrogatepass")
+    return quote(tenant, safe="", errors="surrogatepass") + "#"
 
 
 def head_key(tenant: str, conversation_id: str) -> Key:

@@ -225,13 +225,16 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        raise _translation(error) from error
+        raised = _translation(error)
+        raise raised from (None if raised is error else error)
     except BotoCoreError as error:  # no connection, no answer in time, no credentials
         raise Unavailable("The session table cannot be reached right now.") from error
 
 
 def _translation(error: Any) -> Exception:
     code = error.response.get("Error", {}).get("Code", "")
+    if code in ("ValidationException", "SerializationException"):
+        return cast(Exception, error)  # we asked for something impossible: a bug, not weather
     if code == "ConditionalCheckFailedException":
         return ConditionFailed(frozenset({0}))
     if code == "TransactionCanceledException":

@@ -20,6 +20,7 @@ import math
 from collections.abc import Mapping
 
 from handler.errors import Conflict, RequestError, Unavailable
+from handler.sessions import dynamo_claims as claims
 from handler.sessions import dynamo_rows as rows
 from handler.sessions.dynamo_request import Delete, Expression, Put, Update
 from handler.sessions.dynamo_table import ConditionFailed, DynamoTable
@@ -46,7 +47,7 @@ def write_turn(
     """Carry out a turn; see `SessionStore.append`."""
     first = [_head_action(tenant, turn, now_s, rows.expiry(now_s, retention_s))]
     if claim is not None and turn.response is not None:
-        first.append(_claim_action(tenant, claim, turn.response.id))
+        first.append(claims.settled(tenant, claim, turn.response.id))
     actions = [
         *first,
         *_item_actions(tenant, turn, now_s, rows.expiry(now_s, retention_s)),
@@ -85,14 +86,6 @@ def _head_action(tenant: str, turn: Turn, now_s: float, ttl: Mapping[str, int]) 
             {**changes, **counted},
         ),
         rows.at_version(turn.before.version, now_s),
-    )
-
-
-def _claim_action(tenant: str, claim: Claim, response_id: str) -> Action:
-    return Update(
-        rows.claim_key(tenant, claim.key),
-        Expression("SET #response_id = :response_id", {"response_id": response_id}),
-        rows.unsettled(claim.owner),
     )
 
 

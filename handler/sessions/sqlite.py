@@ -64,7 +64,7 @@ class SqliteSessions:
                 metadata=old.metadata if metadata is None else metadata,
                 title=old.title if title is None else title,
             )
-            rows.put_head(db, tenant, new, self._expiry_s())
+            rows.change_head(db, tenant, new)
             return new
 
     def delete(self, tenant: str, conversation_id: str) -> None:
@@ -142,8 +142,8 @@ class SqliteSessions:
             rows.delete_item(
                 db, tenant, conversation_id, self._item(db, tenant, conversation_id, item_id).seq
             )
-            new = replace(old, version=old.version + 1, updated_at_s=int(self._clock()))
-            rows.put_head(db, tenant, new, self._expiry_s())
+            new = replace(old, version=old.version + 1)
+            rows.change_head(db, tenant, new)
             return new
 
     def window(

@@ -49,20 +49,23 @@ def heads(
 def put_head(db: sqlite3.Connection, tenant: str, conversation: Conversation, expires_at_s: float) -> None:
     """Store a head, new or not."""
     c = conversation
-    facts = (
-        c.created_at_s,
-        c.hidden,
-        records.dump_lineage(c.lineage),
-        records.dump_json(c.metadata),
-        c.title,
-    )
+    texts = (records.dump_lineage(c.lineage), records.dump_json(c.metadata), records.dump_json(c.title))
     state = (c.version, c.last_seq, c.updated_at_s, *astuple(c.usage))
     db.execute(
         "REPLACE INTO conversations (tenant, id, created_at_s, hidden, lineage, metadata, title, "
         "version, last_seq, updated_at_s, "
         "input_tokens, cached_tokens, output_tokens, requests, expires_at_s) "
         "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (tenant, c.id, *facts, *state, expires_at_s),
+        (tenant, c.id, c.created_at_s, c.hidden, *texts, *state, expires_at_s),
+    )
+
+
+def change_head(db: sqlite3.Connection, tenant: str, conversation: Conversation) -> None:
+    """Change what a turn does not bring; the expiry stays."""
+    c = conversation
+    db.execute(
+        "UPDATE conversations SET metadata = ?, title = ?, version = ? WHERE tenant = ? AND id = ?",
+        (records.dump_json(c.metadata), records.dump_json(c.title), c.version, tenant, c.id),
     )
 
 
@@ -236,7 +239,7 @@ def _conversation(row: sqlite3.Row) -> Conversation:
         id=row["id"],
         created_at_s=row["created_at_s"],
         metadata=json.loads(row["metadata"]),
-        title=row["title"],
+        title=json.loads(row["title"]),
         hidden=bool(row["hidden"]),
         lineage=records.load_lineage(row["lineage"]),
         version=row["version"],

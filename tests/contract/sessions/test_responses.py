@@ -1,0 +1,176 @@
+"""What every session store promises about responses, claims, counters, tenants and erasure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from handler.errors import Conflict, NotFound
+from handler.sessions import SessionStore, Usage
+from tests.contract.sessions.stores import HandClock
+from tests.contract.sessions.turns import NOW_S, TENANT, conversation, grow, message, response, seqs
+
+
+def test_a_response_knows_its_items(store: SessionStore) -> None:
+    """A response comes back as stored, located at the items of its write."""
+    held = grow(store, store.create(TENANT, conversation()), turns=2)
+    new = response("resp_1", body={"a": [1.5, None, "🐭"], "b": {}}, state={"seed": 2**64 - 1})
+    store.append(TENANT, held, [message("msg_5"), message("msg_6")], response=new)
+    assert store.response(TENANT, "resp_1") == replace(new, first_seq=5, last_seq=6)
+
+
+def test_a_responses_body_keeps_its_order(store: SessionStore) -> None:
+    """The stored answer is given again byte for byte: its fields keep their order."""
+    body = {"z": 1, "a": {"y": 2, "b": 3}}
+    store.append(TENANT, conversation(), [], response=response("resp_1", body=body))
+    assert repr(store.response(TENANT, "resp_1").body) == repr(body)
+
+
+def test_a_response_without_items_is_kept(store: SessionStore) -> None:
+    """A response that said nothing forks after the last item before it."""
+    held = grow(store, store.create(TENANT, conversation()), turns=1)
+    store.append(TENANT, held, [], response=response("resp_1"))
+    found = store.response(TENANT, "resp_1")
+    assert (found.first_seq, found.last_seq) == (3, 2)
+
+
+@pytest.mark.parametrize("length", [10, 900_000])
+def test_a_response_can_be_replaced_and_deleted(store: SessionStore, length: int) -> None:
+    """Its new body is all that remains of it, longer or shorter; its items outlive it."""
+    held = store.create(TENANT, conversation())
+    first = response("resp_1", body={"text": "a" * 600_000})
+    store.append(TENANT, held, [message("msg_1")], response=first)
+    second = replace(first, status="cancelled", body={"text": "b" * length})
+    store.update_response(TENANT, second)
+    assert store.response(TENANT, "resp_1") == replace(second, first_seq=1, last_seq=1)
+    store.delete_response(TENANT, "resp_1")
+    for gone in (
+        lambda: store.response(TENANT, "resp_1"),
+        lambda: store.delete_response(TENANT, "resp_1"),
+        lambda: store.update_response(TENANT, second),
+    ):
+        with pytest.raises(NotFound):
+            gone()
+    assert seqs(store.items(TENANT, "conv_a").data) == [1]
+
+
+def test_a_key_is_worked_on_by_one_at_a_time(store: SessionStore, clock: HandClock) -> None:
+    """The first to claim a key has it; another is told until when; when the lease is over it can be taken."""
+    mine = store.claim(TENANT, "key", owner="a", fingerprint="f", lease_s=30)
+    assert (mine.state, mine.until_s) == ("mine", NOW_S + 30)
+    theirs = store.claim(TENANT, "key", owner="b", fingerprint="f", lease_s=30)
+    assert (theirs.state, theirs.owner, theirs.until_s) == ("running", "a", NOW_S + 30)
+    clock.now_s += 30
+    assert store.claim(TENANT, "key", owner="b", fingerprint="f", lease_s=30).state == "mine"
+    assert store.claim(TENANT, "key", owner="a", fingerprint="f", lease_s=30).state == "running"
+
+
+def test_a_turn_settles_its_claim(store: SessionStore, clock: HandClock) -> None:
+    """Whoever asks with the key after the turn is told the response, lease or no lease."""
+    claim = store.claim(TENANT, "key", owner="a", fingerprint="f", lease_s=30)
+    store.append(TENANT, conversation(), [message("msg_1")], response=response("resp_1"), claim=claim)
+    clock.now_s += 60
+    again = store.claim(TENANT, "key", owner="b", fingerprint="f", lease_s=30)
+    assert (again.state, again.response_id) == ("done", "resp_1")
+    assert store.response(TENANT, "resp_1").body["id"] == "resp_1"
+    store.release(TENANT, claim)
+    assert store.claim(TENANT, "key", owner="c", fingerprint="f", lease_s=30).state == "done"
+
+
+def test_a_writer_that_lost_its_claim_writes_nothing(store: SessionStore, clock: HandClock) -> None:
+    """Of two attempts at one request only the holder of the claim commits, even into separate threads."""
+    slow = store.claim(TENANT, "key", owner="a", fingerprint="f", lease_s=30)
+    clock.now_s += 31
+    quick = store.claim(TENANT, "key", owner="b", fingerprint="f", lease_s=30)
+    with pytest.raises(Conflict):
+        store.append(
+            TENANT, conversation("conv_a"), [message("msg_1")], response=response("resp_1"), claim=slow
+        )
+    store.append(
+        TENANT, conversation("conv_b"), [message("msg_2")], response=response("resp_2", "conv_b"), claim=quick
+    )
+    with pytest.raises(NotFound):
+        store.get(TENANT, "conv_a")
+
+
+def test_a_released_key_is_free(store: SessionStore) -> None:
+    """A request that failed leaves nobody waiting; releasing what is not ours changes nothing."""
+    claim = store.claim(TENANT, "key", owner="a", fingerprint="f", lease_s=30)
+    store.release(TENANT, replace(claim, owner="b"))
+    assert store.claim(TENANT, "key", owner="b", fingerprint="f", lease_s=30).state == "running"
+    store.release(TENANT, claim)
+    assert store.claim(TENANT, "key", owner="b", fingerprint="f", lease_s=30).state == "mine"
+
+
+def test_a_key_belongs_to_one_request(store: SessionStore) -> None:
+    """The same key with another request is refused."""
+    store.claim(TENANT, "key", owner="a", fingerprint="f", lease_s=30)
+    with pytest.raises(Conflict) as caught:
+        store.claim(TENANT, "key", owner="b", fingerprint="g", lease_s=30)
+    assert caught.value.error_code == "idempotency_key_reused"
+
+
+def test_counters_add_up_by_period(store: SessionStore) -> None:
+    """Every addition is counted once, in its own period."""
+    assert store.usage(TENANT, "2026-11-23") == Usage()
+    store.add_usage(TENANT, "2026-11-23", Usage(10, 2, 5, 1))
+    assert store.add_usage(TENANT, "2026-11-23", Usage(1, 0, 1, 1)) == Usage(11, 2, 6, 2)
+    assert store.usage(TENANT, "2026-11-23") == Usage(11, 2, 6, 2)
+    assert store.usage(TENANT, "2026-11-24") == Usage()
+
+
+@pytest.mark.parametrize("other", ["globex", "acme#conv", "acme%23", "ACME", ""])
+def test_a_tenants_ids_mean_nothing_to_another(store: SessionStore, other: str) -> None:
+    """Whatever the other's name, every method answers as if there were nothing."""
+    claim = store.claim(TENANT, "key", owner="a", fingerprint="f", lease_s=30)
+    held = store.append(
+        TENANT, conversation(), [message("msg_1")], response=response("resp_1"), claim=claim, usage=Usage(1)
+    )
+    store.add_usage(TENANT, "2026-11-23", Usage(1))
+    for find in (
+        lambda: store.get(other, "conv_a"),
+        lambda: store.update(other, "conv_a", title="theirs"),
+        lambda: store.delete(other, "conv_a"),
+        lambda: store.items(other, "conv_a"),
+        lambda: store.item(other, "conv_a", "msg_1"),
+        lambda: store.delete_item(other, "conv_a", "msg_1"),
+        lambda: store.append(other, held, [message("msg_2")]),
+        lambda: store.conversations(other, after="conv_a"),
+        lambda: store.response(other, "resp_1"),
+        lambda: store.update_response(other, response("resp_1")),
+        lambda: store.delete_response(other, "resp_1"),
+    ):
+        with pytest.raises(NotFound):
+            find()
+    assert store.window(other, held, max_items=10).items == ()
+    assert store.conversations(other).data == ()
+    assert store.usage(other, "2026-11-23") == Usage()
+    assert store.claim(other, "key", owner="b", fingerprint="g", lease_s=30).state == "mine"
+    assert store.create(other, conversation(title="theirs"), [message("msg_1")]).title == "theirs"
+    store.erase(other)
+    assert store.get(TENANT, "conv_a") == held
+    assert store.response(TENANT, "resp_1")
+
+
+def test_an_erased_tenant_has_left_nothing(store: SessionStore) -> None:
+    """Conversations, hidden or not, responses, claims and counters are all gone; others' are not."""
+    root = grow(store, store.create(TENANT, conversation("conv_a")), turns=20)
+    claim = store.claim(TENANT, "key", owner="a", fingerprint="f", lease_s=30)
+    fork = root.fork("conv_b", at_seq=2, created_at_s=NOW_S)
+    fork = store.append(TENANT, fork, [message("msg_1")], response=response("resp_1", "conv_b"), claim=claim)
+    store.add_usage(TENANT, "2026-11-23", Usage(1))
+    store.create("globex", conversation("conv_a"), [message("msg_1")])
+    store.erase(TENANT)
+    for gone in (
+        lambda: store.get(TENANT, "conv_a"),
+        lambda: store.get(TENANT, "conv_b"),
+        lambda: store.response(TENANT, "resp_1"),
+    ):
+        with pytest.raises(NotFound):
+            gone()
+    assert store.conversations(TENANT).data == ()
+    assert store.window(TENANT, fork, max_items=100).items == ()
+    assert store.usage(TENANT, "2026-11-23") == Usage()
+    assert store.claim(TENANT, "key", owner="b", fingerprint="g", lease_s=30).state == "mine"
+    assert store.get("globex", "conv_a")
