@@ -6,9 +6,9 @@ know how any step is done.
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import importlib.metadata
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -16,19 +16,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from export import fused
+from export.conversion import Converted
 from export.errors import ExportError
-from export.graph import family_of
-from export.graph.decoder import Built, build
-from export.graph.facts import Decoder
+from export.golden import write_golden
+from export.judge import judge
+from export.passage import PASSAGE
 from export.quantize import Recipe
+from export.report import write_report
 from export.source import Checkpoint, resolve
 from export.stages import Stages
 from export.tokenizer import Text, write_tokenizer
-from export.weights import Weights
-from handler.engine.bundle import MANIFEST, Dims, Manifest, Quantization, Source, write_manifest
+from export.weights import weight_files
+from handler.engine.bundle import MANIFEST, Manifest, Source, write_manifest
 
-DEFAULT_CONTEXT_TOKENS = 8192  # where the model was trained on more
-TOOLS = ("onnx", "onnxruntime", "transformers", "tokenizers", "numpy")
+TOOLS = ("onnx", "onnxruntime", "transformers", "tokenizers", "torch", "numpy")
 
 
 @dataclass(frozen=True)
@@ -54,22 +56,25 @@ def export_bundle(options: Options, stages: Stages) -> Manifest:
     with replacing(options.out) as folder:
         with stages.stage("source", options.source):
             checkpoint = resolve(options.source, options.revision)
-        facts = family_of(checkpoint.config).read(checkpoint.config)
-        context = _context_tokens(facts.context_tokens, options.context_tokens)
-        built = _fused(checkpoint, facts, recipe, context, folder, stages)
+        converted = _convert(options, checkpoint, recipe, folder, stages)
         with stages.stage("tokenizer", "tokenizer and chat template"):
             text = write_tokenizer(checkpoint, folder)
+        draft = write_manifest(folder, _manifest(options, checkpoint, converted, text))
+        verdict = judge(folder, draft, converted, text.encode(PASSAGE), stages)
+        with stages.stage("golden", "greedy answers through the engine"):
+            transcripts = write_golden(folder)
+        source_bytes = sum(file.stat().st_size for file in weight_files(checkpoint.folder))
+        final = dataclasses.replace(draft, fidelity=verdict.as_manifest(), exact=verdict.exact)
+        write_report(folder, final, verdict, stages.seconds, source_bytes, transcripts)
         with stages.stage("bundle", "hashes"):
-            return write_manifest(folder, _manifest(options, checkpoint, facts, built, text, recipe, context))
+            return write_manifest(folder, final)
 
 
 @contextmanager
 def replacing(out: Path) -> Iterator[Path]:
     """A new sibling folder of `out` that takes its place at the end, or vanishes with any failure."""
     if out.exists() and not (out / MANIFEST).is_file() and (not out.is_dir() or any(out.iterdir())):
-        raise ExportError(
-            f"--out: {out} exists and is not a bundle; name a new folder or an old bundle to replace"
-        )
+        raise ExportError(f"--out: {out} exists and is not a bundle; name a new folder or an old bundle")
     out.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
     try:
@@ -77,68 +82,32 @@ def replacing(out: Path) -> Iterator[Path]:
         folder.chmod(0o755)  # mkdtemp's own is for its maker alone
         old = folder.with_suffix(".old")
         if out.exists():
-            os.replace(out, old)
-        os.replace(folder, out)
+            out.replace(old)
+        folder.replace(out)
         shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _fused(
-    checkpoint: Checkpoint, facts: Decoder, recipe: Recipe, context: int, folder: Path, stages: Stages
-) -> Built:
-    with (
-        Weights(checkpoint.folder) as weights,
-        stages.stage("graph", recipe.name, weights.numbers) as progress,
-    ):
-        return build(facts, weights, recipe, context, folder, progress)
+def _convert(
+    options: Options, checkpoint: Checkpoint, recipe: Recipe, folder: Path, stages: Stages
+) -> Converted:
+    return fused.convert(checkpoint, recipe, options.context_tokens, folder, stages)
 
 
-def _context_tokens(trained: int, asked: int | None) -> int:
-    if asked is None:
-        return min(trained, DEFAULT_CONTEXT_TOKENS)
-    if not 2 <= asked <= trained:
-        raise ExportError(f"--context: {asked}, must be from 2 to {trained}, what the model was trained on")
-    return asked
-
-
-def _manifest(
-    options: Options,
-    checkpoint: Checkpoint,
-    facts: Decoder,
-    built: Built,
-    text: Text,
-    recipe: Recipe,
-    context: int,
-) -> Manifest:
-    head_block = recipe.block_for(facts.hidden) if recipe.quantized else None
+def _manifest(options: Options, checkpoint: Checkpoint, converted: Converted, text: Text) -> Manifest:
+    architecture = checkpoint.config.architecture
     return Manifest(
         name=options.name or checkpoint.id.rsplit("/", 1)[-1],
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        source=Source(
-            checkpoint.id, checkpoint.revision, checkpoint.license, checkpoint.config.architecture, "fused"
-        ),
-        dims=Dims(
-            layers=facts.layers,
-            heads=facts.heads,
-            kv_heads=facts.kv_heads,
-            head_dim=facts.head_dim,
-            hidden=facts.hidden,
-            vocabulary=facts.vocabulary,
-            parameters=built.parameters,
-        ),
-        context_tokens=context,
-        graph=built.graph,
+        source=Source(checkpoint.id, checkpoint.revision, checkpoint.license, architecture, converted.way),
+        dims=converted.dims,
+        context_tokens=converted.context_tokens,
+        graph=converted.graph,
         tokens=text.tokens,
-        quantization=Quantization(
-            recipe=recipe.name,
-            bits=recipe.bits,
-            block=recipe.block if recipe.quantized else None,
-            head_bits=recipe.bits if recipe.quantized else None,
-            head_block=head_block,
-            accuracy_level=recipe.accuracy_level if recipe.quantized else None,
-        ),
+        quantization=converted.quantization,
         generation=text.generation,
         tools={name: importlib.metadata.version(name) for name in TOOLS},
         fidelity={},
+        row_multiple=converted.row_multiple,
     )

@@ -25,7 +25,8 @@ class Stages:
         """One stage; call what it yields with each amount done of `total`."""
         columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
         started = time.perf_counter()
-        with Progress(*columns, console=self._console, transient=True) as progress:
+        hidden = not self._console.is_terminal  # a log gets the line alone
+        with Progress(*columns, console=self._console, transient=True, disable=hidden) as progress:
             task = progress.add_task(f"{name:<10} {detail}", total=total)
             yield lambda amount: progress.advance(task, amount)
         self.seconds[name] = time.perf_counter() - started

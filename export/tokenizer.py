@@ -6,7 +6,7 @@ re-implemented: what it adds on loading (added tokens, post-processors) is in th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,7 @@ class Text:
 
     tokens: Tokens
     generation: Mapping[str, float]
-    chat: bool  # whether there is a chat template
-    vocabulary: int
+    encode: Callable[[str], list[int]]
 
 
 def write_tokenizer(checkpoint: Checkpoint, folder: Path) -> Text:
@@ -53,13 +52,14 @@ def write_tokenizer(checkpoint: Checkpoint, folder: Path) -> Text:
         pad=tokenizer.pad_token_id,
         template_tokens=named,
     )
-    return Text(tokens, _generation_defaults(generation), bool(template), len(tokenizer))
+    return Text(tokens, _generation_defaults(generation), lambda text: list(tokenizer.encode(text)))
 
 
 def load_tokenizer(folder: Path) -> Any:
     """transformers' fast tokenizer of a checkpoint folder."""
-    from transformers import AutoTokenizer
+    from transformers import AutoTokenizer, logging
 
+    logging.set_verbosity_error()  # its advice is for callers of transformers, not of this command
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, local_files_only=True)
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -90,8 +90,12 @@ class Weights:
 
     def read(self, name: str) -> Float32:
         """A whole tensor as float32."""
-        stored = self._find(name)
-        return self._slice(stored, 0, math.prod(stored.shape)).reshape(stored.shape)
+        whole = np.empty(self._find(name).shape, np.float32)
+        start = 0
+        for rows in self.chunks(name):
+            whole[start : start + len(rows)] = rows
+            start += len(rows)
+        return whole
 
     def chunks(self, name: str) -> Iterator[Float32]:
         """A tensor as float32, a bounded number of its first axis' rows at a time."""
@@ -121,7 +125,9 @@ class Weights:
         raw = _read_exactly(descriptor, stored.file, stored.offset + start * size, (stop - start) * size)
         values = np.frombuffer(raw, kind)
         if stored.dtype == "BF16":  # the upper half of a float32
-            return (values.astype(np.uint32) << 16).view(np.float32)
+            wide = values.astype(np.uint32)
+            wide <<= 16
+            return wide.view(np.float32)
         return values.astype(np.float32)
 
     def _check_index(self) -> None:

@@ -79,6 +79,7 @@ class _Builder:
         self, graph: GraphWriter, stored: StoredTensors, facts: Decoder, recipe: Recipe, progress: Progress
     ) -> None:
         self._graph = graph
+        self._stored = stored
         self._facts = facts
         self._matrices = Matrices(graph, stored, recipe, progress)
         self._rope: tuple[str, ...] = ()
@@ -97,7 +98,7 @@ class _Builder:
                 graph.weight("rope.cosines", cosines.shape, [cosines]),
                 graph.weight("rope.sines", sines.shape, [sines]),
             )
-        head, residual = self._embedding(context_tokens)  # [1, T, hidden]
+        head, residual = self._embedding()  # [1, T, hidden]
         normed = self._norm("layer.0.attention_norm", residual, facts.tensors.attention_norm.at(0))
         for layer in range(facts.layers):
             attended = self._attention(layer, normed)
@@ -113,14 +114,16 @@ class _Builder:
         asked = graph.node("Gather", [normed, "rows"], "asked", axis=1)  # [1, R, hidden]
         self._matrices.product("logits", asked, head)  # [1, R, V]
 
-    def _embedding(self, context_tokens: int) -> tuple[Matrix, str]:
+    def _embedding(self) -> tuple[Matrix, str]:
         """The head's matrix and the embedded ids; tied, they are one matrix stored once."""
         facts, matrices = self._facts, self._matrices
         table = facts.tensors.embedding
         shape = facts.vocabulary, facts.hidden
         head = matrices.store("head", Linear((table,)) if facts.tied else facts.tensors.head, *shape)
+        if facts.tied:
+            self._stored.placements[facts.tensors.head.weights[0]] = self._stored.placements[table]
         embedding = head
-        if head.padded:
+        if head.padded:  # rows that end in padding can be multiplied with, not looked up in
             embedding = matrices.store_plain("embedding", table, *shape)
         elif not facts.tied:
             embedding = matrices.store("embedding", Linear((table,)), *shape)

@@ -32,6 +32,11 @@ class Placement:
     transposed: bool = False
     width: int = 0  # K of a quantized matrix: the last block of a row may be padded
 
+    def slices(self, step: int) -> Iterator[slice]:
+        """Its rows, `step` at a time."""
+        for start in range(self.start, self.stop, step):
+            yield slice(start, min(start + step, self.stop))
+
 
 class StoredTensors:
     """Reads a checkpoint by the family's names and keeps the ledger."""

@@ -1,0 +1,128 @@
+"""The fused way: facts of a family and a checkpoint's weights into our own graph.
+
+Owns what the manifest says of a fused graph. Does not know how the graph is built or judged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export.conversion import Converted, context_tokens
+from export.graph import family_of
+from export.graph.decoder import Built, build
+from export.graph.facts import Decoder
+from export.graph.stored import StoredTensors
+from export.quantize import Recipe
+from export.source import Checkpoint
+from export.stages import Stages
+from export.weights import Weights
+from handler.engine.bundle import Dims, Quantization
+
+Float32 = NDArray[np.float32]
+
+ROW_MULTIPLE = 2  # the kernels compute rows in pairs
+
+
+def convert(
+    checkpoint: Checkpoint, recipe: Recipe, asked_context: int | None, folder: Path, stages: Stages
+) -> Converted:
+    """Write the graph and its weights into `folder`.
+
+    Raises: UnknownArchitecture, UnsupportedFeature, or ExportError naming the tensor or field.
+    """
+    facts = family_of(checkpoint.config).read(checkpoint.config)
+    context = context_tokens(facts.context_tokens, asked_context)
+    with (
+        Weights(checkpoint.folder) as weights,
+        stages.stage("graph", recipe.name, weights.numbers) as progress,
+    ):
+        built = build(facts, weights, recipe, context, folder, progress)
+    judged = _Judged(checkpoint.folder, folder, facts, built, recipe)
+    return Converted(
+        way="fused",
+        graph=built.graph,
+        dims=_dims(facts, built.parameters),
+        context_tokens=context,
+        quantization=quantization(recipe, facts.hidden),
+        row_multiple=ROW_MULTIPLE,
+        unquantized=judged.unquantized,
+        stored=judged.stored if recipe.quantized else None,
+    )
+
+
+def quantization(recipe: Recipe, hidden: int) -> Quantization:
+    """The recipe as the manifest tells it."""
+    if not recipe.quantized:
+        return Quantization(recipe.name, recipe.bits)
+    return Quantization(
+        recipe=recipe.name,
+        bits=recipe.bits,
+        block=recipe.block,
+        head_bits=recipe.bits,
+        head_block=recipe.block_for(hidden),
+        accuracy_level=recipe.accuracy_level,
+    )
+
+
+def _dims(facts: Decoder, parameters: int) -> Dims:
+    return Dims(
+        layers=facts.layers,
+        heads=facts.heads,
+        kv_heads=facts.kv_heads,
+        head_dim=facts.head_dim,
+        hidden=facts.hidden,
+        vocabulary=facts.vocabulary,
+        parameters=parameters,
+    )
+
+
+class _Judged:
+    """transformers on the checkpoint's weights, and on those that the graph holds; both streamed."""
+
+    def __init__(self, source: Path, folder: Path, facts: Decoder, built: Built, recipe: Recipe) -> None:
+        self._source = source
+        self._folder = folder
+        self._facts = facts
+        self._built = built
+        self._bits = recipe.bits
+
+    def unquantized(self, ids: list[int]) -> Float32:
+        """Logits [T, V] of the model as published."""
+        from export.reference import streamed_logits
+
+        with Weights(self._source) as weights:
+            return streamed_logits(self._source, _Named(weights, self._facts), ids)
+
+    def stored(self, ids: list[int]) -> Float32:
+        """Logits [T, V] of the model that the bundle's bytes stand for."""
+        from export.readback import StoredModel
+        from export.reference import streamed_logits
+
+        stored = StoredModel(self._folder, self._built.placements, self._bits)
+        return streamed_logits(self._source, stored, ids)
+
+
+class _Named:
+    """A checkpoint's tensors by transformers' names: a tied head is the embedding, a prefix may be missing."""
+
+    def __init__(self, weights: Weights, facts: Decoder) -> None:
+        self._weights = weights
+        self._facts = facts
+        self._stored = StoredTensors(weights, facts.tensors.prefix)
+
+    def read(self, name: str) -> Float32:
+        """A whole tensor."""
+        return self._weights.read(self._find(name))
+
+    def chunks(self, name: str) -> Iterator[Float32]:
+        """A tensor, some rows at a time."""
+        return self._weights.chunks(self._find(name))
+
+    def _find(self, name: str) -> str:
+        tensors = self._facts.tensors
+        tied = self._facts.tied and name in tensors.head.weights
+        return self._stored.find(tensors.embedding if tied else name)

@@ -1,0 +1,63 @@
+"""The weights a fused graph holds, rebuilt as the checkpoint's tensors from the very bytes that were stored.
+
+Owns the way back from initializers to tensors: stacking, quantization and transposition undone. It reads the
+finished files and the ledger of placements, and nothing else of how the graph was built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from export.graph.matrices import CODES, SCALES
+from export.graph.stored import Placement
+from export.graph.writer import GRAPH_FILE
+from export.quantize import Packed, dequantize_rows
+
+Float32 = NDArray[np.float32]
+CHUNK_ROWS = 4096
+
+
+class StoredModel:
+    """Tensors by the checkpoint's names, read from a graph's external data."""
+
+    def __init__(self, folder: Path, placements: Mapping[str, Placement], bits: int) -> None:
+        self._folder = folder
+        self._placements = placements
+        self._bits = bits
+        graph = onnx.load(folder / GRAPH_FILE, load_external_data=False).graph
+        self._initializers = {tensor.name: tensor for tensor in graph.initializer}
+
+    def read(self, name: str) -> Float32:
+        """One tensor as the graph computes with it."""
+        rows = np.concatenate(list(self.chunks(name)))
+        return np.ascontiguousarray(rows.T) if self._placements[name].transposed else rows
+
+    def chunks(self, name: str) -> Iterator[Float32]:
+        """The same as the graph holds it, row after row of outputs, some at a time."""
+        place = self._placements[name]
+        if not place.quantized:
+            values = self._map(place.initializer)
+            for rows in place.slices(CHUNK_ROWS):
+                yield np.array(values[rows], np.float32)
+            return
+        codes, scales = self._map(place.initializer + CODES), self._map(place.initializer + SCALES)
+        for rows in place.slices(CHUNK_ROWS):
+            packed = Packed(np.array(codes[rows]), np.array(scales[rows]))
+            yield dequantize_rows(packed, self._bits, place.width)
+
+    def _map(self, initializer: str) -> NDArray[np.generic]:
+        tensor = self._initializers[initializer]
+        place = {entry.key: entry.value for entry in tensor.external_data}
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
+        return np.memmap(
+            self._folder / place["location"],
+            dtype,
+            "r",
+            offset=int(place["offset"]),
+            shape=tuple(tensor.dims),
+        )

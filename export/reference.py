@@ -1,0 +1,103 @@
+"""The judge: transformers' own model, computed in float32 by PyTorch.
+
+Owns two ways to run it: whole, or streamed, where each module's weights come in just before it computes and
+leave right after, and the vocabulary's matrices pass by in chunks, so that a model is judged without ever
+being held. Does not know where weights come from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from export.errors import ExportError
+
+Float32 = NDArray[np.float32]
+
+
+class Tensors(Protocol):
+    """A model's weights by the names transformers gives its parameters."""
+
+    def read(self, name: str) -> Float32:
+        """A whole tensor."""
+
+    def chunks(self, name: str) -> Iterator[Float32]:
+        """A tensor, some of its first axis' rows at a time."""
+
+
+def streamed_logits(folder: Path, tensors: Tensors, ids: list[int]) -> Float32:
+    """Logits [T, V] of the architecture in `folder` on these weights."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers.integrations.accelerate import init_empty_weights
+
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    with init_empty_weights():  # parameters on the meta device; buffers, as rotary frequencies, are real
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+    head = model.get_output_embeddings()
+    for name, module in model.named_modules():
+        if module is head:
+            module.forward = _streamed_product(f"{name}.weight", tensors)
+        elif isinstance(module, torch.nn.Embedding):
+            module.forward = _streamed_lookup(f"{name}.weight", tensors, module.embedding_dim)
+        elif module._parameters:
+            module.register_forward_pre_hook(_loading(name, tensors))
+            module.register_forward_hook(_unloading)
+    return _logits(model, ids)
+
+
+def whole_logits(folder: Path, ids: list[int]) -> Float32:
+    """Logits [T, V] of the checkpoint in `folder`, loaded as a whole."""
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True).eval()
+    return _logits(model, ids)
+
+
+def _logits(model: Any, ids: list[int]) -> Float32:
+    with torch.inference_mode():
+        logits: Float32 = model(torch.tensor([ids]), use_cache=False).logits[0].float().numpy()
+    return logits
+
+
+def _streamed_product(name: str, tensors: Tensors) -> Any:
+    def forward(x: Any) -> Any:  # [..., hidden] -> [..., V]
+        return torch.cat([x @ torch.from_numpy(rows).T for rows in tensors.chunks(name)], dim=-1)
+
+    return forward
+
+
+def _streamed_lookup(name: str, tensors: Tensors, width: int) -> Any:
+    def forward(ids: Any) -> Any:  # [B, T] -> [B, T, hidden]
+        found, start = torch.empty(*ids.shape, width), 0
+        for rows in tensors.chunks(name):
+            here = (ids >= start) & (ids < start + len(rows))
+            found[here] = torch.from_numpy(rows)[ids[here] - start]
+            start += len(rows)
+        return found
+
+    return forward
+
+
+def _loading(prefix: str, tensors: Tensors) -> Any:
+    def load(module: Any, _inputs: Any) -> None:
+        for name, empty in module._parameters.items():
+            if empty is None:
+                continue
+            values = tensors.read(f"{prefix}.{name}")
+            if values.shape != tuple(empty.shape):
+                found, expected = list(values.shape), list(empty.shape)
+                raise ExportError(f"tensor {prefix}.{name} has shape {found}, transformers says {expected}")
+            module._parameters[name] = torch.nn.Parameter(torch.from_numpy(values), requires_grad=False)
+
+    return load
+
+
+def _unloading(module: Any, _inputs: Any, _outputs: Any) -> None:
+    for name, full in module._parameters.items():
+        if full is not None:
+            module._parameters[name] = torch.nn.Parameter(full.to("meta"), requires_grad=False)
