@@ -1,0 +1,56 @@
+"""The pipeline of the embedded model, one command a stage: `python -m export.house COMMAND`.
+
+corpus -> tokenizer -> train -> evaluate; `all` does them in this order. Every stage reads and writes files,
+so each can be run again alone. Knows the order and the paths; the stages know the rest.
+"""
+
+import os
+
+# Set before PyTorch loads its threads: waiting threads that spin take the processor from others.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("GOMP_SPINCOUNT", "0")
+
+import argparse
+import sys
+from pathlib import Path
+
+from export.house import stages
+
+COMMANDS = {
+    "corpus": (stages.corpus,),
+    "tokenizer": (stages.tokenizer,),
+    "names": (stages.names,),
+    "train": (stages.train,),
+    "save": (stages.save,),
+    "evaluate": (stages.evaluate,),
+    "all": (stages.corpus, stages.tokenizer, stages.train, stages.save, stages.evaluate),
+}
+
+
+def main() -> int:
+    """Run the stages of one command; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m export.house", description=__doc__)
+    parser.add_argument("command", choices=COMMANDS)
+    parser.add_argument(
+        "--work", type=Path, default=Path("build/house"), help="folder of corpus, tokenizer and run"
+    )
+    parser.add_argument("--checkpoint", type=Path, default=Path("models/house/checkpoint"))
+    parser.add_argument(
+        "--dialogues", type=int, default=stages.DIALOGUES, help="dialogues composed for training"
+    )
+    parser.add_argument("--steps", type=int, default=stages.STEPS, help="training steps")
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--probes", type=int, default=400, help="held-out dialogues answered by evaluate")
+    parser.add_argument("--temperature", type=float, default=0.0, help="of evaluate's answers; 0 is greedy")
+    options = parser.parse_args()
+    try:
+        for stage in COMMANDS[options.command]:
+            stage(options)
+    except (ValueError, FileNotFoundError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

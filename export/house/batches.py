@@ -1,0 +1,104 @@
+"""Turns dialogues into batches of token ids of similar length, with the answers marked as what is learned.
+
+Owns the order in which batches come (a pure function of seed and epoch, so a resumed run sees the same ones).
+Padding stands on the right, where causal attention never looks, so no attention mask is needed.
+"""
+
+import random
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerFast
+
+from export.house.tokenizer import END, PAD, START
+from export.house.turns import Dialogue
+
+IGNORED = -100  # the label that cross entropy skips
+_POOL_BATCHES = 64  # batches sorted by length together
+
+
+@dataclass(frozen=True)
+class Example:
+    """One dialogue in token ids; `learned[i]` tells whether ids[i] is part of an answer."""
+
+    ids: tuple[int, ...]
+    learned: tuple[bool, ...]
+
+
+def encode_dialogue(tokenizer: PreTrainedTokenizerFast, dialogue: Dialogue) -> Example:
+    """Return the dialogue as the chat template writes it; answers and their end tokens are learned."""
+    start, end = tokenizer.convert_tokens_to_ids([START, END])
+    newline = tokenizer.encode("\n")
+    ids: list[int] = []
+    learned: list[bool] = []
+    for message in dialogue.messages():
+        head = [start, *tokenizer.encode(message["role"] + "\n")]
+        body = [*tokenizer.encode(message["content"]), end]
+        is_answer = message["role"] == "assistant"
+        ids += head + body + newline
+        learned += [False] * len(head) + [is_answer] * len(body) + [False] * len(newline)
+    return Example(tuple(ids), tuple(learned))
+
+
+def encode_all(
+    tokenizer: PreTrainedTokenizerFast, dialogues: Iterable[Dialogue], *, max_tokens: int
+) -> list[Example]:
+    """Return every dialogue in token ids, longer ones cut at `max_tokens`."""
+    encoded = (encode_dialogue(tokenizer, dialogue) for dialogue in dialogues)
+    return [Example(example.ids[:max_tokens], example.learned[:max_tokens]) for example in encoded]
+
+
+def epoch_batches(
+    examples: Sequence[Example], *, batch_tokens: int, seed: int, epoch: int
+) -> list[list[int]]:
+    """Return the batches of one epoch as example numbers, shuffled but alike in length."""
+    rng = random.Random(f"{seed}/{epoch}")
+    order = list(range(len(examples)))
+    rng.shuffle(order)
+    mean_tokens = sum(len(example.ids) for example in examples) / len(examples)
+    pool = max(1, int(_POOL_BATCHES * batch_tokens / mean_tokens))
+    batches: list[list[int]] = []
+    for at in range(0, len(order), pool):
+        by_length = sorted(order[at : at + pool], key=lambda i: len(examples[i].ids))
+        pooled = list(_cut(by_length, examples, batch_tokens))
+        rng.shuffle(pooled)
+        batches += pooled
+    return batches
+
+
+def stack(examples: Sequence[Example], numbers: Sequence[int], pad: int) -> tuple[Tensor, Tensor]:
+    """Return (ids, labels): the label of a place is the token after it, or IGNORED.
+
+    Shapes: both int64 [B, T].
+    """
+    chosen = [examples[i] for i in numbers]
+    longest = max(len(example.ids) for example in chosen)
+    ids = torch.full((len(chosen), longest), pad)  # [B, T]
+    labels = torch.full((len(chosen), longest), IGNORED)  # [B, T]
+    for row, example in enumerate(chosen):
+        ids[row, : len(example.ids)] = torch.tensor(example.ids)
+        after = [
+            token if is_learned else IGNORED
+            for token, is_learned in zip(example.ids, example.learned, strict=True)
+        ]
+        labels[row, : len(after) - 1] = torch.tensor(after[1:])
+    return ids, labels
+
+
+def pad_id(tokenizer: PreTrainedTokenizerFast) -> int:
+    """Return the id that fills the right of a batch."""
+    return int(tokenizer.convert_tokens_to_ids(PAD))
+
+
+def _cut(numbers: Sequence[int], examples: Sequence[Example], batch_tokens: int) -> Iterator[list[int]]:
+    """Cut a list sorted by length so that no batch has more than `batch_tokens` places, padding included."""
+    batch: list[int] = []
+    for number in numbers:
+        if batch and (len(batch) + 1) * len(examples[number].ids) > batch_tokens:
+            yield batch
+            batch = []
+        batch.append(number)
+    if batch:
+        yield batch

@@ -1,0 +1,136 @@
+"""Writes the corpus: composed dialogues, cleaned, deduplicated, split, checked for leaks, hashed.
+
+Owns the files `train.jsonl`, `valid.jsonl`, `held_out.jsonl` and `corpus.json`. Knows nothing of tokens.
+
+- `train` is what the model learns from.
+- `valid` has other dialogues from the same phrasings and values (it shows over-fitting).
+- `held_out` has only phrasings, names and values that training never sees (it shows understanding).
+"""
+
+import hashlib
+import json
+import random
+import unicodedata
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from export.house.dialogue import Composer
+from export.house.turns import Dialogue, Turn
+
+PARTS = ("train", "valid", "held_out")
+_VALID_PART = 50  # one valid dialogue for so many in training
+_HELD_OUT_PART = 50
+_MAX_TRIES = 3  # draws for one new dialogue before the corpus counts as exhausted
+
+
+class LeakError(ValueError):
+    """Something held out is in the training part; the message says what."""
+
+
+def write_corpus(folder: Path, *, dialogues: int, seed: int) -> dict[str, Any]:
+    """Write all parts and return the record also stored in `corpus.json`.
+
+    Raises: LeakError.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    parts = compose_parts(dialogues, seed)
+    check_leaks(parts["train"], parts["held_out"])
+    record: dict[str, Any] = {"seed": seed, "dialogues": {}, "sha256": {}}
+    for part, made in parts.items():
+        data = "".join(json.dumps(_as_json(d), ensure_ascii=False) + "\n" for d in made).encode()
+        (folder / f"{part}.jsonl").write_bytes(data)
+        record["dialogues"][part] = len(made)
+        record["sha256"][part] = hashlib.sha256(data).hexdigest()
+    record["turns"] = sum(len(d.turns) for d in parts["train"])
+    (folder / "corpus.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    return record
+
+
+def compose_parts(dialogues: int, seed: int) -> dict[str, list[Dialogue]]:
+    """Return part -> dialogues, no two alike within all parts together."""
+    seen: set[str] = set()
+    train = Composer(random.Random(f"{seed}/train"))
+    held_out = Composer(random.Random(f"{seed}/held_out"), held_out=True, typo=0.0)
+    parts = {
+        "train": _distinct(train, dialogues, seen),
+        "valid": _distinct(train, max(1, dialogues // _VALID_PART), seen),
+    }
+    questions = {normalized(turn.user) for dialogue in parts["train"] for turn in dialogue.turns}
+    candidates = _distinct(held_out, max(1, dialogues // _HELD_OUT_PART), seen)
+    parts["held_out"] = [without_leaks for d in candidates if (without_leaks := _unseen_only(d, questions))]
+    return parts
+
+
+def check_leaks(train: Iterable[Dialogue], held_out: Iterable[Dialogue]) -> None:
+    """Check that no question scored in the held-out part was asked in training.
+
+    Raises: LeakError.
+    """
+    asked = {normalized(turn.user) for dialogue in train for turn in dialogue.turns}
+    for dialogue in held_out:
+        for turn in dialogue.turns:
+            if is_scored(turn) and normalized(turn.user) in asked:
+                raise LeakError(f"held-out question {turn.user!r} is in the training part")
+
+
+def read_part(folder: Path, part: str) -> Iterator[Dialogue]:
+    """Yield the dialogues of one part as written."""
+    with (folder / f"{part}.jsonl").open(encoding="utf-8") as file:
+        for line in file:
+            entry = json.loads(line)
+            turns = tuple(Turn(**{**turn, "facts": tuple(turn["facts"])}) for turn in entry["turns"])
+            yield Dialogue(turns, entry["system"])
+
+
+def normalized(text: str) -> str:
+    """Return the text without case, marks and doubled spaces, as the leak check compares it."""
+    kept = "".join(c if unicodedata.category(c)[0] in "LN" or c in "+-" else " " for c in text.casefold())
+    return " ".join(kept.split())
+
+
+def is_scored(turn: Turn) -> bool:
+    """Tell whether a held-out turn counts in the measures: it has a fact, and its question was held out.
+
+    Asking for one's own name is scored by the value, which is new even where the phrasing is not.
+    """
+    return bool(turn.facts) and turn.kind not in ("recall", "summary")
+
+
+def _unseen_only(dialogue: Dialogue, asked: set[str]) -> Dialogue | None:
+    """The dialogue, facts struck out (so not scored) where the question is known from training."""
+    turns = tuple(
+        replace(turn, facts=()) if is_scored(turn) and normalized(turn.user) in asked else turn
+        for turn in dialogue.turns
+    )
+    return Dialogue(turns, dialogue.system) if any(turn.facts for turn in turns) else None
+
+
+def _distinct(composer: Composer, count: int, seen: set[str]) -> list[Dialogue]:
+    found: list[Dialogue] = []
+    misses = 0
+    while len(found) < count and misses < _MAX_TRIES * count:
+        dialogue = composer.dialogue()
+        key = normalized(" / ".join(turn.user for turn in dialogue.turns))
+        if key in seen or not is_clean(dialogue):
+            misses += 1
+            continue
+        seen.add(key)
+        found.append(dialogue)
+    return found
+
+
+def is_clean(dialogue: Dialogue) -> bool:
+    """Tell whether every text is non-empty, in NFC, and free of control characters and open slots."""
+    for turn in dialogue.turns:
+        for text in (turn.user, turn.reply):
+            if not text.strip() or text != unicodedata.normalize("NFC", text):
+                return False
+            if any(unicodedata.category(c) == "Cc" for c in text) or "{" in text or "<|" in text:
+                return False
+    return True
+
+
+def _as_json(dialogue: Dialogue) -> dict[str, Any]:
+    return {"system": dialogue.system, "turns": [asdict(turn) for turn in dialogue.turns]}

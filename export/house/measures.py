@@ -1,0 +1,80 @@
+"""Scores answers: key facts, language, repetition, BLEU, chrF. Pure functions of texts.
+
+Knows no model and no corpus.
+"""
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sacrebleu.metrics import BLEU, CHRF
+
+
+@dataclass(frozen=True)
+class Rate:
+    """So many right of so many."""
+
+    right: int
+    total: int
+
+    def __str__(self) -> str:
+        """Return percent and count as a table shows them."""
+        if not self.total:
+            return "no cases"
+        return f"{100 * self.right / self.total:.1f} % ({self.right}/{self.total})"
+
+
+def rate(results: Sequence[bool]) -> Rate:
+    """Return how many of the results are true."""
+    return Rate(sum(results), len(results))
+
+
+def has_facts(text: str, facts: Sequence[str]) -> bool:
+    """Tell whether every fact is in the text; a fact "a|b" is there when either is. Case does not count."""
+    folded = text.casefold()
+    return all(any(_contains(folded, option) for option in fact.casefold().split("|")) for fact in facts)
+
+
+def is_in_language(text: str, language: str) -> bool:
+    """Tell whether a text is in the language ("zh" if it has a Chinese character, but for told names)."""
+    chinese = sum("\u4e00" <= c <= "\u9fff" for c in text)
+    letters = sum(c.isascii() and c.isalpha() for c in text)
+    if not chinese and not letters:
+        return True  # numbers and marks belong to every language
+    return chinese > 0 if language == "zh" else letters >= chinese
+
+
+def repeats_itself(text: str, words: int = 4) -> bool:
+    """Tell whether some run of so many words (characters in Chinese) comes three times."""
+    units = text.split() if text.isascii() else [c for c in text if not c.isspace()]
+    runs = [tuple(units[i : i + words]) for i in range(len(units) - words + 1)]
+    return any(runs.count(run) >= 3 for run in set(runs))
+
+
+def bleu(answers: Sequence[str], references: Sequence[str], language: str) -> float:
+    """Return corpus BLEU with the tokenization made for the language. Source: sacrebleu."""
+    return float(BLEU(tokenize="zh" if language == "zh" else "13a").corpus_score(answers, [references]).score)
+
+
+def chrf(answers: Sequence[str], references: Sequence[str]) -> float:
+    """Return corpus chrF2. Source: sacrebleu."""
+    return float(CHRF().corpus_score(answers, [references]).score)
+
+
+def _contains(text: str, fact: str) -> bool:
+    """Whether the fact stands in the text; a fact of Latin letters or digits only as a whole word."""
+    at = text.find(fact)
+    while at >= 0:
+        before, after = text[at - 1 : at], text[at + len(fact) : at + len(fact) + 1]
+        if not (_joins(before, fact[:1]) or _joins(fact[-1:], after)):
+            return True
+        at = text.find(fact, at + 1)
+    return False
+
+
+def _joins(left: str, right: str) -> bool:
+    return _kind(left) == _kind(right) == "digit"
+
+
+def _kind(character: str) -> str:
+    return "digit" if character and unicodedata.category(character) == "Nd" else "other"

@@ -1,0 +1,74 @@
+"""Shapes, makes, loads and saves the model: a small Llama exactly as transformers defines it.
+
+Owns the sizes and the generation defaults written into the checkpoint. Knows nothing of the corpus.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from export.house.tokenizer import END, PAD
+
+HEAD_DIM = 64
+
+
+@dataclass(frozen=True)
+class ModelSize:
+    """The sizes of a model; hidden and intermediate divide by the block of int4 quantization."""
+
+    hidden: int = 192
+    layers: int = 4
+    heads: int = 3
+    kv_heads: int = 3
+    intermediate: int = 512
+    context_tokens: int = 1024
+
+
+def new_model(size: ModelSize, tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausalLM:
+    """Return a model with random weights drawn from the seed."""
+    torch.manual_seed(seed)
+    end = tokenizer.convert_tokens_to_ids(END)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=size.hidden,
+        num_hidden_layers=size.layers,
+        num_attention_heads=size.heads,
+        num_key_value_heads=size.kv_heads,
+        head_dim=HEAD_DIM,
+        intermediate_size=size.intermediate,
+        max_position_embeddings=size.context_tokens,
+        rope_theta=10000.0,
+        rms_norm_eps=1e-5,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=end,
+        pad_token_id=tokenizer.convert_tokens_to_ids(PAD),
+        attn_implementation="sdpa",
+    )
+    return LlamaForCausalLM(config)
+
+
+def save_checkpoint(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    """Write the checkpoint as a Hugging Face folder, weights in bfloat16."""
+    model.generation_config = GenerationConfig(
+        do_sample=True,
+        temperature=0.7,
+        top_p=0.9,
+        max_new_tokens=256,
+        eos_token_id=model.config.eos_token_id,
+        pad_token_id=model.config.pad_token_id,
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    full = {name: value.clone() for name, value in model.state_dict().items()}
+    model.to(torch.bfloat16).save_pretrained(folder, safe_serialization=True)
+    tokenizer.save_pretrained(folder, save_jinja_files=False)  # the template goes into tokenizer_config.json
+    model.to(torch.float32).load_state_dict(full)
+
+
+def load_checkpoint(folder: Path) -> LlamaForCausalLM:
+    """Return the model of the folder in float32, ready to answer."""
+    model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    model.eval()
+    return model

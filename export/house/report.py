@@ -1,0 +1,63 @@
+"""Writes measures as Markdown, and the training curve as a picture.
+
+Knows no model; failures are shown beside the successes.
+"""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+from export.house.evaluate import Measured
+
+_SHOWN_FAILURES = 12
+
+
+def markdown(title: str, measured: Measured, perplexity: float | None = None) -> str:
+    """Return a table of the measures and a list of wrong answers."""
+    lines = [f"### {title}", "", "| measure | result |", "| --- | --- |"]
+    if perplexity is not None:
+        lines.append(f"| perplexity of held-out answers | {perplexity:.3f} |")
+    lines += [f"| {name} | {value} |" for name, value in measured.rates.items()]
+    lines += [f"| {name} | {value:.1f} |" for name, value in measured.scores.items()]
+    if measured.failures:
+        lines += ["", f"{len(measured.failures)} wrong answers; the first ones:", ""]
+        lines += [
+            f"- asked `{_inline(asked)}`, wanted `{_inline(wanted)}`, got `{_inline(got)}`"
+            for asked, wanted, got in measured.failures[:_SHOWN_FAILURES]
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def read_losses(path: Path) -> dict[str, list[tuple[int, float]]]:
+    """Return part -> (step, loss) pairs of a run's `losses.csv`."""
+    curves: dict[str, list[tuple[int, float]]] = {}
+    with path.open(newline="", encoding="utf-8") as file:
+        for step, _tokens, part, loss in csv.reader(file):
+            curves.setdefault(part, []).append((int(step), float(loss)))
+    return curves
+
+
+def plot_losses(curves: dict[str, list[tuple[int, float]]], path: Path) -> None:
+    """Write the loss curves as a picture."""
+    import matplotlib
+
+    matplotlib.use("Agg")  # no display
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(7, 4))
+    for part, points in curves.items():
+        steps: Sequence[int] = [step for step, _ in points]
+        axes.plot(steps, [loss for _, loss in points], label=part, marker="o" if len(points) < 30 else None)
+    axes.set_xlabel("step")
+    axes.set_ylabel("cross entropy of answers")
+    axes.set_yscale("log")
+    axes.legend()
+    axes.grid(visible=True, alpha=0.3)
+    figure.tight_layout()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
+    pyplot.close(figure)
+
+
+def _inline(text: str) -> str:
+    return text.replace("\n", " ").replace("`", "'").replace("|", "/")

@@ -1,0 +1,119 @@
+"""Reads the written topics: families of questions with their answers, and facts a person may tell.
+
+Owns the shape of `topics/*.toml`. Knows nothing of how dialogues are put together.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+LANGUAGES = ("en", "zh")
+_FOLDER = Path(__file__).parent / "topics"
+_MEMORY, _PHRASES, _SKILLS = "memory.toml", "phrases.toml", "skills.toml"
+
+
+@dataclass(frozen=True)
+class Family:
+    """One question in many phrasings, in one language, with what an answer must say."""
+
+    name: str
+    topic: str
+    language: str
+    ask: tuple[str, ...]
+    say: tuple[str, ...]
+    facts: tuple[str, ...]  # lower case; each is a "|" list of which one must appear in a right answer
+    more: tuple[str, ...] = ()  # answers to "tell me more"
+    fill: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # slots of this family alone
+
+
+@dataclass(frozen=True)
+class MemorySlot:
+    """One kind of fact a person tells about themselves, in one language."""
+
+    name: str
+    language: str
+    tell: tuple[str, ...]
+    ack: tuple[str, ...]
+    ask: tuple[str, ...]
+    say: tuple[str, ...]
+    unknown: tuple[str, ...]
+    fix: tuple[str, ...]
+    fixed: tuple[str, ...]
+    mine: str  # the fact in the person's own words, as part of a sentence
+    clause: str  # the same in the model's words
+
+
+class BadTopic(ValueError):
+    """A topic file is not in the shape this module reads; the message names file, family and field."""
+
+
+def load_families() -> list[Family]:
+    """Return every family of every topic file, sorted by file name, in the order written.
+
+    Raises: BadTopic.
+    """
+    families = []
+    for path in sorted(_FOLDER.glob("*.toml")):
+        if path.name in (_MEMORY, _PHRASES, _SKILLS):
+            continue
+        for name, table in _read(path).items():
+            for language in LANGUAGES:
+                if language in table:
+                    families.append(_family(path.stem, name, language, table[language]))
+    return families
+
+
+def load_memory() -> list[MemorySlot]:
+    """Return the kinds of facts a person may tell, one entry for each language.
+
+    Raises: BadTopic.
+    """
+    fields = ("tell", "ack", "ask", "say", "unknown", "fix", "fixed")
+    found = []
+    for name, table in _read(_FOLDER / _MEMORY).items():
+        for language in LANGUAGES:
+            entry = table[language]
+            lists = {key: _strings(entry, key, f"{_MEMORY} [{name}] {language}") for key in fields}
+            found.append(MemorySlot(name, language, **lists, mine=entry["mine"], clause=entry["clause"]))
+    return found
+
+
+def load_phrases() -> dict[str, dict[str, tuple[str, ...]]]:
+    """Return language -> slot -> phrases, shared by all patterns of that language."""
+    table = _read(_FOLDER / _PHRASES)
+    return {language: {key: tuple(value) for key, value in table[language].items()} for language in LANGUAGES}
+
+
+@cache
+def load_skills() -> dict[str, dict[str, dict[str, Any]]]:
+    """Return skill -> language -> its written parts, as `skills.toml` has them."""
+    return _read(_FOLDER / _SKILLS)
+
+
+def _read(path: Path) -> dict[str, dict[str, Any]]:
+    with path.open("rb") as file:
+        return tomllib.load(file)
+
+
+def _family(topic: str, name: str, language: str, entry: dict[str, Any]) -> Family:
+    where = f"{topic}.toml [{name}] {language}"
+    return Family(
+        name=name,
+        topic=topic,
+        language=language,
+        ask=_strings(entry, "ask", where),
+        say=_strings(entry, "say", where),
+        facts=tuple(fact.lower() for fact in entry.get("facts", ())),
+        more=tuple(entry.get("more", ())),
+        fill={key: tuple(values) for key, values in entry.get("fill", {}).items()},
+    )
+
+
+def _strings(entry: dict[str, Any], key: str, where: str) -> tuple[str, ...]:
+    values = entry.get(key)
+    if not isinstance(values, list) or not values or not all(isinstance(value, str) for value in values):
+        raise BadTopic(f"{where}: field {key!r} must be a list of one or more strings, got {values!r}")
+    return tuple(values)

@@ -1,0 +1,191 @@
+"""Trains the model on the answers of the corpus, in steps that can be stopped and taken up again.
+
+Owns the schedule, the run folder (`run.pt`, `losses.csv`) and the resuming: a resumed run sees the same
+batches and ends with the same weights. Knows nothing of what the dialogues say.
+"""
+
+import csv
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from transformers import LlamaForCausalLM
+
+from export.house.batches import IGNORED, Example, epoch_batches, stack
+from export.house.muon import Muon
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast to learn: warm-up, a long plateau, a straight fall to the end.
+
+    Until the fall begins a run is the same whatever its number of steps, so it can be made longer or shorter.
+    Source: Hu et al., MiniCPM (2024).
+    """
+
+    steps: int
+    batch_tokens: int = 3072
+    peak_lr: float = 5e-3
+    final_lr: float = 1e-4
+    fall: float = 0.35  # part of the steps
+    warmup_steps: int = 60
+    clip_norm: float = 1.0
+    seed: int = 7
+    save_every_steps: int = 100
+    measure_every_steps: int = 400
+
+    def learning_rate(self, step: int) -> float:
+        """Return the learning rate of a step."""
+        if step < self.warmup_steps:
+            return self.peak_lr * (step + 1) / self.warmup_steps
+        left = min(1.0, (self.steps - step) / (self.fall * self.steps))
+        return self.final_lr + (self.peak_lr - self.final_lr) * left
+
+    def same_until(self, step: int, saved: Mapping[str, Any]) -> bool:
+        """Tell whether a run of the saved schedule is, up to the step, also a run of this one."""
+        mine = asdict(self)
+        if saved == mine:
+            return True
+        before_fall = step <= (1 - self.fall) * min(self.steps, saved["steps"])
+        return before_fall and {**saved, "steps": self.steps} == mine
+
+
+class Trainer:
+    """One training run in a folder; `run` takes it up wherever it stopped."""
+
+    def __init__(
+        self,
+        model: LlamaForCausalLM,
+        train: Sequence[Example],
+        valid: Sequence[Example],
+        schedule: Schedule,
+        folder: Path,
+        pad: int,
+        report: Callable[[str], None] = print,
+    ) -> None:
+        self.model, self.train, self.valid = model, train, valid
+        self.schedule, self.folder, self.pad, self.report = schedule, folder, pad, report
+        self.step, self.epoch, self.tokens = 0, 0, 0
+        self.batches = self._batches(0)
+        self.at = 0  # next batch of this epoch
+        matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
+        others = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
+        self.optimizers: list[torch.optim.Optimizer] = [
+            Muon(matrices, lr=schedule.peak_lr),
+            torch.optim.AdamW(others, lr=schedule.peak_lr, betas=(0.9, 0.95), weight_decay=0.0),
+        ]
+
+    def run(self, until: int | None = None) -> None:
+        """Learn until the step given, or the schedule's end, saving and measuring on the way."""
+        end = min(self.schedule.steps, until or self.schedule.steps)
+        started_s, tokens_before = time.monotonic(), self.tokens
+        while self.step < end:
+            loss = self._learn(self._next_batch())
+            if self.step % 20 == 0 or self.step == end:
+                speed = (self.tokens - tokens_before) / (time.monotonic() - started_s)
+                self._note("train", loss)
+                self.report(f"step {self.step}/{self.schedule.steps} loss {loss:.3f} {speed:.0f} tokens/s")
+            if self.valid and (self.step % self.schedule.measure_every_steps == 0 or self.step == end):
+                measured = mean_loss(self.model, self.valid, self.schedule.batch_tokens, self.pad)
+                self._note("valid", measured)
+                self.report(f"step {self.step} valid loss {measured:.3f}")
+            if self.step % self.schedule.save_every_steps == 0 or self.step == end:
+                self.save()
+
+    def save(self) -> None:
+        """Write everything needed to go on, atomically."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        state: dict[str, Any] = {
+            "schedule": asdict(self.schedule),
+            "step": self.step,
+            "epoch": self.epoch,
+            "at": self.at,
+            "tokens": self.tokens,
+            "model": self.model.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+        }
+        torch.save(state, self.folder / "run.part")
+        (self.folder / "run.part").replace(self.folder / "run.pt")
+
+    def resume(self) -> bool:
+        """Take up the run saved in the folder; tell whether there was one.
+
+        Raises: ValueError when that run had another schedule.
+        """
+        path = self.folder / "run.pt"
+        if not path.exists():
+            return False
+        state = torch.load(path, weights_only=True)
+        if not self.schedule.same_until(state["step"], state["schedule"]):
+            raise ValueError(
+                f"{path} belongs to another schedule {state['schedule']}; delete it or choose that one"
+            )
+        self.model.load_state_dict(state["model"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        self.step, self.epoch, self.at, self.tokens = (state[k] for k in ("step", "epoch", "at", "tokens"))
+        self.batches = self._batches(self.epoch)
+        return True
+
+    def _learn(self, numbers: Sequence[int]) -> float:
+        rate = self.schedule.learning_rate(self.step)
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+        self.model.train()
+        ids, labels = stack(self.train, numbers, self.pad)
+        loss = answer_loss(self.model, ids, labels)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.schedule.clip_norm)
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+        self.step += 1
+        self.tokens += ids.numel()
+        return float(loss.detach())
+
+    def _next_batch(self) -> list[int]:
+        if self.at == len(self.batches):
+            self.epoch, self.at = self.epoch + 1, 0
+            self.batches = self._batches(self.epoch)
+        self.at += 1
+        return self.batches[self.at - 1]
+
+    def _batches(self, epoch: int) -> list[list[int]]:
+        return epoch_batches(
+            self.train, batch_tokens=self.schedule.batch_tokens, seed=self.schedule.seed, epoch=epoch
+        )
+
+    def _note(self, part: str, loss: float) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "losses.csv").open("a", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerow([self.step, self.tokens, part, f"{loss:.5f}"])
+
+
+def answer_loss(model: LlamaForCausalLM, ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Return the mean cross entropy of the learned tokens; the head is computed for those alone.
+
+    Shapes: ids and labels [B, T] -> [].
+    """
+    hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state  # [B, T, C]
+    learned = labels != IGNORED  # [B, T]
+    logits = model.lm_head(hidden[learned])  # [N, V]
+    return F.cross_entropy(logits, labels[learned])
+
+
+@torch.no_grad()
+def mean_loss(model: LlamaForCausalLM, examples: Sequence[Example], batch_tokens: int, pad: int) -> float:
+    """Return the mean cross entropy over all learned tokens of the examples."""
+    model.eval()
+    total, count = 0.0, 0
+    for numbers in epoch_batches(examples, batch_tokens=batch_tokens, seed=0, epoch=0):
+        ids, labels = stack(examples, numbers, pad)
+        learned = int((labels != IGNORED).sum())
+        if learned:
+            total += float(answer_loss(model, ids, labels)) * learned
+            count += learned
+    return total / max(1, count)

@@ -1,0 +1,138 @@
+"""Dialogues, sentences and exercises: what the composer promises of its order and its answers."""
+
+import random
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from export.house.dialogue import Composer
+from export.house.grammar import UnknownSlot, expand
+from export.house.measures import has_facts
+from export.house.noise import as_typed, is_question, with_typo
+from export.house.skills import make_ends, make_sum
+from export.house.topics import LANGUAGES, load_families, load_memory
+from export.house.turns import with_value
+
+
+def test_choices_and_slots_are_filled() -> None:
+    """Every choice and slot of a pattern is resolved, and spaces are mended."""
+    seen = {expand("(a|b|) {x} end", random.Random(i), {"x": ("1", "2")}) for i in range(60)}
+    assert seen == {"a 1 end", "b 1 end", "1 end", "a 2 end", "b 2 end", "2 end"}
+
+
+def test_values_are_never_read_as_grammar() -> None:
+    """A told value with brackets and bars stays as it is."""
+    assert expand("I am {x}", random.Random(0), {}, {"x": "(a|b)"}) == "I am (a|b)"
+
+
+def test_an_unknown_slot_is_named() -> None:
+    """A slot that nobody fills is an error that names it."""
+    with pytest.raises(UnknownSlot, match="nowhere"):
+        expand("{nowhere}", random.Random(0), {})
+
+
+def test_every_written_answer_states_its_key_facts() -> None:
+    """Each answer of every family would itself count as right."""
+    wrong = [
+        (f.name, f.language, answer)
+        for f in load_families()
+        for answer in f.say
+        if not has_facts(answer, f.facts)
+    ]
+    assert wrong == []
+
+
+def test_every_phrasing_expands() -> None:
+    """No question of any family is written with a slot left open."""
+    write = Composer(random.Random(0)).write
+    questions = [write.question(family).user for family in load_families() for _ in range(12)]
+    assert [question for question in questions if "{" in question] == []
+
+
+def test_both_languages_know_the_same_families() -> None:
+    """A family written in one language is written in the other, and so are the told facts."""
+    for entries in (load_families(), load_memory()):
+        by_language = {lang: {e.name for e in entries if e.language == lang} for lang in LANGUAGES}
+        assert by_language["en"] == by_language["zh"]
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10**6), distance=st.integers(1, 10), language=st.sampled_from(LANGUAGES))
+def test_recall_asks_for_what_was_told(seed: int, distance: int, language: str) -> None:
+    """The last answer states the value of the first question, after exactly so many turns."""
+    dialogue = Composer(random.Random(seed), held_out=True).recall_dialogue("name", language, distance)
+    value = dialogue.turns[-1].facts[0]
+    assert len(dialogue.turns) == distance + 1
+    assert value in dialogue.turns[0].user.lower()
+    assert value in dialogue.turns[-1].reply.lower()
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 10**6))
+def test_a_recalled_value_is_the_last_one_told(seed: int) -> None:
+    """In a free dialogue every recalled value stands in an earlier question, and no later one corrects it."""
+    dialogue = Composer(random.Random(seed)).dialogue()
+    for i, turn in enumerate(dialogue.turns):
+        if turn.kind == "recall":
+            told_in = dialogue.turns[i - turn.distance]
+            assert turn.facts[0] in told_in.user.lower()
+            assert told_in.kind in ("tell", "correct")
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 10**6))
+def test_messages_alternate(seed: int) -> None:
+    """Chat messages go user, assistant, user, ... after at most one system message."""
+    roles = [m["role"] for m in Composer(random.Random(seed)).dialogue().messages()]
+    roles = roles[1:] if roles[0] == "system" else roles
+    assert roles == ["user", "assistant"] * (len(roles) // 2)
+
+
+@settings(max_examples=100, deadline=None)
+@given(seed=st.integers(0, 10**6), held_out=st.booleans(), language=st.sampled_from(LANGUAGES))
+def test_sums_are_right(seed: int, held_out: bool, language: str) -> None:
+    """The answer's equation holds, and nothing is negative."""
+    made = make_sum(random.Random(seed), language, held_out=held_out)
+    a, sign, b, result = re.match(r"(\d+) ([+-]) (\d+) = (\d+)", made.say).groups()
+    assert int(result) == (int(a) + int(b) if sign == "+" else int(a) - int(b))
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 10**6), language=st.sampled_from(LANGUAGES))
+def test_the_end_asked_for_is_the_end_given(seed: int, language: str) -> None:
+    """The first or last word in the answer stands in the question."""
+    made = make_ends(random.Random(seed), language)
+    assert made.fact in made.ask
+    assert made.fact in made.say
+
+
+def test_articles_follow_the_value() -> None:
+    """An English value gets its article, also at the start of a sentence."""
+    assert with_value("{A} {x} and {a} {x}", "engineer") == "An engineer and an engineer"
+    assert with_value("{a} {x}", "nurse") == "a nurse"
+
+
+def test_typed_sentences_keep_their_slots() -> None:
+    """Whatever happens to a sentence, the place of the told value survives."""
+    for i in range(300):
+        rng = random.Random(i)
+        assert "{x}" in as_typed("my name is {x}", rng, "en", typo=1.0)
+        assert "{x}" in as_typed("我的名字是{x}", rng, "zh", typo=1.0)
+
+
+def test_a_slip_changes_one_word() -> None:
+    """A typo leaves all words but one as they were."""
+    words = ["please", "explain", "quantization", "today"]
+    for i in range(50):
+        slipped = with_typo(" ".join(words), random.Random(i), "en").split()
+        assert sum(a != b for a, b in zip(words, slipped, strict=True)) <= 1
+
+
+def test_questions_are_known_in_both_languages() -> None:
+    """Question words decide the mark at the end."""
+    assert is_question("how do I deploy it", "en")
+    assert not is_question("my name is Ada", "en")
+    assert is_question("你叫什么", "zh")
+    assert not is_question("我叫小明", "zh")

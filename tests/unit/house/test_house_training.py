@@ -1,0 +1,191 @@
+"""Tokenizer, batches and training: round trips, what is learned, resuming."""
+
+import json
+import random
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import torch
+
+from export.house.batches import IGNORED, encode_all, encode_dialogue, epoch_batches, pad_id, stack
+from export.house.corpus import compose_parts
+from export.house.model import ModelSize, load_checkpoint, new_model, save_checkpoint
+from export.house.muon import orthogonal
+from export.house.names import make_name
+from export.house.replies import CheckpointAnswerer
+from export.house.tokenizer import CONTROL_TOKENS, END, START, load_tokenizer, train_tokenizer
+from export.house.train import Schedule, Trainer, answer_loss
+from export.house.turns import Dialogue
+
+TINY = ModelSize(hidden=64, layers=2, heads=1, kv_heads=1, intermediate=64, context_tokens=256)
+
+
+@pytest.fixture(scope="module")
+def dialogues() -> list[Dialogue]:
+    return compose_parts(60, seed=2)["train"]
+
+
+@pytest.fixture(scope="module")
+def tokenizer(dialogues: list[Dialogue]):
+    texts = (message["content"] for dialogue in dialogues for message in dialogue.messages())
+    return train_tokenizer(texts, vocabulary=700, context_tokens=256)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Matrices this small are slower on two threads, much slower where others compute too."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def trainer(tokenizer, dialogues, folder: Path, steps: int = 6) -> Trainer:
+    examples = encode_all(tokenizer, dialogues, max_tokens=200)
+    schedule = Schedule(
+        steps=steps,
+        batch_tokens=800,
+        peak_lr=2e-2,
+        warmup_steps=2,
+        save_every_steps=100,
+        measure_every_steps=100,
+    )
+    model = new_model(TINY, tokenizer, seed=1)
+    return Trainer(model, examples, [], schedule, folder, pad_id(tokenizer), report=lambda _line: None)
+
+
+def test_text_round_trips(tokenizer) -> None:
+    """Any text comes back from its ids: both languages, symbols, marks the corpus never had."""
+    for text in (
+        "Hello, Zoë! `make chat`",
+        "你好，张伟。数字是3721",
+        "😀 Ünïcödé ∑ \n tab\t",
+        "naïve  two  spaces",
+    ):
+        assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
+def test_a_chinese_name_is_cut_alike_everywhere(tokenizer) -> None:
+    """The ids of a Chinese name do not depend on its neighbours, so it can be copied."""
+    rng = random.Random(1)
+    for _ in range(50):
+        name = make_name(rng, "zh")
+        alone, inside = tokenizer.encode(name), tokenizer.encode(f"我叫{name}。")
+        assert any(inside[i : i + len(alone)] == alone for i in range(len(inside))) or name.isascii()
+
+
+def test_control_tokens_are_single_and_first(tokenizer) -> None:
+    """The control tokens are one id each, the lowest ones, and vanish from shown text."""
+    assert [tokenizer.encode(token) for token in CONTROL_TOKENS] == [[0], [1], [2]]
+    assert tokenizer.decode(tokenizer.encode(f"{START}user{END}"), skip_special_tokens=True) == "user"
+
+
+def test_training_sees_what_the_chat_template_writes(tokenizer, dialogues) -> None:
+    """The ids learned from are those of the template, for every dialogue."""
+    for dialogue in dialogues:
+        ids = tokenizer.apply_chat_template(dialogue.messages(), tokenize=True)
+        assert list(encode_dialogue(tokenizer, dialogue).ids) == ids
+
+
+def test_only_answers_and_their_ends_are_learned(tokenizer, dialogues) -> None:
+    """The learned ids, decoded, are the answers, each with the token that ends it."""
+    for dialogue in dialogues[:20]:
+        example = encode_dialogue(tokenizer, dialogue)
+        learned = [
+            token for token, is_learned in zip(example.ids, example.learned, strict=True) if is_learned
+        ]
+        assert tokenizer.decode(learned) == "".join(turn.reply + END for turn in dialogue.turns)
+
+
+def test_batches_hold_every_example_once_and_fit(tokenizer, dialogues) -> None:
+    """Each epoch has every example once; no batch has too many places; seed and epoch decide the order."""
+    examples = encode_all(tokenizer, dialogues, max_tokens=200)
+    batches = epoch_batches(examples, batch_tokens=800, seed=1, epoch=0)
+    assert sorted(i for batch in batches for i in batch) == list(range(len(examples)))
+    assert all(stack(examples, batch, 0)[0].numel() <= 800 for batch in batches)
+    assert batches == epoch_batches(examples, batch_tokens=800, seed=1, epoch=0)
+    assert batches != epoch_batches(examples, batch_tokens=800, seed=1, epoch=1)
+
+
+def test_labels_are_the_next_tokens(tokenizer, dialogues) -> None:
+    """A label is the token after its place, or ignored."""
+    examples = encode_all(tokenizer, dialogues[:4], max_tokens=200)
+    ids, labels = stack(examples, range(4), 0)
+    rows, places = torch.nonzero(labels != IGNORED, as_tuple=True)
+    assert torch.equal(labels[rows, places], ids[rows, places + 1])
+
+
+def test_padding_changes_no_loss(tokenizer, dialogues) -> None:
+    """A dialogue has the same loss alone and beside a longer one."""
+    examples = sorted(encode_all(tokenizer, dialogues, max_tokens=200), key=lambda e: len(e.ids))
+    model = new_model(TINY, tokenizer, seed=1)
+    alone = answer_loss(model, *stack([examples[0]], [0], 0))
+    ids, labels = stack([examples[0], examples[-1]], [0, 1], 0)
+    labels[1] = IGNORED
+    assert answer_loss(model, ids, labels).item() == pytest.approx(alone.item(), abs=1e-5)
+
+
+def test_a_few_steps_lower_the_loss(tokenizer, dialogues, tmp_path: Path) -> None:
+    """Forty steps bring the loss of a batch down by more than a third. Seeded: no chance in it."""
+    run = trainer(tokenizer, dialogues, tmp_path, steps=40)
+    batch = stack(run.train, run.batches[0], run.pad)
+    before = answer_loss(run.model, *batch).item()
+    run.run()
+    assert answer_loss(run.model, *batch).item() < before * 0.67
+
+
+def test_a_resumed_run_ends_with_the_same_weights(tokenizer, dialogues, tmp_path: Path) -> None:
+    """Stopped after three of six steps and taken up by a new trainer, every weight is bit-equal."""
+    whole = trainer(tokenizer, dialogues, tmp_path / "whole")
+    whole.run()
+    trainer(tokenizer, dialogues, tmp_path / "cut").run(until=3)
+    rest = trainer(tokenizer, dialogues, tmp_path / "cut")
+    assert rest.resume()
+    assert rest.step == 3
+    rest.run()
+    for (name, a), b in zip(whole.model.state_dict().items(), rest.model.state_dict().values(), strict=True):
+        assert torch.equal(a, b), name
+
+
+def test_a_run_of_another_schedule_is_refused(tokenizer, dialogues, tmp_path: Path) -> None:
+    """Resuming with other steps after the learning rate began to fall is refused."""
+    trainer(tokenizer, dialogues, tmp_path).run(until=5)
+    with pytest.raises(ValueError, match="another schedule"):
+        trainer(tokenizer, dialogues, tmp_path, steps=9).resume()
+
+
+def test_muon_steps_are_near_orthogonal() -> None:
+    """Newton-Schulz brings all singular values near one, for wide and tall matrices. Deterministic seed."""
+    torch.manual_seed(0)
+    for shape in ((8, 24), (24, 8)):
+        values = torch.linalg.svdvals(orthogonal(torch.randn(shape)))
+        assert values.min() > 0.6
+        assert values.max() < 1.3
+
+
+def test_a_checkpoint_is_a_hugging_face_folder(tokenizer, tmp_path: Path) -> None:
+    """Saved and loaded again, model, template and generation defaults are there and the model answers."""
+    model = new_model(TINY, tokenizer, seed=1)
+    save_checkpoint(model, tokenizer, tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    defaults = json.loads((tmp_path / "generation_config.json").read_text())
+    assert (config["architectures"], config["model_type"]) == (["LlamaForCausalLM"], "llama")
+    assert (defaults["temperature"], defaults["top_p"], defaults["eos_token_id"]) == (0.7, 0.9, 2)
+    assert "chat_template" in json.loads((tmp_path / "tokenizer_config.json").read_text())
+    pieces = load_tokenizer(tmp_path)
+    conversations = [[{"role": "user", "content": text}] for text in ("hello", "你好，你好，你好")]
+    together = CheckpointAnswerer(load_checkpoint(tmp_path), pieces, max_tokens=5).answer(conversations)
+    alone = CheckpointAnswerer(load_checkpoint(tmp_path), pieces, max_tokens=5, batch=1).answer(conversations)
+    assert together == alone
+
+
+def test_a_run_can_be_made_longer_before_its_fall() -> None:
+    """Until the learning rate falls, a run of six hundred steps is also the beginning of one of a thousand."""
+    short, long = Schedule(steps=600), Schedule(steps=1000)
+    plateau_end = int(600 * (1 - Schedule.fall))
+    assert all(short.learning_rate(step) == long.learning_rate(step) for step in range(plateau_end))
+    assert long.same_until(plateau_end, asdict(short))
+    assert not long.same_until(plateau_end + 1, asdict(short))
+    assert not long.same_until(0, asdict(Schedule(steps=600, seed=8)))
