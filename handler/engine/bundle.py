@@ -1,6 +1,6 @@
 """The bundle: a folder whose `bundle.json` says all there is to know of a model, with a hash for every file.
 
-Owns the manifest's shape, its reading, writing and verification: all that `export` and the handler share.
+Owns the manifest's shape, its reading and writing: all that `export` and the handler share.
 Does not know ONNX, tokenizers or how a model is run.
 """
 
@@ -10,19 +10,19 @@ import dataclasses
 import hashlib
 import json
 import os
-import types
 import typing
-from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from handler.engine import integrity, strict
+from handler.engine.integrity import FileEntry
 from handler.errors import BundleError
 
 FORMAT = 1
 MANIFEST = "bundle.json"
-HASH_CHUNK_BYTES = 1 << 20
+UNSEALED = "0" * 64  # holds the seal's place in the bytes it is taken over
 
 
 @dataclass(frozen=True)
@@ -92,14 +92,6 @@ class Quantization:
 
 
 @dataclass(frozen=True)
-class FileEntry:
-    """What a file must be to be trusted."""
-
-    sha256: str
-    size_bytes: int
-
-
-@dataclass(frozen=True)
 class Manifest:
     """`bundle.json`. Model facts come from here alone."""
 
@@ -121,15 +113,13 @@ class Manifest:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
-    """Hash every file under `folder` into the manifest and write `bundle.json` last, atomically."""
-    names = sorted(
-        str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST
-    )
-    complete = dataclasses.replace(manifest, files=dict(_hash_all(folder, names)))
+    """Hash every file under `folder` into the manifest; write `bundle.json` last, sealed and atomically."""
+    names = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
+    files = integrity.hash_files(folder, sorted(name for name in names if name != MANIFEST))
+    complete = dataclasses.replace(manifest, files=files)
     temporary = folder / (MANIFEST + ".partial")
-    with temporary.open("w", encoding="utf-8") as out:
-        json.dump(dataclasses.asdict(complete), out, indent=1, ensure_ascii=False, allow_nan=False)
-        out.write("\n")
+    with temporary.open("wb") as out:
+        out.write(sealed(dataclasses.asdict(complete)))
         out.flush()
         os.fsync(out.fileno())
     temporary.replace(folder / MANIFEST)
@@ -139,11 +129,13 @@ def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
 def read_manifest(folder: Path) -> Manifest:
     """Read `bundle.json`.
 
-    Raises: BundleError when it is absent, not JSON, of another format version, or lacks or misshapes a field.
+    Raises: BundleError when it is absent, not JSON, of another format version, altered since it was written,
+    or lacks or misshapes a field.
     """
     path = folder / MANIFEST
     try:
-        raw = json.loads(path.read_bytes())
+        content = path.read_bytes()
+        raw = json.loads(content)
     except FileNotFoundError:
         raise BundleError(f"{path}: not found; a bundle is a folder made by `make bundle`") from None
     except (OSError, ValueError) as error:
@@ -151,132 +143,22 @@ def read_manifest(folder: Path) -> Manifest:
     if not isinstance(raw, dict):
         raise BundleError(f"{path}: must hold one JSON object")
     if raw.get("format") != FORMAT:
-        raise BundleError(
-            f"{path}: format {raw.get('format')!r} is not supported, this version reads format {FORMAT}"
-        )
+        found = raw.get("format")
+        raise BundleError(f"{path}: format {found!r} is not supported, this version reads format {FORMAT}")
+    seal = str(raw.pop("seal", ""))
+    if seal != _seal_of(content.replace(seal.encode(), UNSEALED.encode()) if seal else content):
+        raise BundleError(f"{path}: altered since it was written: its seal does not match")
     try:
-        return typing.cast(Manifest, _parse(Manifest, raw, "bundle"))
+        return typing.cast(Manifest, strict.parse(Manifest, raw, "bundle"))
     except ValueError as error:
         raise BundleError(f"{path}: {error}") from None
 
 
-def check_sizes(folder: Path, manifest: Manifest) -> None:
-    """Check that every file is there and has its size: the cheap half of `verify_files`, done first.
-
-    Raises: BundleError naming every file that is missing or truncated.
-    """
-    problems = filter(None, (_size_problem(folder, manifest, name) for name in sorted(manifest.files)))
-    _refuse(folder, list(problems))
+def sealed(fields: Mapping[str, Any]) -> bytes:
+    """Write the manifest's JSON with a hash over its own bytes, taken while the hash's place held zeros."""
+    text = json.dumps({**fields, "seal": UNSEALED}, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return text.replace(UNSEALED, _seal_of(text.encode())).encode()
 
 
-def read_file(folder: Path, manifest: Manifest, name: str) -> bytes:
-    """Read a file whole and check the very bytes that are returned.
-
-    Raises: BundleError naming the file when it is missing, truncated or altered.
-    """
-    problem = _size_problem(folder, manifest, name)
-    content = b"" if problem else (folder / name).read_bytes()
-    if not problem:
-        problem = _hash_problem(name, hashlib.sha256(content).hexdigest(), manifest)
-    _refuse(folder, [problem] if problem else [])
-    return content
-
-
-def verify_files(folder: Path, manifest: Manifest, names: Iterable[str] | None = None) -> None:
-    """Check size and sha256 of the bundle's files (all of them, or just `names`).
-
-    Raises: BundleError naming every file that is missing, truncated or altered.
-    """
-    wanted = sorted(manifest.files if names is None else names)
-    problems = {name: _size_problem(folder, manifest, name) for name in wanted}
-    present = [name for name, problem in problems.items() if problem is None]
-    for name, found in _hash_all(folder, present):
-        problems[name] = _hash_problem(name, found.sha256, manifest)
-    _refuse(folder, [problem for problem in problems.values() if problem])
-
-
-def hash_file(path: Path) -> FileEntry:
-    """Sha256 and size of one file."""
-    digest, size = hashlib.sha256(), 0
-    with path.open("rb", buffering=0) as file:
-        while chunk := file.read(HASH_CHUNK_BYTES):
-            digest.update(chunk)
-            size += len(chunk)
-    return FileEntry(digest.hexdigest(), size)
-
-
-def _size_problem(folder: Path, manifest: Manifest, name: str) -> str | None:
-    entry, path = manifest.files.get(name), folder / name
-    if entry is None:
-        return f"{name}: not listed in {MANIFEST}"
-    if Path(name).is_absolute() or ".." in Path(name).parts:
-        return f"{name}: outside the bundle"
-    if not path.is_file():
-        return f"{name}: missing"
-    size_bytes = path.stat().st_size
-    return (
-        None
-        if size_bytes == entry.size_bytes
-        else f"{name}: {size_bytes} bytes, should be {entry.size_bytes}"
-    )
-
-
-def _hash_problem(name: str, sha256: str, manifest: Manifest) -> str | None:
-    wanted = manifest.files[name].sha256
-    return None if sha256 == wanted else f"{name}: sha256 {sha256[:12]}…, should be {wanted[:12]}…"
-
-
-def _refuse(folder: Path, problems: list[str]) -> None:
-    if problems:
-        raise BundleError(f"{folder}: refusing a damaged bundle: " + "; ".join(problems))
-
-
-def _hash_all(folder: Path, names: list[str]) -> Iterable[tuple[str, FileEntry]]:
-    with ThreadPoolExecutor(max_workers=2) as pool:  # hashlib lets go of the interpreter lock
-        yield from zip(names, pool.map(lambda name: hash_file(folder / name), names), strict=True)
-
-
-def _parse(kind: Any, value: Any, where: str) -> Any:
-    """Build `kind` from parsed JSON, strictly: all fields known, present unless defaulted, and well typed."""
-    origin, args = typing.get_origin(kind), typing.get_args(kind)
-    if kind is Any:
-        return value
-    if dataclasses.is_dataclass(kind):
-        return _parse_dataclass(kind, value, where)
-    if origin is Literal:
-        if value not in args:
-            raise ValueError(f"{where}: {value!r} is not one of {', '.join(map(repr, args))}")
-        return value
-    if origin in (typing.Union, types.UnionType):  # only `X | None` is used here
-        return None if value is None else _parse(next(a for a in args if a is not type(None)), value, where)
-    if origin is tuple:
-        if not isinstance(value, list):
-            raise ValueError(f"{where}: must be a list")
-        return tuple(_parse(args[0], item, f"{where}[{i}]") for i, item in enumerate(value))
-    if origin is Mapping:
-        if not isinstance(value, dict):
-            raise ValueError(f"{where}: must be an object")
-        return {key: _parse(args[1], item, f"{where}.{key}") for key, item in value.items()}
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise ValueError(f"{where}: {value!r} is not a {kind.__name__}")
-    return value
-
-
-def _parse_dataclass(kind: Any, value: Any, where: str) -> Any:
-    if not isinstance(value, dict):
-        raise ValueError(f"{where}: must be an object")
-    hints = typing.get_type_hints(kind)
-    unknown = sorted(set(value) - set(hints))
-    if unknown:
-        raise ValueError(f"{where}: unknown field {', '.join(unknown)}")
-    required = {
-        f.name
-        for f in dataclasses.fields(kind)
-        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
-    }
-    missing = sorted(required - set(value))
-    if missing:
-        raise ValueError(f"{where}: missing field {', '.join(missing)}")
-    return kind(**{name: _parse(hints[name], item, f"{where}.{name}") for name, item in value.items()})
+def _seal_of(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -78,16 +78,16 @@ class _Renamed:
         for token in spec["added_tokens"]:
             if token["content"] in self.names:
                 token["content"], token["normalized"] = self.names[token["content"]], False
-        spec["post_processor"] = (
-            None  # it may name tokens that are renamed; it has no part in text without frame
-        )
+        spec["post_processor"] = None  # it may name tokens that are renamed, and frames are not asked for
         self._tokenizer = type(tokenizer).from_str(json.dumps(spec))
         # A name is not in the model's vocabulary, so its id may differ from that of the token it stands for.
         known = tokenizer.get_added_tokens_decoder()
         contents = {self.names.get(token.content, token.content): id_ for id_, token in known.items()}
         self._original = {self._tokenizer.token_to_id(name): id_ for name, id_ in contents.items()}
-        # Ids that a vocabulary reaches by plain text as well, as a unigram model's `</s>`.
-        self._forbidden = set(control.values()) - set(self._original)
+        # Ids that a vocabulary reaches by plain text as well, as a unigram model's `</s>`; not the one for
+        # unknown characters, which says nothing.
+        unknown = spec["model"].get("unk_id", tokenizer.token_to_id(spec["model"].get("unk_token") or ""))
+        self._forbidden = set(control.values()) - set(self._original) - {unknown}
 
     def encode(self, text: str) -> list[int]:
         ids: list[int] = []

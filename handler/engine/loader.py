@@ -11,7 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from handler.engine.bundle import Manifest, check_sizes, read_file, read_manifest, verify_files
+from handler.engine import integrity
+from handler.engine.bundle import Manifest, read_manifest
 from handler.engine.engine import Engine
 from handler.engine.generate import Model
 from handler.errors import BundleError
@@ -23,11 +24,11 @@ TEMPLATE = "chat_template.jinja"
 def load(folder: Path, threads: int | None = None) -> Engine:
     """Load and verify a bundle; see `handler.engine.load`."""
     manifest = read_manifest(folder)
-    check_sizes(folder, manifest)
+    integrity.check_sizes(folder, manifest.files)
     parsed = {manifest.graph.file, TOKENIZER, TEMPLATE}
     with ThreadPoolExecutor(max_workers=2) as pool:
         model = pool.submit(_open_model, folder, manifest, threads)
-        mapped = pool.submit(verify_files, folder, manifest, manifest.files.keys() - parsed)
+        mapped = pool.submit(integrity.verify, folder, manifest.files, manifest.files.keys() - parsed)
         tokenizer = _open_tokenizer(folder, manifest)
         prompt = _open_prompt(folder, manifest, tokenizer)
         mapped.result()  # first: damaged weights are the reason, whatever the session made of them
@@ -35,7 +36,7 @@ def load(folder: Path, threads: int | None = None) -> Engine:
 
 
 def _open_model(folder: Path, manifest: Manifest, threads: int | None) -> Model:
-    graph = read_file(folder, manifest, manifest.graph.file)
+    graph = integrity.read(folder, manifest.files, manifest.graph.file)
     from handler.engine import ort, ort_concat  # in this thread: importing ONNX Runtime takes a while
 
     fused = manifest.graph.cache == "shared"
@@ -44,7 +45,7 @@ def _open_model(folder: Path, manifest: Manifest, threads: int | None) -> Model:
 
 
 def _open_tokenizer(folder: Path, manifest: Manifest) -> Any:
-    content = read_file(folder, manifest, TOKENIZER)
+    content = integrity.read(folder, manifest.files, TOKENIZER)
     from tokenizers import Tokenizer
 
     try:
@@ -62,5 +63,5 @@ def _open_prompt(folder: Path, manifest: Manifest, tokenizer: Any) -> Any:
 
     if TEMPLATE not in manifest.files:
         return ChatPrompt(tokenizer, None)
-    source = read_file(folder, manifest, TEMPLATE).decode("utf-8")
+    source = integrity.read(folder, manifest.files, TEMPLATE).decode("utf-8")
     return ChatPrompt(tokenizer, ChatTemplate(source, manifest.tokens.template_tokens))

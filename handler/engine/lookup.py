@@ -33,9 +33,8 @@ class PromptLookup:
         for size in range(min(LONGEST_NGRAM, end - 1), SHORTEST_NGRAM - 1, -1):
             start = self._ends.get(tuple(history[end - size : end]))
             if start is not None:
-                draft = list(history[start : start + min(self._length, limit)])
-                self._proposed = len(draft)
-                return draft
+                self._proposed = min(self._length, limit)
+                return _copy(history, start, self._proposed)
         return []
 
     def accepted(self, count: int) -> None:
@@ -55,3 +54,10 @@ class PromptLookup:
             for size in range(SHORTEST_NGRAM, min(LONGEST_NGRAM, end) + 1):
                 self._ends[tuple(history[end - size : end])] = end
         self._indexed = len(history)
+
+
+def _copy(history: Sequence[int], start: int, count: int) -> list[int]:
+    """Copy `count` ids from `start` on; at the end of the history the copy goes on with itself."""
+    period = len(history) - start
+    source = history[start : start + count]
+    return [source[at % period] for at in range(count)]

@@ -84,11 +84,12 @@ class StopHold:
         if not self._stop:
             return text, False
         self._held += text
-        found = [at for at in map(self._held.find, self._stop) if at >= 0]
-        keep = len(self._held) - min(found) if found else self._open()
-        shown = self._held[: len(self._held) - keep]
-        self._held = "" if found else self._held[len(shown) :]
-        return shown, bool(found)
+        starts = {stop: self._held.find(stop) for stop in self._stop}
+        # The one that is complete first, whatever the text was cut into; of several the longest.
+        found = min(((at + len(stop), at) for stop, at in starts.items() if at >= 0), default=None)
+        end = found[1] if found else len(self._held) - self._open()
+        shown, self._held = self._held[:end], "" if found else self._held[end:]
+        return shown, found is not None
 
     def flush(self) -> str:
         """Return what was held: no more text comes that could complete a stop string."""

@@ -1,0 +1,179 @@
+"""Bit-exactness of the fused families: logits and answers do not depend on how they were computed."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from handler.engine import load
+from handler.engine.bundle import read_manifest, sealed
+from handler.engine.engine import Engine
+from handler.engine.generate import generate
+from handler.engine.lookup import PromptLookup
+from handler.engine.sampling import SamplingParams, make_sampler
+from handler.engine.warm import WarmSlot
+
+FAMILIES = ["llama", "qwen2", "qwen3", "gpt2"]
+TOKENS = 160
+IDS = [int(id_) for id_ in np.random.default_rng(1).integers(3, 500, TOKENS)]
+QUICK = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SAMPLINGS = [
+    SamplingParams(temperature=0),
+    SamplingParams(temperature=0.9, top_p=0.95, seed=5),
+    SamplingParams(
+        temperature=1.0, top_k=40, min_p=0.01, repetition_penalty=1.1, presence_penalty=0.2, seed=8
+    ),
+]
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def engine(request: pytest.FixtureRequest, tiny_bundle: Callable[..., Path]) -> Engine:
+    return load(tiny_bundle(request.param, "int4"), threads=2)
+
+
+@pytest.fixture(scope="module")
+def one_shot(engine: Engine) -> Any:
+    """The logits after every id of IDS, computed in one go."""
+    return engine.model.forward(IDS, engine.model.new_cache(), rows=TOKENS).copy()
+
+
+@given(data=st.data())
+@QUICK
+def test_logits_do_not_depend_on_how_the_prompt_is_cut(
+    engine: Engine, one_shot: Any, data: st.DataObject
+) -> None:
+    """Chunks of any size, one id at a time included: every row has the bits of the one-shot run."""
+    cache, at = engine.model.new_cache(), 0
+    while at < TOKENS:
+        size = min(data.draw(st.one_of(st.integers(1, 5), st.integers(1, TOKENS))), TOKENS - at)
+        rows = data.draw(st.integers(0, size))
+        logits = engine.model.forward(IDS[at : at + size], cache, rows=rows)
+        at += size
+        np.testing.assert_array_equal(logits, one_shot[at - rows : at])
+
+
+@given(data=st.data())
+@QUICK
+def test_logits_do_not_depend_on_what_was_guessed_and_forgotten(
+    engine: Engine, one_shot: Any, data: st.DataObject
+) -> None:
+    """Wrong guesses, truncations and new starts at any position leave no trace."""
+    cache, at = engine.model.new_cache(), 0
+    for _ in range(12):
+        wrong = data.draw(st.lists(st.integers(0, 500), max_size=5))
+        size = min(data.draw(st.integers(1, 60)), TOKENS - at)
+        if wrong:
+            engine.model.forward(wrong, cache, rows=len(wrong))
+            cache.truncate(at)
+        logits = engine.model.forward(IDS[at : at + size], cache, rows=size)
+        np.testing.assert_array_equal(logits, one_shot[at : at + size])
+        at = data.draw(st.integers(0, at + size - 1))
+        cache.truncate(at)
+
+
+def test_logits_do_not_depend_on_the_thread_count_or_the_process_state(
+    engine: Engine, one_shot: Any, tiny_bundle: Callable[..., Path], request: pytest.FixtureRequest
+) -> None:
+    """A second session with one thread gives the same bits."""
+    family = request.node.callspec.params["engine"]
+    other = load(tiny_bundle(family, "int4"), threads=1).model
+    np.testing.assert_array_equal(other.forward(IDS, other.new_cache(), rows=TOKENS), one_shot)
+
+
+def test_the_even_row_rule_is_needed(
+    engine: Engine,
+    one_shot: Any,
+    tiny_bundle: Callable[..., Path],
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+) -> None:
+    """With odd row counts the bits do differ: the tests above could fail."""
+    family = request.node.callspec.params["engine"]
+    bundle = Path(shutil.copytree(tiny_bundle(family, "int4"), tmp_path / "bundle"))
+    manifest = dataclasses.asdict(read_manifest(bundle))
+    (bundle / "bundle.json").write_bytes(sealed({**manifest, "row_multiple": 1}))
+    model = load(bundle).model
+    cache = model.new_cache()
+    odd = np.concatenate([model.forward([id_], cache).copy() for id_ in IDS])
+    assert not np.array_equal(odd, one_shot)
+
+
+@pytest.mark.parametrize("params", SAMPLINGS, ids=["greedy", "sampled", "penalized"])
+def test_answers_do_not_depend_on_speculation(engine: Engine, params: SamplingParams) -> None:
+    """Ids, reason and log-probabilities to the bit; the prompt repeats itself, so drafts do happen."""
+    prompt = IDS[:20] * 3
+
+    def run(draft: PromptLookup | None) -> list[Any]:
+        cache = engine.model.new_cache()
+        eos = engine.manifest.tokens.eos
+        generation = generate(
+            engine.model,
+            cache,
+            prompt,
+            make_sampler(params),
+            eos=eos,
+            max_tokens=60,
+            draft=draft,
+            top_logprobs=3,
+        )
+        return [*generation, generation.stop_reason]
+
+    assert run(None) == run(PromptLookup())
+
+
+@pytest.mark.parametrize("params", SAMPLINGS, ids=["greedy", "sampled", "penalized"])
+@given(data=st.data())
+@settings(QUICK, max_examples=6)
+def test_answers_do_not_depend_on_the_warm_cache(
+    engine: Engine, params: SamplingParams, data: st.DataObject
+) -> None:
+    """Turn after turn, with branches: the warm engine answers as one that has never seen the conversation."""
+    engine.warm = WarmSlot(engine.model.new_cache)
+    history = IDS[: data.draw(st.integers(1, 40))]
+    for _ in range(3):
+        warm = list(engine.generate(history, params, max_tokens=12))
+        cold = generate(
+            engine.model,
+            engine.model.new_cache(),
+            history,
+            make_sampler(params),
+            eos=engine.manifest.tokens.eos,
+            max_tokens=12,
+        )
+        assert warm == list(cold)
+        kept = data.draw(st.integers(1, len(history)))
+        history = history[:kept] + [token.id for token in warm] + IDS[: data.draw(st.integers(1, 9))]
+
+
+@pytest.mark.parametrize("params", SAMPLINGS, ids=["greedy", "sampled", "penalized"])
+def test_an_answer_cut_at_every_token_continues_as_the_whole(engine: Engine, params: SamplingParams) -> None:
+    """Prompt and answer so far on an empty cache, as on another instance: the rest of the same answer."""
+    prompt, eos = IDS[:15], engine.manifest.tokens.eos
+
+    def run(ids: list[int], max_tokens: int) -> list[int]:
+        sampler = make_sampler(params)
+        cache = engine.model.new_cache()
+        return [t.id for t in generate(engine.model, cache, ids, sampler, eos=eos, max_tokens=max_tokens)]
+
+    whole = run(prompt, 20)
+    for cut in range(1, len(whole)):
+        assert whole[:cut] + run(prompt + whole[:cut], 20 - cut) == whole
+
+
+def test_the_context_can_be_used_to_its_end(engine: Engine) -> None:
+    """Prompt and answer together fill the context exactly, odd or even."""
+    context = engine.model.context_tokens
+    for prompt_tokens in (context - 1, context - 2, context - 5):
+        prompt = [id_ % 500 + 3 for id_ in range(prompt_tokens)]
+        params = SamplingParams(temperature=0, logit_bias=dict.fromkeys(engine.manifest.tokens.eos, -100.0))
+        generation = engine.generate(prompt, params)
+        assert len(list(generation)) == context - prompt_tokens
+        assert generation.stop_reason == "length"
