@@ -174,12 +174,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         reason = error.strerror or str(error)
         print(f"dormouse: cannot listen on {options.host}:{options.port}: {reason}", file=sys.stderr)
         return 1
-    from handler.function import lambda_handler  # here: it reads the environment and loads the model
+    with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C is how this is ended; uvicorn has tidied up by then
+        from handler.function import lambda_handler  # here: it reads the environment and loads the model
 
-    return _serve(listener, lambda_handler, options.host)
+        _serve(listener, lambda_handler, options.host)
+    print("Dormouse is asleep.", flush=True)
+    return 0
 
 
-def _serve(listener: socket.socket, handler: Handler, host: str) -> int:
+def _serve(listener: socket.socket, handler: Handler, host: str) -> None:
     import uvicorn
 
     port = listener.getsockname()[1]
@@ -199,10 +202,7 @@ def _serve(listener: socket.socket, handler: Handler, host: str) -> int:
     )
     server = uvicorn.Server(config)
     print(f"Dormouse is awake: http://{shown}:{port}  (Ctrl-C to stop)", flush=True)
-    with contextlib.suppress(KeyboardInterrupt):  # uvicorn has ended its requests by then
-        server.run(sockets=[listener])
-    print("Dormouse is asleep.", flush=True)
-    return 0
+    server.run(sockets=[listener])
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:

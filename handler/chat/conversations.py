@@ -31,7 +31,7 @@ class Conversations:
     def create(self, tenant: str, request: ConversationCreate) -> ConversationObject:
         """Begin a conversation, with its first items perhaps."""
         now = int(self.now_s())
-        items = [item_of(message, now) for message in request.items or []]
+        items = [item_of(message, now, None) for message in request.items or []]
         head = Conversation(
             id=new_id("conv"), created_at_s=now, metadata=request.metadata or {}, title=title_of(items)
         )
@@ -62,7 +62,7 @@ class Conversations:
         """Add items at its end. Raises: NotFound, VersionConflict."""
         now = int(self.now_s())
         conversation = self.store.get(tenant, conversation_id)
-        items = [item_of(message, now) for message in request.items]
+        items = [item_of(message, now, None) for message in request.items]
         self.store.append(tenant, conversation, items)
         return item_list([shown(item) for item in items], has_more=False)
 

@@ -15,11 +15,13 @@ from handler.errors import ContextOverflow
 
 @dataclass(frozen=True)
 class Message:
-    """What the chat template is given; `item_id` names the stored item that it came from."""
+    """What the chat template is given; of a stored one, the item it came from and the response it belongs
+    to."""
 
     role: str
     content: str
     item_id: str | None = None
+    response_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -74,10 +76,14 @@ def _turns(messages: Sequence[Message]) -> list[list[Message]]:
     for message in messages:
         if message.role in ("system", "developer"):
             continue
-        if not turns or (message.role == "user" and previous != "user"):
+        goes_on = previous is not None and (
+            message.role != "user"
+            or (previous.role == "user" and previous.response_id == message.response_id)
+        )
+        if not goes_on:
             turns.append([])
         turns[-1].append(message)
-        previous = message.role
+        previous = message
     return turns
 
 

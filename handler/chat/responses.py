@@ -14,7 +14,7 @@ from handler.chat.logprobs import token_logprobs
 from handler.chat.receipt import Till
 from handler.chat.sampling import check_model, params_of, stop_strings
 from handler.chat.thread import Thread, Threads
-from handler.chat.translate import item_of, shown, title_of
+from handler.chat.translate import item_of, new_id, shown, title_of
 from handler.chat.turn import Turn, continued_job, history
 from handler.engine.values import Piece
 from handler.errors import InvalidRequest, NotFound, Unavailable, Uncertain
@@ -108,7 +108,8 @@ class Responses:
         check_model(engine.manifest, request.model)
         now = int(self.now_s())
         thread = self.threads.open(caller.tenant, request, now)
-        new_items = [item_of(message, now) for message in request.messages]
+        response_id = new_id("resp")
+        new_items = [item_of(message, now, response_id) for message in request.messages]
         dropped: list[str] = []
         continues = None
         if any(item.content and item.content[0]["text"] for item in new_items) or len(new_items) > 1:
@@ -128,6 +129,7 @@ class Responses:
             input_items=new_items,
             job=job,
             dropped_items=dropped,
+            response_id=response_id,
             continues=continues,
         )
 

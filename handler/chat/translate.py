@@ -17,7 +17,7 @@ def new_id(prefix: str) -> str:
     return f"{prefix}_{secrets.token_hex(16)}"
 
 
-def item_of(message: InputMessage, created_at_s: int, response_id: str | None = None) -> Item:
+def item_of(message: InputMessage, created_at_s: int, response_id: str | None) -> Item:
     """A message from a client -> an item to be stored, under an id of ours."""
     kind = "output_text" if message.role == "assistant" else "input_text"
     texts = [message.content] if isinstance(message.content, str) else [part.text for part in message.content]
@@ -33,7 +33,9 @@ def item_of(message: InputMessage, created_at_s: int, response_id: str | None = 
 
 def message_of(item: Item) -> Message:
     """A stored item -> what the chat template is given."""
-    return Message(item.role or "user", "".join(part["text"] for part in item.content), item.id)
+    return Message(
+        item.role or "user", "".join(part["text"] for part in item.content), item.id, item.response_id
+    )
 
 
 def shown(item: Item) -> MessageItem:

@@ -44,8 +44,8 @@ class Turn:
     input_items: list[Item]
     job: Job
     dropped_items: list[str]
+    response_id: str
     continues: str | None = None
-    response_id: str = field(default_factory=lambda: new_id("resp"))
     item_id: str = field(default_factory=lambda: new_id("msg"))
     text: str = ""
     logprobs: list[Any] = field(default_factory=list)
@@ -148,7 +148,7 @@ def history(items: Sequence[Item]) -> list[Message]:
         message = message_of(item)
         if item.continues is not None and messages and messages[-1].item_id == item.continues:
             joined = messages[-1].content + message.content
-            messages[-1] = Message(message.role, joined, item.id)
+            messages[-1] = Message(message.role, joined, item.id, item.response_id)
         elif message.content or message.role != "assistant":
             messages.append(message)
     return messages

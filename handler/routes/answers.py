@@ -68,7 +68,7 @@ def error_answer(error: RequestError, request_id: str) -> dict[str, Any]:
         headers["Allow"] = ", ".join(error.allowed)
     if isinstance(error, Unavailable | QuotaExceeded) and error.retryable:
         headers["Retry-After"] = "1"
-    return _proxy(error.status, headers, json.dumps(error.envelope(), ensure_ascii=False))
+    return _proxy(error.status, headers, json.dumps(error.envelope()))
 
 
 def server_sent(

@@ -37,6 +37,7 @@ class Api:
         self._resolver = APIGatewayRestResolver(debug=False)
         self._resolver.use([Validation(settings)])
         self._resolver.exception_handler(RequestError)(_carry)
+        self._resolver.not_found(_no_such_path)
         self._paths: dict[re.Pattern[str], list[str]] = {}
         document = Endpoint("GET", "/openapi.json", self._document, "This document", "Service", Page)
         for endpoint in [*endpoints, document]:
@@ -100,6 +101,10 @@ class Api:
 
     def _document(self) -> Response[Any]:
         return Response(200, body=lambda: Page(self.openapi(), "application/json", {}))
+
+
+def _no_such_path(_: Exception) -> Response[RequestError]:
+    return _carry(NotFound("There is nothing at this path.", code="unknown_url"))
 
 
 def _carry(error: RequestError) -> Response[RequestError]:

@@ -22,7 +22,6 @@ from handler.schema.fields import (
     ServiceTier,
     Stop,
     StreamOptions,
-    Text,
     TokenLimit,
     TopLogprobs,
     only,
@@ -35,14 +34,14 @@ class TextPart(Request):
     """A piece of a message's text; images, audio and files are refused."""
 
     type: Literal["text"]
-    text: Text
+    text: str
 
 
 class ChatMessage(Request):
     """One message. An assistant's message may be sent back exactly as it came, with its empty fields."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: Text | Annotated[list[TextPart], Field(min_length=1)]
+    content: str | Annotated[list[TextPart], Field(min_length=1)]
     name: Refused = None
     refusal: Refused = None
     tool_calls: Refused = None
@@ -81,9 +80,9 @@ class ChatCompletionRequest(Sampling):
     logprobs: bool | None = None
     top_logprobs: TopLogprobs | None = None
     response_format: TextFormat | None = None
-    user: Text | None = None
-    safety_identifier: Text | None = None
-    prompt_cache_key: Text | None = None
+    user: str | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
     store: Annotated[bool | None, only(False)] = None
     metadata: Refused = None
     service_tier: ServiceTier = None

@@ -21,7 +21,6 @@ from handler.schema.fields import (
     Seed,
     Stop,
     StreamOptions,
-    Text,
     TokenLimit,
     only,
 )
@@ -31,7 +30,7 @@ class CompletionRequest(Sampling):
     """The body of `POST /v1/completions`."""
 
     model: Identifier
-    prompt: Annotated[Text, Field(min_length=1)]
+    prompt: Annotated[str, Field(min_length=1)]
     max_tokens: TokenLimit | None = 16
     stream: bool | None = None
     stream_options: StreamOptions | None = None
@@ -41,7 +40,7 @@ class CompletionRequest(Sampling):
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
     logit_bias: LogitBias | None = None
-    user: Text | None = None
+    user: str | None = None
     best_of: Annotated[Literal[1] | None, only(1)] = None
     echo: Annotated[bool | None, only(False)] = None
     logprobs: Refused = None

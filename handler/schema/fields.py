@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 INT64 = (-(2**63), 2**63 - 1)
@@ -38,14 +38,6 @@ def _only_null(value: Any) -> Any:
     return value
 
 
-def _well_formed(text: str) -> str:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        raise ValueError("must not hold lone surrogates") from None
-    return text
-
-
 def only(*allowed: Any) -> BeforeValidator:
     """Accept these values, as stating what happens anyway; refuse the rest as unsupported."""
 
@@ -60,10 +52,9 @@ def only(*allowed: Any) -> BeforeValidator:
 
 
 Refused = Annotated[None, BeforeValidator(_only_null)]
-Text = Annotated[str, AfterValidator(_well_formed)]
-Identifier = Annotated[Text, Field(min_length=1, max_length=256)]
+Identifier = Annotated[str, Field(min_length=1, max_length=256)]
 Metadata = Annotated[
-    dict[Annotated[Text, Field(max_length=64)], Annotated[Text, Field(max_length=512)]], Field(max_length=16)
+    dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]], Field(max_length=16)
 ]
 
 Temperature = Annotated[float, Field(ge=0, le=2)]
@@ -74,7 +65,7 @@ TopK = Annotated[int, Field(ge=0, le=MAX_TOKENS)]
 TokenLimit = Annotated[int, Field(ge=1, le=MAX_TOKENS)]
 Seed = Annotated[int, Field(ge=INT64[0], le=INT64[1])]
 TopLogprobs = Annotated[int, Field(ge=0, le=20)]
-StopString = Annotated[Text, Field(min_length=1, max_length=1024)]
+StopString = Annotated[str, Field(min_length=1, max_length=1024)]
 Stop = StopString | Annotated[list[StopString], Field(max_length=4)]
 LogitBias = Annotated[
     dict[Annotated[str, Field(pattern=r"^[0-9]{1,9}$")], Annotated[float, Field(ge=-100, le=100)]],

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from handler.schema.chat_completions import TokenLogprob
-from handler.schema.fields import Answer, Identifier, Refused, Request, Text, only, unsupported
+from handler.schema.fields import Answer, Identifier, Refused, Request, only, unsupported
 
 MAX_ITEMS_PER_CALL = 20
 """Source: https://platform.openai.com/docs/api-reference/conversations/create-items"""
@@ -22,7 +22,7 @@ class InputTextPart(Request):
     """A piece of text that somebody wrote to the model."""
 
     type: Literal["input_text", "text"]
-    text: Text
+    text: str
     prompt_cache_breakpoint: Refused = None
 
 
@@ -30,7 +30,7 @@ class OutputTextPart(Request):
     """A piece of text that the model wrote, sent back to it."""
 
     type: Literal["output_text"]
-    text: Text
+    text: str
     annotations: Annotated[list[Any] | None, only([])] = None
     logprobs: list[Any] | None = None
 
@@ -43,7 +43,7 @@ class InputMessage(Request):
 
     type: Literal["message"] = "message"
     role: Literal["user", "assistant", "system", "developer"]
-    content: Text | Annotated[list[Part], Field(min_length=1)]
+    content: str | Annotated[list[Part], Field(min_length=1)]
     id: Identifier | None = None
     status: Status | None = None
     phase: Refused = None

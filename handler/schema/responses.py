@@ -20,7 +20,6 @@ from handler.schema.fields import (
     Seed,
     ServiceTier,
     Stop,
-    Text,
     TokenLimit,
     TopLogprobs,
     only,
@@ -60,8 +59,8 @@ class ResponseRequest(Sampling):
     """The body of `POST /v1/responses`; `seed` and `stop` are vendor fields here."""
 
     model: Identifier
-    input: Text | Annotated[list[InputMessage], Field(max_length=MAX_INPUT_ITEMS)] | None = None
-    instructions: Text | None = None
+    input: str | Annotated[list[InputMessage], Field(max_length=MAX_INPUT_ITEMS)] | None = None
+    instructions: str | None = None
     conversation: Identifier | ConversationReference | None = None
     previous_response_id: Identifier | None = None
     store: bool | None = None
@@ -75,9 +74,9 @@ class ResponseRequest(Sampling):
     include: list[Literal["message.output_text.logprobs"]] | None = None
     seed: Seed | None = None
     stop: Stop | None = None
-    user: Text | None = None
-    safety_identifier: Text | None = None
-    prompt_cache_key: Text | None = None
+    user: str | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
     service_tier: ServiceTier = None
     background: Annotated[bool | None, only(False)] = None
     tools: Annotated[list[Any] | None, only([])] = None

@@ -1,0 +1,122 @@
+"""What is kept is kept: over a SIGKILL, over a client that hangs up, over a deadline."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import openai
+
+from tests.e2e.conftest import StartServer
+
+LONG = {"max_output_tokens": 120, "temperature": 1.5, "extra_body": {"seed": 1}}
+
+
+def transcript(client: Any, conversation: str) -> list[tuple[str, str]]:
+    """Everything said in a conversation: (role, text), oldest first."""
+    items = client.conversations.items.list(conversation, order="asc", limit=100)
+    return [(item.role, "".join(part.text for part in item.content)) for item in items]
+
+
+def eventually(client: Any, conversation: str, messages: int) -> list[tuple[str, str]]:
+    """The transcript, once it has so many messages; a server takes a moment to see a client gone."""
+    end = time.monotonic() + 30
+    while len(found := transcript(client, conversation)) < messages and time.monotonic() < end:
+        time.sleep(0.05)
+    return found
+
+
+def test_a_killed_server_forgets_nothing(start_server: StartServer) -> None:
+    """After a SIGKILL and a new start the whole conversation is there, and its next turn reads all of it."""
+    server = start_server()
+    client = server.client()
+    model = client.models.list().data[0].id
+    conversation = client.conversations.create().id
+    ask = {"model": model, "conversation": conversation, "max_output_tokens": 8}
+    told = client.responses.create(input="My name is Ada.", **ask)
+    before = transcript(client, conversation)
+    server.kill()
+
+    client = start_server().client()
+    assert transcript(client, conversation) == before
+    assert before[0] == ("user", "My name is Ada.")
+    asked = client.responses.create(input="What is my name?", **ask)
+    assert asked.usage.input_tokens > told.usage.input_tokens
+    assert transcript(client, conversation)[:2] == before
+
+
+def test_a_client_that_hangs_up_loses_nothing(running: Any, model: str) -> None:
+    """When a client leaves in the middle of a stream, what was said until then is kept, as incomplete."""
+    client = running.client()
+    conversation = client.conversations.create().id
+    stream = client.responses.create(
+        model=model, conversation=conversation, input="Go on and on", stream=True, **LONG
+    )
+    for event in stream:
+        if event.type == "response.output_text.delta" and event.delta:
+            break
+    stream.close()
+    kept = eventually(client, conversation, 2)
+    assert [role for role, _ in kept] == ["user", "assistant"]
+    items = client.conversations.items.list(conversation, order="desc", limit=1).data
+    assert items[0].status in ("incomplete", "completed")
+
+
+def test_an_answer_that_ran_out_of_time_goes_on_exactly(running: Any, model: str) -> None:
+    """An answer cut short and continued with an empty input joins to the uninterrupted answer."""
+    client = running.client()
+    ask = {"model": model, "input": "Tell me all.", "temperature": 1.2, "extra_body": {"seed": 3}}
+    whole = client.responses.create(**ask, max_output_tokens=24)
+    parts = [client.responses.create(**ask, max_output_tokens=5)]
+    while parts[-1].status == "incomplete" and len(parts) < 4:
+        parts.append(
+            client.responses.create(model=model, previous_response_id=parts[-1].id, max_output_tokens=5)
+        )
+    rest = 24 - sum(part.usage.output_tokens for part in parts)
+    if parts[-1].status == "incomplete":
+        parts.append(
+            client.responses.create(model=model, previous_response_id=parts[-1].id, max_output_tokens=rest)
+        )
+    assert "".join(part.output_text for part in parts) == whole.output_text
+    assert sum(part.usage.output_tokens for part in parts) == whole.usage.output_tokens
+
+
+def test_no_time_left_is_no_error(running: Any, model: str) -> None:
+    """A client that allows no time gets 200 and an incomplete response that says why."""
+    client = running.client(default_headers={"x-request-timeout-ms": "1"})
+    made = client.responses.create(model=model, input="Hello!", max_output_tokens=8)
+    assert made.status == "incomplete"
+    assert made.incomplete_details.reason == "max_output_tokens"
+    assert made.dormouse["stop_reason"] == "deadline"
+    answer = client.chat.completions.create(model=model, messages=[{"role": "user", "content": "Hi"}])
+    assert answer.choices[0].finish_reason == "length"
+    assert answer.dormouse["stop_reason"] == "deadline"
+
+
+def test_overflow_is_told(running: Any, model: str) -> None:
+    """A history that does not fit is refused with the counts, or with `auto` cut by whole turns and told."""
+    client = running.client()
+    conversation = client.conversations.create().id
+    long = "word " * 20
+    ask = {"model": model, "conversation": conversation, "max_output_tokens": 2}
+    context = client.models.list().data[0].dormouse["context_tokens"]
+    refusal = None
+    while refusal is None:  # a turn adds 20 tokens at least, so this ends
+        try:
+            client.responses.create(input=long, **ask)
+        except openai.BadRequestError as error:
+            refusal = error
+    assert refusal.code == "context_length_exceeded"
+    assert str(context) in refusal.message
+    kept = [item.id for item in client.conversations.items.list(conversation, order="asc", limit=100)]
+    made = client.responses.create(input=long, truncation="auto", **ask)
+    dropped = made.dormouse["dropped_items"]
+    assert dropped[0] == kept[0]
+    assert set(dropped) < set(kept)
+
+
+def test_ctrl_c_ends_it(start_server: StartServer) -> None:
+    """Ctrl-C ends the server with status 0 and no traceback."""
+    server = start_server()
+    assert server.interrupt() == 0
+    assert "Traceback" not in server.log.read_text()
