@@ -24,18 +24,12 @@ def read_page() -> str:
 
 
 def page_headers(page: str) -> dict[str, str]:
-    """Make the headers for a page.
+    """Make the headers that lock a page in.
 
     Source: https://www.w3.org/TR/CSP3/#grammardef-hash-source
     """
     policy = _LOCKED.format(script=_hashes(page, "script"), style=_hashes(page, "style"))
-    return {
-        "Content-Type": "text/html; charset=utf-8",
-        "Content-Security-Policy": policy,
-        "Cache-Control": "no-cache",
-        "Referrer-Policy": "no-referrer",
-        "X-Content-Type-Options": "nosniff",
-    }
+    return {"Content-Security-Policy": policy, "Referrer-Policy": "no-referrer"}
 
 
 def _hashes(page: str, tag: str) -> str:

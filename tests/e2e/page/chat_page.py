@@ -14,9 +14,9 @@ from playwright.sync_api import Locator, Page, expect
 class ChatPage:
     """One open page, and a second, independent way to its server for checking what was kept."""
 
-    def __init__(self, page: Page, base_url: str) -> None:
+    def __init__(self, page: Page, address: str) -> None:
         self.page = page
-        self.base_url = base_url
+        self.address = address
         self._line = page.context.new_cdp_session(page)
         self.box = page.locator("#ask")
         self.users = page.locator(".user")
@@ -88,7 +88,7 @@ class ChatPage:
         """Ask the server past the page."""
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(
-            self.base_url + path, data, {"Content-Type": "application/json"}, method=method
+            self.address + path, data, {"Content-Type": "application/json"}, method=method
         )
         with urllib.request.urlopen(request, timeout=30) as reply:
             return json.load(reply)

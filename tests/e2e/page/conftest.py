@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,8 +11,17 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.e2e.page.chat_page import ChatPage
 from tests.e2e.page.chromium import launch
+from tests.e2e.server import Server
 
 PATIENCE_MS = 30_000
+
+
+@pytest.fixture(scope="session")
+def address(tiny_bundle: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The page's address on a real server. Its model has random weights: it talks noise, but at length."""
+    folder = tmp_path_factory.mktemp("page-server")
+    with Server(tiny_bundle(), folder / "sessions.sqlite3", folder / "log") as server:
+        yield server.url + "/"
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +35,7 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def open_page(browser: Browser, base_url: str) -> Iterator[Callable[..., ChatPage]]:
+def open_page(browser: Browser, address: str) -> Iterator[Callable[..., ChatPage]]:
     """Open the page as a new visitor; it must stay silent: no error, nothing asked of another host."""
     contexts = []
     complaints: list[str] = []
@@ -42,10 +52,10 @@ def open_page(browser: Browser, base_url: str) -> Iterator[Callable[..., ChatPag
         )
 
     def _is_foreign(url: str) -> bool:
-        return not url.startswith((base_url, "data:"))
+        return not url.startswith((address, "data:"))
 
     def open_(
-        address: str = "", *, expected: str = "", size: tuple[int, int] = (1280, 800), **options: Any
+        fragment: str = "", *, expected: str = "", size: tuple[int, int] = (1280, 800), **options: Any
     ) -> ChatPage:
         viewport = {"width": size[0], "height": size[1]}
         context = browser.new_context(viewport=viewport, **{"locale": "en-US", **options})
@@ -53,8 +63,8 @@ def open_page(browser: Browser, base_url: str) -> Iterator[Callable[..., ChatPag
         contexts.append(context)
         page = context.new_page()
         watch(page, expected)
-        page.goto(base_url + address)
-        return ChatPage(page, base_url)
+        page.goto(address + fragment)
+        return ChatPage(page, address)
 
     yield open_
     for context in contexts:

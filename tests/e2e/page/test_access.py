@@ -24,7 +24,7 @@ def test_a_whole_conversation_by_keyboard(open_page: Any) -> None:
     keys.type("two")
     assert chat.box.input_value() == "one\ntwo"
     chat.limit_answer(120)
-    chat.slow_down(4_000)
+    chat.slow_down(1_500)
     keys.press("Enter")
     chat.wait_for_first_words()
     keys.press("Escape")
@@ -87,8 +87,8 @@ def test_enter_belongs_to_the_input_method_while_it_composes(open_page: Any) -> 
 def test_a_phone_never_scrolls_sideways(open_page: Any) -> None:
     """Even a word without end and a wide block of code fit into a phone's width."""
     chat = open_page(size=PHONE)
+    chat.ask("a" * 100)
     wide = "a" * 400 + "\n```\n" + "b" * 400 + "\n```"
-    chat.ask(wide)
     conversation = chat.server(
         "POST", "v1/conversations", {"items": [{"type": "message", "role": "assistant", "content": wide}]}
     )
@@ -123,17 +123,17 @@ def test_markup_is_shown_and_never_run(open_page: Any) -> None:
     assert chat.page.evaluate("window.hurt") is None
 
 
-def test_the_page_is_locked_in(open_page: Any, base_url: str) -> None:
+def test_the_page_is_locked_in(open_page: Any, address: str) -> None:
     """The page is served under a policy that lets its own script and style run, by hash, and nothing else."""
     chat = open_page()
-    policy = chat.page.request.get(base_url).headers["content-security-policy"]
+    policy = chat.page.request.get(address).headers["content-security-policy"]
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
     assert "frame-ancestors 'none'" in policy
 
 
-@pytest.mark.parametrize("address", ["prod/", "prod"])
-def test_a_stage_prefix_does_no_harm(open_page: Any, base_url: str, address: str) -> None:
+@pytest.mark.parametrize("stage", ["prod/", "prod"])
+def test_a_stage_prefix_does_no_harm(open_page: Any, address: str, stage: str) -> None:
     """Behind a gateway's stage, with or without the slash, the page finds its API beside itself."""
     chat = open_page()
     asked: list[str] = []
@@ -143,6 +143,6 @@ def test_a_stage_prefix_does_no_harm(open_page: Any, base_url: str, address: str
         route.continue_(url=route.request.url.replace("/prod", "", 1))
 
     chat.page.route(re.compile("/prod"), strip)
-    chat.page.goto(base_url + address)
+    chat.page.goto(address + stage)
     chat.ask("Hello!")
-    assert f"{base_url}prod/v1/responses" in asked
+    assert f"{address}prod/v1/responses" in asked

@@ -9,6 +9,8 @@ from playwright.sync_api import Route, expect
 
 LONG_TOKENS = 120
 SLOW_BYTES_PER_S = 6_000
+CRAWLING_BYTES_PER_S = 1_500
+"""A long answer then takes a quarter of a minute at the least: there is time to interrupt it."""
 
 RECORD_GROWTH = """() => {
   window.lengths = [];
@@ -55,7 +57,7 @@ def test_a_reload_in_mid_answer_ends_with_the_turn_once(open_page: Any) -> None:
     """A reload while the answer is written neither loses the turn nor doubles it."""
     chat = open_page()
     chat.limit_answer(LONG_TOKENS)
-    chat.slow_down(SLOW_BYTES_PER_S)
+    chat.slow_down(CRAWLING_BYTES_PER_S)
     chat.send("What can you do?")
     chat.wait_for_first_words()
     chat.go_offline(False)
@@ -73,7 +75,7 @@ def test_stopping_keeps_what_was_said(open_page: Any) -> None:
     """The stop button ends the answer at once; its words stay and the next message is answered."""
     chat = open_page()
     chat.limit_answer(LONG_TOKENS)
-    chat.slow_down(SLOW_BYTES_PER_S)
+    chat.slow_down(CRAWLING_BYTES_PER_S)
     chat.send("Tell me everything you know.")
     chat.wait_for_first_words()
     chat.button("Stop").click()
@@ -159,10 +161,10 @@ def test_deleting_can_be_undone(open_page: Any) -> None:
     assert chat.is_kept(conversation)
 
 
-@pytest.mark.parametrize("address", ["#conv_00000000000000000000000000000000"])
-def test_a_conversation_that_is_gone_is_explained(open_page: Any, address: str) -> None:
+@pytest.mark.parametrize("fragment", ["#conv_00000000000000000000000000000000"])
+def test_a_conversation_that_is_gone_is_explained(open_page: Any, fragment: str) -> None:
     """An address of a conversation that is not there leads to words and to a new one."""
-    chat = open_page(address, expected="404")
+    chat = open_page(fragment, expected="404")
     expect(chat.trouble).to_contain_text("not here any more")
     chat.button("Start a new one").click()
     expect(chat.page.get_by_text("Try asking")).to_be_visible()
