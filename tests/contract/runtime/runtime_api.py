@@ -81,6 +81,7 @@ class RuntimeApi:
         self.current: Invocation | None = None
         self.breaches: list[str] = []
         self.init_errors: list[Any] = []
+        self.asked = threading.Event()  # for its first event: the environment is ready
         self.restored = threading.Event()
         self.may_restore = threading.Event()
         if snapstart_restores:
@@ -138,6 +139,7 @@ class Calls(BaseHTTPRequestHandler):
     def next_invocation(self) -> None:
         if self.api.current is not None:
             self.api.breach("the runtime asked for the next event before it had answered the last")
+        self.api.asked.set()
         invocation = self.api.waiting.get()
         self.api.current = invocation
         headers = {

@@ -1,0 +1,89 @@
+"""The artifact that `make build` makes, run by a real python3.13 as Lambda runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from handler.sessions.dynamo_table import DynamoTable
+from tests.dynamodb import CREDENTIALS, ministack
+from tests.stack import PROJECT, function_environment, properties
+
+PYTHON313 = PROJECT / ".venv/lambda/bin/python"
+TABLE = "artifact-conversations"
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """An artifact, the model in it, and the environment that the template gives it."""
+
+    folder: Path
+    model: str
+    variables: dict[str, str]
+
+    @property
+    def command(self) -> list[str]:
+        """How Lambda starts it: the wrapper, with the interpreter and the runtime for arguments."""
+        wrapper = self.variables["AWS_LAMBDA_EXEC_WRAPPER"]
+        return [wrapper, str(PYTHON313), "-m", "awslambdaric", properties("Function")["Handler"]]
+
+    def environment(self, **more: str) -> dict[str, str]:
+        """The variables of an execution environment, and none of the developer's own."""
+        kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+        platform = {
+            "AWS_EXECUTION_ENV": "AWS_Lambda_python3.13",
+            "AWS_LAMBDA_FUNCTION_NAME": "dormouse",
+            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1769",
+            "AWS_LAMBDA_FUNCTION_VERSION": "1",
+            "AWS_REGION": "us-east-1",
+            "LAMBDA_TASK_ROOT": str(self.folder),
+            "_HANDLER": properties("Function")["Handler"],
+        }
+        return {**kept, **CREDENTIALS, **platform, **self.variables, **more}
+
+
+@pytest.fixture(scope="session")
+def artifact(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that `sam build` filled for x86_64."""
+    out = tmp_path_factory.mktemp("artifact") / "sam"
+    command = ["make", "--no-print-directory", "build", f"BUNDLE={bundle}", f"SAM_BUILD={out}"]
+    built = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True)
+    assert built.returncode == 0, built.stdout + built.stderr
+    return out / "Function"
+
+
+@pytest.fixture(scope="session")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DynamoTable]:
+    """The conversations' table on a DynamoDB-protocol server."""
+    with pytest.MonkeyPatch.context() as patch, ministack(tmp_path_factory.mktemp("dynamodb") / "log") as url:
+        for name, value in CREDENTIALS.items():
+            patch.setenv(name, value)
+        made = DynamoTable(TABLE, endpoint_url=url)
+        made.create()
+        yield made
+        made.close()
+
+
+@pytest.fixture(scope="session")
+def deployment(artifact: Path, bundle: Path, table: DynamoTable) -> Deployment:
+    """The artifact with the template's environment, its table on this machine."""
+    variables = function_environment({"Table": TABLE})
+    variables = {name: value.replace("/var/task", str(artifact)) for name, value in variables.items()}
+    variables["DORMOUSE_DYNAMODB_ENDPOINT"] = table.client.meta.endpoint_url
+    return Deployment(artifact, json.loads((bundle / "bundle.json").read_text())["name"], variables)
+
+
+@pytest.fixture(scope="session")
+def emulator_binary() -> Path:
+    """The Lambda Runtime Interface Emulator that comes with SAM."""
+    arch = {"x86_64": "x86_64", "aarch64": "arm64"}[os.uname().machine]
+    (found,) = (PROJECT / ".venv/cloud/lib").glob(f"python3*/site-packages/samcli/local/rapid/*-rie-{arch}")
+    assert sys.platform == "linux"
+    return found

@@ -1,0 +1,80 @@
+"""What `make build` makes: small enough, of the right architecture, the same every time, and nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from infra.artifact import UNZIPPED_LIMIT_BYTES, size_bytes
+from tests.stack import PROJECT
+
+DEPENDENCIES_BUDGET_BYTES = 112_000_000
+X86_64, AARCH64 = 62, 183  # e_machine of an ELF file
+
+
+def digest(folder: Path) -> dict[str, tuple[int, float, str]]:
+    """Every file's mode, time and content."""
+    return {
+        str(path.relative_to(folder)): (
+            path.stat().st_mode,
+            path.stat().st_mtime,
+            hashlib.sha256(path.read_bytes()).hexdigest(),
+        )
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def machines(folder: Path) -> set[int]:
+    """The architectures of all shared objects."""
+    objects = [path for path in folder.rglob("*") if path.is_file() and re.search(r"\.so(\.|$)", path.name)]
+    return {int.from_bytes(path.read_bytes()[18:20], "little") for path in objects}
+
+
+def test_size_is_within_the_limits(artifact: Path) -> None:
+    """Under Lambda's 250 MB unzipped with the bundle inside, dependencies within their own budget."""
+    own = size_bytes(artifact / "handler") + size_bytes(artifact / "bundle")
+    assert size_bytes(artifact) <= UNZIPPED_LIMIT_BYTES
+    assert size_bytes(artifact) - own <= DEPENDENCIES_BUDGET_BYTES
+
+
+def test_nothing_needless_is_inside(artifact: Path) -> None:
+    """No build machine's packages, tests or compiled files; licences come along."""
+    names = {path.name for path in artifact.iterdir()}
+    assert not names & {
+        "boto3",
+        "botocore",
+        "torch",
+        "transformers",
+        "onnx",
+        "uvicorn",
+        "awslambdaric",
+        "bin",
+    }
+    assert not [path for path in artifact.rglob("*") if path.name in ("__pycache__", "tests")]
+    assert list(artifact.glob("numpy-*.dist-info/licenses"))
+
+
+def test_the_wrapper_can_be_executed(artifact: Path) -> None:
+    """Lambda starts it as a program."""
+    assert os.access(artifact / "handler/runtime.sh", os.X_OK)
+    assert machines(artifact) == {X86_64}
+
+
+@pytest.mark.parametrize(("arch", "machine"), [("x86_64", X86_64), ("arm64", AARCH64)])
+def test_either_architecture_builds_here(
+    arch: str, machine: int, artifact: Path, bundle: Path, tmp_path: Path
+) -> None:
+    """Every native file is of the asked architecture; a second x86_64 build is the first, byte for byte."""
+    out = tmp_path / "sam"
+    command = ["make", "build", f"ARCH={arch}", f"BUNDLE={bundle}", f"SAM_BUILD={out}"]
+    subprocess.run(command, cwd=PROJECT, check=True, capture_output=True)
+    assert machines(out / "Function") == {machine}
+    assert size_bytes(out / "Function") <= UNZIPPED_LIMIT_BYTES
+    if arch == "x86_64":
+        assert digest(out / "Function") == digest(artifact)
