@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 Scores = NDArray[np.floating[Any]]  # [n]
 Kept = NDArray[np.int64]  # [m], rising positions into the scores
 
-FIRST_WIDTH = 8.0  # in logits: a shortlist this far below the best score usually holds k entries
+COLUMN_HEIGHT = 64
 
 
 def top_k(scores: Scores, k: int) -> Kept:
@@ -62,29 +62,29 @@ def typical_p(scores: Scores, mass: float) -> Kept:
 
     Source: Meister et al. 2022, https://arxiv.org/abs/2202.00666
     """
-    weights = np.exp(scores - scores.max())
+    logs = np.maximum(scores - scores.max(), np.finfo(scores.dtype).min)  # finite, so that 0 * -inf is 0
+    weights = np.exp(logs)
     total = float(weights.sum(dtype=np.float64))
-    logs = scores - (scores.max() + math.log(total))  # log-probabilities
-    probabilities = weights / total
-    entropy = -float(np.sum(np.where(weights > 0, logs, 0) * probabilities, dtype=np.float64))
+    entropy = math.log(total) - float(np.sum(weights * logs, dtype=np.float64)) / total
     # Below exp(-2H) an entry is farther from H than any likelier one can be; entries of at most (1-mass)/n
     # weigh at most 1-mass together: those that are both are sorted last and never reached.
-    floor = min((1 - mass) / len(weights), math.exp(-2 * entropy))
-    near = np.flatnonzero(probabilities > floor)
-    surprise = np.abs(-logs[near] - entropy)
+    near = np.flatnonzero(weights > total * min((1 - mass) / len(weights), math.exp(-2 * entropy)))
+    surprise = np.abs(math.log(total) - logs[near] - entropy)
     order = np.argsort(surprise, kind="stable")
-    reached = np.cumsum(probabilities[near][order], dtype=np.float64)
+    reached = np.cumsum(weights[near][order].astype(np.float64)) / total
     last = min(int(np.count_nonzero(reached < mass)), len(near) - 1)
     kept: Kept = near[surprise <= surprise[order[last]]]
     return kept
 
 
 def _at_least(scores: Scores, k: int) -> Kept:
-    """Positions of a superset of the k best: everything within some distance of the best."""
-    best, width = scores.max(), FIRST_WIDTH
-    while math.isfinite(width):
-        near = np.flatnonzero(scores >= best - width)
-        if len(near) >= k:
-            return near
-        width = width * 4 if width < 1e6 else math.inf
-    return np.arange(len(scores))  # fewer than k are finite
+    """Positions of a superset of the k best, as a rule not much larger.
+
+    The scores are dealt to columns. The k-th best of the columns' best is no more than the k-th best of all,
+    since k columns each hold one that reaches it.
+    """
+    columns = len(scores) // COLUMN_HEIGHT
+    if columns < k:
+        return np.arange(len(scores))
+    best = scores[: columns * COLUMN_HEIGHT].reshape(COLUMN_HEIGHT, columns).max(axis=0)
+    return np.flatnonzero(scores >= np.partition(best, columns - k)[columns - k])

@@ -13,8 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from handler.engine.sampling import Sampler, log_softmax
-from handler.engine.sampling import top_logprobs as most_likely
+from handler.engine.sampling import Sampler, log_normalizer, most_likely
 from handler.engine.values import StopReason, Token
 from handler.errors import ContextOverflow, InvalidRequest
 
@@ -213,5 +212,6 @@ def _nothing() -> Generator[Token, None, None]:
 def _token(id_: int, row: NDArray[np.float32], top_logprobs: int | None) -> Token:
     if top_logprobs is None:
         return Token(id_)
-    logprobs = log_softmax(row)
-    return Token(id_, float(logprobs[id_]), most_likely(logprobs, top_logprobs))
+    normalizer = log_normalizer(row)
+    top = tuple((other, float(row[other]) - normalizer) for other in most_likely(row, top_logprobs))
+    return Token(id_, float(row[id_]) - normalizer, top)

@@ -26,6 +26,7 @@ History = Sequence[int] | NDArray[np.int64]  # prompt and answer so far
 Sampler = Callable[[Logits, History], int]
 Processor = Callable[[Logits, History], Logits]
 
+BLOCK = 512  # a cumulated sum over a whole vocabulary takes milliseconds, sums of blocks do not
 SEED_BITS = 63  # what fits OpenAI's integer and DynamoDB's numbers
 
 
@@ -145,20 +146,19 @@ def uniform(seed: int, position: int) -> float:
     return (int(bits) >> 11) * 2.0**-53
 
 
-def log_softmax(logits: Logits) -> NDArray[np.float64]:
-    """Log-probabilities of the whole vocabulary. Shapes: [V] -> [V]."""
-    shifted = logits.astype(np.float64) - float(logits.max())
-    shifted -= math.log(float(np.exp(shifted).sum()))
-    return shifted
+def log_normalizer(logits: Logits) -> float:
+    """Log of the sum of exponentials: a logit less this is a log-probability."""
+    best = float(logits.max())
+    return best + math.log(float(np.exp(logits - np.float32(best)).sum(dtype=np.float64)))
 
 
-def top_logprobs(logprobs: NDArray[np.float64], count: int) -> tuple[tuple[int, float], ...]:
-    """Pick the `count` most likely ids with their log-probabilities, best first, ties by the lower id."""
+def most_likely(logits: Logits, count: int) -> list[int]:
+    """Pick the `count` most likely ids, best first, ties by the lower id."""
     if count <= 0:
-        return ()
-    kept = filters.top_k(logprobs, count)
-    order = np.argsort(-logprobs[kept], kind="stable")[:count]
-    return tuple((int(i), float(logprobs[i])) for i in kept[order])
+        return []
+    kept = filters.top_k(logits, count)
+    best_first: list[int] = kept[np.argsort(-logits[kept], kind="stable")[:count]].tolist()
+    return best_first
 
 
 def _processors(params: SamplingParams) -> list[Processor]:
@@ -202,9 +202,23 @@ def _drawer(params: SamplingParams) -> Sampler:
             kept = keep(scores)
             scores = scores[kept]
             ids = kept if ids is None else ids[kept]
-        cumulated = np.cumsum(np.exp(scores - scores.max()), dtype=np.float64)
-        target = uniform(seed, len(history)) * cumulated[-1]
-        at = min(int(np.searchsorted(cumulated, target, side="right")), len(cumulated) - 1)
+        at = _pick(np.exp(scores - scores.max()), uniform(seed, len(history)))
         return at if ids is None else int(ids[at])
 
     return draw
+
+
+def _pick(weights: Logits, share: float) -> int:
+    """Find where the cumulated weights pass `share` of their sum: first the block, then the place in it."""
+    sums = np.add.reduceat(weights, np.arange(0, len(weights), BLOCK)).astype(np.float64)
+    block, rest = _pass(sums, share * float(sums.sum()))
+    at, _ = _pass(weights[block * BLOCK : (block + 1) * BLOCK], rest)
+    return block * BLOCK + at
+
+
+def _pass(weights: NDArray[np.floating[Any]], target: float) -> tuple[int, float]:
+    """Find the first place whose cumulated weight passes `target`, never one of weight 0, and what is left."""
+    places = np.flatnonzero(weights)
+    cumulated = np.cumsum(weights[places].astype(np.float64))
+    at = min(int(np.searchsorted(cumulated, target, side="right")), len(places) - 1)
+    return int(places[at]), target - float(cumulated[at - 1] if at else 0)

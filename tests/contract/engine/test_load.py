@@ -51,19 +51,19 @@ def test_five_lines_answer(tiny_bundle: Callable[..., Path]) -> None:
 
 
 def test_any_flipped_bit_in_any_file_is_refused(bundle: Path) -> None:
-    """Ten random bits in each file, and the first and last byte: the error names the file."""
+    """Six random bits in each file, one of the first and one of the last byte: the error names the file."""
     random_ = random.Random(0)
     for name in files_of(bundle):
         path = bundle / name
         good = path.read_bytes()
-        for at in (0, len(good) - 1, *(random_.randrange(len(good)) for _ in range(8))):
+        for at in (0, len(good) - 1, *(random_.randrange(len(good)) for _ in range(6))):
             bad = bytearray(good)
             bad[at] ^= 1 << random_.randrange(8)
             path.write_bytes(bad)
             with pytest.raises(BundleError, match=name):
-                load(bundle)
+                load(bundle, threads=1)
         path.write_bytes(good)
-    load(bundle)
+    load(bundle, threads=1)
 
 
 def test_a_truncated_longer_or_missing_file_is_refused(bundle: Path) -> None:
@@ -74,10 +74,10 @@ def test_a_truncated_longer_or_missing_file_is_refused(bundle: Path) -> None:
         for bad in (b"", good[:-1], good[: len(good) // 2], good + b"\0"):
             path.write_bytes(bad)
             with pytest.raises(BundleError, match=name):
-                load(bundle)
+                load(bundle, threads=1)
         path.unlink()
         with pytest.raises(BundleError, match=rf"{name}: (missing|not found)"):
-            load(bundle)
+            load(bundle, threads=1)
         path.write_bytes(good)
 
 
@@ -96,7 +96,7 @@ def test_a_wrong_manifest_is_refused(bundle: Path, change: dict[str, Any], messa
     """Another version, a wrong type, an unknown field, an empty list of files."""
     rewrite(bundle, **change)
     with pytest.raises(BundleError, match=message):
-        load(bundle)
+        load(bundle, threads=1)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b"null"])
@@ -104,7 +104,7 @@ def test_a_manifest_that_is_no_manifest_is_refused(bundle: Path, content: bytes)
     """Not JSON, or JSON of another shape: one line that names bundle.json."""
     (bundle / "bundle.json").write_bytes(content)
     with pytest.raises(BundleError, match=r"bundle\.json"):
-        load(bundle)
+        load(bundle, threads=1)
 
 
 def test_no_bundle_at_all_says_how_to_make_one(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_a_manifest_that_names_other_tensors_than_the_graph_is_refused(bundle: P
     """Names are checked when loading, not when the first request comes."""
     rewrite(bundle, graph={**fields_of(bundle)["graph"], "past_key": "elsewhere.{layer}"})
     with pytest.raises(BundleError, match=r"elsewhere\.0"):
-        load(bundle)
+        load(bundle, threads=1)
 
 
 def test_a_manifest_cannot_reach_out_of_its_folder(bundle: Path) -> None:
@@ -126,7 +126,7 @@ def test_a_manifest_cannot_reach_out_of_its_folder(bundle: Path) -> None:
     outside = {"sha256": hashlib.sha256(b"x").hexdigest(), "size_bytes": 1}
     rewrite(bundle, files={**fields_of(bundle)["files"], "../outside": outside})
     with pytest.raises(BundleError, match="outside the bundle"):
-        load(bundle)
+        load(bundle, threads=1)
 
 
 def test_loading_imports_only_what_the_first_token_needs(tiny_bundle: Callable[..., Path]) -> None:
