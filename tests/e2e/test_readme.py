@@ -1,0 +1,64 @@
+"""The README's examples are run as they stand, against a server that is started as the README starts it.
+
+A fenced block marked `bash` or `python` is executed; `sh` blocks are commands that make environments or need an
+account, so of those the make targets are checked to exist.
+"""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+READMES = ("README.md", "README.zh-CN.md")
+ADDRESS = "http://127.0.0.1:8080"
+FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks(*languages: str) -> list[tuple[str, str]]:
+    """List the fenced blocks of these languages as (language, text), each text once over both READMEs."""
+    found = [pair for name in READMES for pair in FENCE.findall((ROOT / name).read_text(encoding="utf-8"))]
+    return list(dict.fromkeys(pair for pair in found if pair[0] in languages))
+
+
+@pytest.mark.parametrize(("language", "text"), blocks("bash", "python"))
+def test_example_runs(language: str, text: str, house_server: str) -> None:
+    """An example copied from the README runs without an error and prints something."""
+    command = ["bash", "-euo", "pipefail", "-c"] if language == "bash" else [sys.executable, "-c"]
+    run = subprocess.run(
+        [*command, text.replace(ADDRESS, house_server)], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.strip()
+
+
+def test_commands_exist() -> None:
+    """Every make target that the READMEs name is one that the Makefile has."""
+    makefiles = [ROOT / "Makefile", *ROOT.glob("*/*.mk")]
+    targets = {t for path in makefiles for t in re.findall(r"^([\w-]+):", path.read_text(), re.MULTILINE)}
+    named = {
+        t
+        for name in READMES
+        for t in re.findall(r"(?:^|`|&& )make ([a-z-]+)", (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    assert named
+    assert named <= targets
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_links_lead_somewhere(name: str) -> None:
+    """Every relative link and picture of a README exists in the repository."""
+    links = re.findall(r"\]\((?!https?:|#)([^)#]+)", (ROOT / name).read_text(encoding="utf-8"))
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_examples_are_the_same_in_both_languages() -> None:
+    """The translation carries the same executed examples as the original."""
+    english, chinese = (
+        [pair for pair in FENCE.findall((ROOT / name).read_text(encoding="utf-8")) if pair[0] in ("bash", "python")]
+        for name in READMES
+    )
+    assert len(english) == len(chinese)
