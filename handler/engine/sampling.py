@@ -217,7 +217,7 @@ def _pick(weights: Logits, share: float) -> int:
 
 
 def _pass(weights: NDArray[np.floating[Any]], target: float) -> tuple[int, float]:
-    """Find the first place whose cumulated weight passes `target`, never one of weight 0, and what is left."""
+    """Find the first place where the cumulated weight passes `target`, none of weight 0, and the rest."""
     places = np.flatnonzero(weights)
     cumulated = np.cumsum(weights[places].astype(np.float64))
     at = min(int(np.searchsorted(cumulated, target, side="right")), len(places) - 1)
