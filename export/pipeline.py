@@ -16,10 +16,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from export import fused
+from export import fused, universal
 from export.conversion import Converted
 from export.errors import ExportError
 from export.golden import write_golden
+from export.graph import architectures
 from export.judge import judge
 from export.passage import PASSAGE
 from export.quantize import Recipe
@@ -92,6 +93,9 @@ def replacing(out: Path) -> Iterator[Path]:
 def _convert(
     options: Options, checkpoint: Checkpoint, recipe: Recipe, folder: Path, stages: Stages
 ) -> Converted:
+    fits = checkpoint.config.architecture in architectures()
+    if options.way == "universal" or (options.way == "auto" and not fits):
+        return universal.convert(checkpoint, recipe, options.context_tokens, folder, stages)
     return fused.convert(checkpoint, recipe, options.context_tokens, folder, stages)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from export.errors import VerificationError
 from export.graph.matrices import CODES, SCALES
 from export.graph.stored import Placement
 from export.graph.writer import GRAPH_FILE
@@ -38,8 +39,13 @@ class StoredModel:
         return np.ascontiguousarray(rows.T) if self._placements[name].transposed else rows
 
     def chunks(self, name: str) -> Iterator[Float32]:
-        """The same as the graph holds it, row after row of outputs, some at a time."""
-        place = self._placements[name]
+        """The same as the graph holds it, row after row of outputs, some at a time.
+
+        Raises: VerificationError when the graph was built without this tensor.
+        """
+        place = self._placements.get(name)
+        if place is None:
+            raise VerificationError([f"tensor {name} of the model has no place in the graph"])
         if not place.quantized:
             values = self._map(place.initializer)
             for rows in place.slices(CHUNK_ROWS):

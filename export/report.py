@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +115,7 @@ def _card(manifest: Manifest, verdict: Verdict, facts: Mapping[str, Any]) -> str
     return "\n".join(lines + _table(("", ""), rows)) + "\n"
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
     rule = "|" + "---|" * len(head)
     return [_row(head), rule, *map(_row, rows)]
 

@@ -13,6 +13,11 @@ from export.graph.facts import Family
 FAMILIES: tuple[Family, ...] = (llama.FAMILY, qwen2.FAMILY, qwen3.FAMILY, gpt2.FAMILY)
 
 
+def architectures() -> tuple[str, ...]:
+    """Every architecture that a fused graph can be built for."""
+    return tuple(name for family in FAMILIES for name in family.architectures)
+
+
 def family_of(config: Config) -> Family:
     """The family of a config's architecture.
 
@@ -21,7 +26,7 @@ def family_of(config: Config) -> Family:
     for family in FAMILIES:
         if config.architecture in family.architectures:
             return family
-    known = ", ".join(name for family in FAMILIES for name in family.architectures)
+    known = ", ".join(architectures())
     raise UnknownArchitecture(
         f"{config.path}: architectures: {config.architecture} has no fused graph, only {known}"
     )

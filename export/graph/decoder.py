@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from onnx import TensorProto
 
+from export.errors import UnsupportedFeature
 from export.graph.facts import Decoder, Linear, Norm
 from export.graph.matrices import Matrices, Matrix, Progress
 from export.graph.rope import rope_tables
@@ -23,6 +24,8 @@ from export.graph.writer import GRAPH_FILE, MICROSOFT, GraphWriter
 from export.quantize import Recipe
 from export.weights import Weights
 from handler.engine.bundle import Graph
+
+ROTARY_MULTIPLE = 16  # GroupQueryAttention's own rule
 
 CONTRACT = Graph(
     file=GRAPH_FILE,
@@ -53,8 +56,13 @@ def build(
 ) -> Built:
     """Write `model.onnx` and its data file into `folder`.
 
-    Raises: ExportError when a tensor is missing, misshapen, or has no place in the graph.
+    Raises: ExportError when a tensor is missing, misshapen, or has no place in the graph; UnsupportedFeature.
     """
+    if facts.rope and facts.head_dim % ROTARY_MULTIPLE:
+        raise UnsupportedFeature(
+            f"head_dim: {facts.head_dim} is not supported, only multiples of {ROTARY_MULTIPLE}: "
+            "ONNX Runtime's attention rotates no other"
+        )
     graph = GraphWriter(folder)
     try:
         stored = StoredTensors(weights, facts.tensors.prefix)

@@ -12,7 +12,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from export.graph import FAMILIES
 from tests.conftest import TinyBundle, TinyCheckpoint
-from tests.runner import SharedRunner
+from handler.engine import load
+from handler.engine.generate import generate
 
 FAMILY_NAMES = ("llama", "qwen2", "qwen3", "gpt2")
 LIMIT = 1e-4
@@ -45,9 +46,9 @@ def test_prefill_equals_transformers(
     """The float32 graph's logits for a whole prompt are transformers' within 1e-4."""
     ids = random_ids(97)
     expected = reference_logits(reference_model(tiny_checkpoint(family)), ids)
-    np.testing.assert_allclose(
-        SharedRunner(tiny_bundle(family, "fp32")).feed(ids), expected, rtol=0, atol=LIMIT
-    )
+    model = load(tiny_bundle(family, "fp32")).model
+    found = model.forward(ids, model.new_cache(), rows=len(ids))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=LIMIT)
 
 
 @pytest.mark.parametrize("family", FAMILY_NAMES)
@@ -57,10 +58,11 @@ def test_decode_with_the_cache_equals_transformers(
     """Fed one id at a time after a prompt, every step's logits are transformers' for the whole text."""
     ids = random_ids(48, seed=2)
     expected = reference_logits(reference_model(tiny_checkpoint(family)), ids)
-    runner = SharedRunner(tiny_bundle(family, "fp32"))
-    found = [*runner.feed(ids[:17])]
+    model = load(tiny_bundle(family, "fp32")).model
+    cache = model.new_cache()
+    found = [*model.forward(ids[:17], cache, rows=17).copy()]
     for one in ids[17:]:
-        found.extend(runner.feed([one]))
+        found.append(model.forward([one], cache)[0].copy())
     np.testing.assert_allclose(np.stack(found), expected, rtol=0, atol=LIMIT)
 
 
@@ -86,9 +88,8 @@ def test_greedy_text_equals_transformers(
     expected = model.generate(torch.tensor([prompt]), max_new_tokens=64, do_sample=False)[
         0, len(prompt) :
     ].tolist()
-    runner = SharedRunner(tiny_bundle(family, "fp32"))
-    logits, found = runner.feed(prompt)[-1], []
-    for _ in range(64):
-        found.append(int(logits.argmax()))
-        logits = runner.feed(found[-1:])[-1]
-    assert found == expected
+    engine = load(tiny_bundle(family, "fp32"))
+    answer = generate(
+        engine.model, engine.model.new_cache(), prompt, lambda logits, _: int(logits.argmax()), eos=(), max_tokens=64
+    )
+    assert [token.id for token in answer] == expected

@@ -1,0 +1,209 @@
+"""The universal way: any architecture that optimum exports, its matrix products quantized afterwards.
+
+Owns the call of optimum, the reading of what came out and the "concat" cache layout. Slower than a fused graph,
+and the whole model is held while it is converted.
+
+Source: https://huggingface.co/docs/optimum-onnx/onnx/usage_guides/export_a_model
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+
+from export.config import Config
+from export.conversion import Converted, context_tokens
+from export.errors import ExportError, UnknownArchitecture, VerificationError
+from export.graph.writer import DATA_FILE, GRAPH_FILE
+from export.quantize import Recipe
+from export.requantize import quantize_graph, restore_graph
+from export.source import Checkpoint
+from export.stages import Stages
+from export.verify import compare_values
+from export.weights import Weights
+from handler.engine.bundle import Dims, Graph, Quantization
+
+Float32 = NDArray[np.float32]
+
+TASK = "text-generation-with-past"
+CONTEXT_FIELDS = ("max_position_embeddings", "n_positions", "seq_length", "max_seq_len")
+
+
+def convert(
+    checkpoint: Checkpoint, recipe: Recipe, asked_context: int | None, folder: Path, stages: Stages
+) -> Converted:
+    """Write the graph and its weights into `folder`.
+
+    Raises: UnknownArchitecture when optimum has no export either; ExportError for a cache of another layout.
+    """
+    context = context_tokens(_trained_context(checkpoint.config, asked_context), asked_context)
+    judged = _Judged(checkpoint)
+    with stages.stage("graph", f"{recipe.name}, by optimum"):
+        _export(checkpoint, judged.folder)
+        model = onnx.load(judged.folder / GRAPH_FILE)
+        graph, dims = _contract(model), _dims(checkpoint, model)
+        judged.graph = graph
+        if recipe.quantized:
+            quantized = quantize_graph(model, recipe)
+            _save(model, folder)
+            restore_graph(model, quantized, recipe)
+            _save(model, judged.stored_folder)
+        else:
+            _save(model, folder)
+    return Converted(
+        way="universal",
+        graph=graph,
+        dims=dims,
+        context_tokens=context,
+        quantization=_quantization(recipe),
+        row_multiple=1,
+        unquantized=judged.unquantized,
+        stored=judged.stored if recipe.quantized else None,
+    )
+
+
+def _export(checkpoint: Checkpoint, folder: Path) -> None:
+    from optimum.exporters.onnx import main_export
+    from transformers import logging as transformers_logging
+
+    logging.getLogger("optimum").setLevel(logging.ERROR)
+    transformers_logging.set_verbosity_error()
+    talk = io.StringIO()  # tracing is talkative, and none of it is about the user's model
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(talk), contextlib.redirect_stderr(talk):
+            warnings.simplefilter("ignore")
+            main_export(
+                str(checkpoint.folder),
+                folder,
+                task=TASK,
+                device="cpu",
+                dtype="fp32",
+                do_validation=False,  # against transformers it is checked by `verify`
+                local_files_only=True,
+                library_name="transformers",
+            )
+    except Exception as error:  # optimum raises whatever its parts raise
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UnknownArchitecture(
+            f"{checkpoint.config.architecture}: optimum cannot export it: {reason}"
+        ) from error
+
+
+def _contract(model: Any) -> Graph:
+    """Which tensor plays which role in optimum's graph."""
+    names = {value.name for value in model.graph.input}
+    wanted = {"input_ids", "attention_mask", "past_key_values.0.key", "past_key_values.0.value"}
+    if missing := sorted(wanted - names):
+        raise ExportError(f"the exported graph has no input {', '.join(missing)}: its cache has another layout")
+    return Graph(
+        file=GRAPH_FILE,
+        cache="concat",
+        input_ids="input_ids",
+        logits="logits",
+        past_key="past_key_values.{layer}.key",
+        past_value="past_key_values.{layer}.value",
+        present_key="present.{layer}.key",
+        present_value="present.{layer}.value",
+        attention_mask="attention_mask",
+        position_ids="position_ids" if "position_ids" in names else None,
+    )
+
+
+def _dims(checkpoint: Checkpoint, model: Any) -> Dims:
+    """Sizes, the cache's from the graph itself."""
+    from transformers import AutoConfig
+
+    shapes = {
+        value.name: [dim.dim_value or dim.dim_param for dim in value.type.tensor_type.shape.dim]
+        for value in (*model.graph.input, *model.graph.output)
+    }
+    past = shapes["past_key_values.0.key"]  # [B, K, S, D]
+    if len(past) != 4 or not isinstance(past[1], int) or not isinstance(past[3], int):
+        raise ExportError(f"the exported graph's cache has shape {past}, only [batch, kv heads, past, head dim] is run")
+    config = AutoConfig.from_pretrained(checkpoint.folder, local_files_only=True)
+    with Weights(checkpoint.folder) as weights:
+        parameters = weights.numbers
+    return Dims(
+        layers=sum(name.startswith("past_key_values.") and name.endswith(".key") for name in shapes),
+        heads=config.num_attention_heads,
+        kv_heads=past[1],
+        head_dim=past[3],
+        hidden=config.hidden_size,
+        vocabulary=config.vocab_size,
+        parameters=parameters,
+    )
+
+
+def _trained_context(config: Config, asked: int | None) -> int:
+    for name in CONTEXT_FIELDS:
+        if name in config.fields:
+            return config.integer(name)
+    if asked is None:
+        raise ExportError(f"{config.path}: says no context length ({', '.join(CONTEXT_FIELDS)}); give --context")
+    return asked
+
+
+def _quantization(recipe: Recipe) -> Quantization:
+    if not recipe.quantized:
+        return Quantization(recipe.name, recipe.bits)
+    return Quantization(recipe.name, recipe.bits, recipe.block, accuracy_level=recipe.accuracy_level)
+
+
+def _save(model: Any, folder: Path) -> None:
+    onnx.save_model(
+        model, folder / GRAPH_FILE, save_as_external_data=True, location=DATA_FILE, size_threshold=1024
+    )
+    onnx.load_external_data_for_model(model, str(folder))  # saving turned its tensors into references
+
+
+class _Judged:
+    """transformers whole, the graph as exported, and the graph on the weights that were stored."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self._checkpoint = checkpoint
+        self._scratch = tempfile.TemporaryDirectory(prefix="dormouse-universal-")  # lives as long as this
+        self.folder = Path(self._scratch.name)
+        self.stored_folder = self.folder / "stored"
+        self.stored_folder.mkdir()
+        self.graph: Graph | None = None
+
+    def unquantized(self, ids: list[int]) -> Float32:
+        """transformers' logits [T, V], after the exported graph has proved equal to them.
+
+        Raises: VerificationError.
+        """
+        from export.reference import whole_logits
+
+        expected = whole_logits(self._checkpoint.folder, ids)
+        check = compare_values("exported graph", self._run(self.folder, ids), expected, "against transformers")
+        if not check.passed:
+            raise VerificationError([f"{check.name}: {check.measured:.3g}, may be {check.limit:.3g}"])
+        return expected
+
+    def stored(self, ids: list[int]) -> Float32:
+        """Logits [T, V] of the exported graph on the dequantized weights."""
+        return self._run(self.stored_folder, ids)
+
+    def _run(self, folder: Path, ids: list[int]) -> Float32:
+        session = onnxruntime.InferenceSession(str(folder / GRAPH_FILE), providers=["CPUExecutionProvider"])
+        feed: dict[str, NDArray[Any]] = {
+            x.name: np.zeros((1, x.shape[1], 0, x.shape[3]), np.float32)
+            for x in session.get_inputs()
+            if x.name.startswith("past_key_values.")
+        }
+        feed["input_ids"] = np.array([ids], np.int64)
+        feed["attention_mask"] = np.ones((1, len(ids)), np.int64)
+        if self.graph is not None and self.graph.position_ids:
+            feed[self.graph.position_ids] = np.arange(len(ids), dtype=np.int64)[None]
+        logits: Float32 = session.run(["logits"], feed)[0][0]
+        return logits

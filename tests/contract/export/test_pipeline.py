@@ -1,0 +1,147 @@
+"""`python -m export` makes a whole bundle or none."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from export.__main__ import main
+from export.errors import ExportError
+from export.pipeline import Options, export_bundle, replacing
+from export.stages import Stages
+from handler.engine import load, integrity
+from handler.engine.bundle import MANIFEST, read_manifest
+from tests.conftest import TinyBundle, TinyCheckpoint
+
+
+def test_a_bundle_holds_what_it_promises(tiny_bundle: TinyBundle) -> None:
+    """Every file is there, hashed, and the manifest says where the model came from."""
+    bundle = tiny_bundle("llama", "int4")
+    manifest = read_manifest(bundle)
+    integrity.verify(bundle, manifest.files, manifest.files)
+    assert set(manifest.files) == {
+        "MODEL_CARD.md",
+        "chat_template.jinja",
+        "golden.json",
+        "model.onnx",
+        "model.onnx.data",
+        "report/report.json",
+        "report/report.md",
+        "tokenizer.json",
+    }
+    assert manifest.source.revision.startswith("sha256:")
+    assert manifest.source.way == "fused"
+    assert manifest.tokens.eos == (0,)
+    assert manifest.tokens.template_tokens == {
+        "bos_token": "<|end|>",
+        "eos_token": "<|end|>",
+        "pad_token": "<|pad|>",
+    }
+    assert json.loads((bundle / "report" / "report.json").read_text())["fidelity"]["tokens"] == 96
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_the_golden_answers_can_be_given_again(family: str, tiny_bundle: TinyBundle) -> None:
+    """A freshly loaded bundle answers the golden questions with the recorded ids."""
+    bundle = tiny_bundle(family, "int4")
+    engine = load(bundle)
+    for transcript in json.loads((bundle / "golden.json").read_text())["transcripts"]:
+        wanted = transcript["generated_ids"]
+        answer = engine.generate(
+            transcript["prompt_ids"], engine.params(temperature=0), max_tokens=max(1, len(wanted))
+        )
+        assert [token.id for token in answer] == wanted
+
+
+def test_gpt2_answers_without_a_chat_template(tiny_bundle: TinyBundle) -> None:
+    """The article's own question goes through the same path as a chat model's."""
+    engine = load(tiny_bundle("gpt2", "int4"))
+    prompt = engine.prompt.encode([{"role": "user", "content": "Hello, how are you?"}])
+    assert engine.tokenizer.decode(prompt) == "Hello, how are you?"
+    stream = engine.chat(
+        [{"role": "user", "content": "Hello, how are you?"}], max_tokens=12, temperature=0
+    )
+    assert "".join(piece.text for piece in stream)
+
+
+def test_a_failure_leaves_the_old_bundle(tiny_checkpoint: TinyCheckpoint, tmp_path: Path) -> None:
+    """An export that fails at its last step does not touch the bundle that was there."""
+    out = tmp_path / "bundle"
+    out.mkdir()
+    (out / MANIFEST).write_text("the old one")
+    with pytest.raises(RuntimeError), replacing(out) as folder:
+        (folder / "model.onnx").write_bytes(b"half")
+        raise RuntimeError
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+    assert (out / MANIFEST).read_text() == "the old one"
+
+
+def test_a_folder_that_is_no_bundle_is_not_replaced(tiny_checkpoint: TinyCheckpoint, tmp_path: Path) -> None:
+    """`--out` on somebody's own folder is refused before any work."""
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(ExportError, match="exists and is not a bundle"):
+        export_bundle(Options(str(tiny_checkpoint("llama")), tmp_path), Stages(Console(quiet=True)))
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_an_old_bundle_is_replaced(tiny_checkpoint: TinyCheckpoint, tmp_path: Path) -> None:
+    """Success puts the new bundle in place of the old and leaves no other folder."""
+    out = tmp_path / "bundle"
+    out.mkdir()
+    (out / MANIFEST).write_text("{}")
+    options = Options(str(tiny_checkpoint("llama")), out, "fp32", name="mine", context_tokens=128)
+    export_bundle(options, Stages(Console(quiet=True)))
+    manifest = read_manifest(out)
+    assert (manifest.name, manifest.context_tokens, manifest.quantization.recipe) == ("mine", 128, "fp32")
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["./nowhere"], "./nowhere: neither a folder nor a hub id"),
+        (["{checkpoint}", "--context", "4096"], "--context: 4096, must be from 2 to 256"),
+        (["{checkpoint}", "--block", "48"], "--block: 48, must be one of 16, 32, 64, 128, 256"),
+        (["{empty}"], "config.json: not found"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(
+    arguments: list[str],
+    said: str,
+    tiny_checkpoint: TinyCheckpoint,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Exit code 1 and one line that names the argument or file; no traceback."""
+    (tmp_path / "empty").mkdir()
+    places = {"checkpoint": tiny_checkpoint("llama"), "empty": tmp_path / "empty"}
+    assert main([a.format(**places) for a in arguments] + ["--out", str(tmp_path / "out")]) == 1
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("export: ")]
+    assert len(errors) == 1
+    assert said in errors[0]
+    assert not (tmp_path / "out").exists()
+
+
+def test_wrong_usage_exits_with_2(capsys: pytest.CaptureFixture[str]) -> None:
+    """An unknown recipe is a usage error that lists the recipes."""
+    with pytest.raises(SystemExit) as stopped:
+        main(["somewhere", "--out", "x", "--quant", "int2"])
+    assert stopped.value.code == 2
+    assert "'int4'" in capsys.readouterr().err or "int4" in capsys.readouterr().err
+
+
+def test_a_hub_out_of_reach_is_one_clear_line(tmp_path: Path) -> None:
+    """With the hub unreachable, the message says so and names the id."""
+    environment = {**os.environ, "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path / "hub")}
+    environment.pop("HF_HUB_OFFLINE", None)
+    command = [sys.executable, "-m", "export", "someone/some-model", "--out", str(tmp_path / "out")]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("export: someone/some-model: no such folder here, and the hub cannot be reached")
+    assert len(ended.stderr.splitlines()) == 1
