@@ -13,6 +13,7 @@ from bench.report import write_report
 from bench.results import Result, ShapeResult, read
 from bench.run import Plan, ShapeRun
 from bench.shapes import SHAPES
+from bench.workshop import Workshop
 
 ROOT = Path("build/bench")
 PROMPT_TOKENS = 32
@@ -46,7 +47,13 @@ def _measure(shape: str, result: Result, file: Path, got: argparse.Namespace) ->
     config = SHAPES[shape]
     context = config.get("max_position_embeddings") or config["n_positions"]
     found = result.shapes[shape] = ShapeResult(shape)
-    run = ShapeRun(found, chosen, Plan(got.rounds, got.threads, ROOT, context), lambda: result.save(file))
+    run = ShapeRun(
+        found,
+        chosen,
+        Plan(got.rounds, got.threads, context),
+        Workshop(shape, ROOT),
+        lambda: result.save(file),
+    )
     if "throughput" in got.sections:
         run.throughput()
     if "single" in got.sections:

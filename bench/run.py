@@ -11,10 +11,9 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from bench.artifacts import Facts, Unavailable, prepare
+from bench.artifacts import Facts, Unavailable
 from bench.contenders import Contender
 from bench.passages import scripted
 from bench.process import NotSupported, WorkerFailed, WorkerProcess
@@ -34,12 +33,24 @@ class Plan:
 
     rounds: int
     threads: int
-    root: Path  # build/bench
     context_tokens: int  # of the shape
 
     def context(self, wanted: int) -> int:
         """As much as wanted, or as the model has."""
         return min(wanted, self.context_tokens)
+
+
+class Workers(Protocol):
+    """Where contenders come from."""
+
+    def facts(self, contender: Contender) -> Facts:
+        """Have its files ready; raises Unavailable."""
+
+    def worker(self, contender: Contender) -> WorkerProcess:
+        """Start its process."""
+
+    def probe(self) -> WorkerProcess:
+        """Start the bandwidth probe."""
 
 
 Save = Callable[[], None]
@@ -48,8 +59,15 @@ Save = Callable[[], None]
 class ShapeRun:
     """The contenders on one shape; figures go to `result` as they come."""
 
-    def __init__(self, result: ShapeResult, contenders: Sequence[Contender], plan: Plan, save: Save) -> None:
-        self._result, self._plan, self._save = result, plan, save
+    def __init__(
+        self,
+        result: ShapeResult,
+        contenders: Sequence[Contender],
+        plan: Plan,
+        workshop: Workers,
+        save: Save,
+    ) -> None:
+        self._result, self._plan, self._workshop, self._save = result, plan, workshop, save
         self._contenders = [contender for contender in contenders if self._prepared(contender)]
         self._workers: dict[str, WorkerProcess] = {}
 
@@ -97,7 +115,9 @@ class ShapeRun:
         }
         for threads in (1, self._plan.threads):
             with self._running([exact], threads), self._reporting(exact, "exactness"):
-                worker = self._workers[exact.key]
+                worker = self._workers.get(exact.key)
+                if worker is None:
+                    return
                 worker.resume()
                 for (name, pieces), drafts in itertools.product(cuts.items(), (False, True)):
                     found = worker.ask(
@@ -108,18 +128,10 @@ class ShapeRun:
         self._save()
 
     def _prepared(self, contender: Contender) -> bool:
-        if not contender.python.exists():
-            self._result.absent[contender.key] = f".venv/{contender.environment} is not installed"
-            return False
         try:
-            self._result.facts[contender.key] = prepare(
-                self._result.shape,
-                contender.artifact,
-                self._plan.root / "models",
-                self._plan.root / "convert.log",
-            )
+            self._result.facts[contender.key] = self._workshop.facts(contender)
         except Unavailable as error:
-            self._result.absent[contender.key] = f"no model files: {error}"
+            self._result.absent[contender.key] = str(error)
             return False
         return True
 
@@ -148,7 +160,7 @@ class ShapeRun:
     def _start(
         self, contender: Contender, text: str, prompt_tokens: int, *, measure_memory: bool
     ) -> dict[str, float]:
-        worker = self._spawn(contender)
+        worker = self._workshop.worker(contender)
         try:
             self._load(worker, contender, self._plan.threads, SMALL_CONTEXT_TOKENS)
             first = worker.ask("first", timeout_s=LOAD_TIMEOUT_S, text=text, prompt_tokens=prompt_tokens)
@@ -170,7 +182,7 @@ class ShapeRun:
         try:
             for contender in contenders:
                 self._say(f"loading {contender.key}, threads {threads}")
-                worker = self._spawn(contender)
+                worker = self._workshop.worker(contender)
                 self._workers[contender.key] = worker
                 with self._reporting(contender, "load"):
                     notes = self._load(worker, contender, threads, CONTEXT_TOKENS)
@@ -197,12 +209,8 @@ class ShapeRun:
                 if contender.key in self._workers:
                     self._workers.pop(contender.key).close()
 
-    def _spawn(self, contender: Contender) -> WorkerProcess:
-        log = self._plan.root / "logs" / f"{self._result.shape}.{contender.key}.log"
-        return _worker(contender.python, contender.worker, log)
-
     def _probe(self) -> WorkerProcess:
-        probe = _worker(Path(".venv/run/bin/python"), "bandwidth", self._plan.root / "logs" / "bandwidth.log")
+        probe = self._workshop.probe()
         setup = {"model": "", "threads": self._plan.threads, "context_tokens": 0, "options": {}}
         probe.ask("load", timeout_s=LOAD_TIMEOUT_S, **setup)
         probe.pause()
@@ -224,10 +232,6 @@ class ShapeRun:
 
     def _say(self, what: str) -> None:
         print(f"[{self._result.shape}] {what}", file=sys.stderr, flush=True)
-
-
-def _worker(python: Path, module: str, log: Path) -> WorkerProcess:
-    return WorkerProcess([str(python), "-m", f"bench.workers.{module}"], log=log)
 
 
 @contextmanager
