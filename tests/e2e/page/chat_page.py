@@ -42,7 +42,7 @@ class ChatPage:
 
     def wait_for_answer(self) -> str:
         """Wait until nothing is being written and return the last answer."""
-        expect(self.button("Send")).to_be_visible()
+        expect(self.page.locator("#send")).to_be_visible()
         last = self.answers.last
         expect(last.locator(".receipt")).to_be_visible()
         return last.locator(".text").inner_text()
