@@ -134,7 +134,8 @@ class DynamoSessions:
     ) -> Page[Item]:
         """See `SessionStore.items`."""
         # The head first: the items that it counts were all written before it was read.
-        low, high = 1, self.get(tenant, conversation_id).last_seq
+        head = self.get(tenant, conversation_id)
+        low, high = head.first_seq, head.last_seq
         if after is not None:
             seq = self._number(tenant, conversation_id, after)
             low, high = (seq + 1, high) if order == "asc" else (low, seq - 1)
@@ -180,7 +181,7 @@ class DynamoSessions:
             if wanted <= 0:
                 break
             id = part.conversation_id
-            stretch = self._read(tenant, id, 1, part.upto_seq, order="desc", limit=wanted)
+            stretch = self._read(tenant, id, part.from_seq, part.upto_seq, order="desc", limit=wanted)
             incomplete = incomplete or (not stretch.items and id != conversation.id)
             found += stretch.items
             if self._retention_s is not None:

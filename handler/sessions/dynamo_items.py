@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from itertools import islice
 
@@ -11,9 +11,10 @@ from handler.errors import Unavailable
 from handler.sessions import dynamo_rows as rows
 from handler.sessions.dynamo_request import Expression, Key, Row, Update
 from handler.sessions.dynamo_table import ConditionFailed, DynamoTable
-from handler.sessions.values import Item, Order
+from handler.sessions.values import MAX_ITEMS_PER_WRITE, Item, Order
 
 ROWS_PER_WRITE = 100
+TORN_READ_ATTEMPTS = 5
 
 
 @dataclass(frozen=True)
@@ -35,11 +36,29 @@ def read(
     limit: int,
     now_s: float,
 ) -> Stretch:
-    """Read up to `limit` items numbered from `low` to `high`: one query, where they fit a page of 1 MB."""
+    """Read up to `limit` items numbered from `low` to `high`: one query, where they fit a page of 1 MB.
+
+    A Query that runs while a turn commits may see one of its items and not the other; a GetItem may not. So
+    where numbers are missing, it is asked whether their rows exist, and if so the query is made again.
+    Deleted items leave such gaps for good; they cost one more read. Source:
+    https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html"""
     if low > high or limit <= 0:
         return Stretch()
+    partition = rows.partition(tenant, conversation_id)
+    for _ in range(TORN_READ_ATTEMPTS):
+        stretch = _query(table, partition, low, high, order=order, limit=limit, now_s=now_s)
+        gaps = _gaps({item.seq for item in stretch.items}, low, high, order, limit)
+        asked = table.get_many([(partition, rows.item_sk(seq)) for seq in gaps]) if gaps else {}
+        if not any(rows.is_live(row, now_s) for row in asked.values()):
+            return stretch
+    raise Unavailable("The conversation is being written to; its items cannot be read as one right now.")
+
+
+def _query(
+    table: DynamoTable, partition: str, low: int, high: int, *, order: Order, limit: int, now_s: float
+) -> Stretch:
     stored = table.query(
-        rows.partition(tenant, conversation_id),
+        partition,
         rows.item_sk(low),
         rows.item_sk(high) + rows.LAST,
         newest_first=order == "desc",
@@ -55,6 +74,15 @@ def read(
 
     items = tuple(islice(rows.load_items(live()), limit))
     return Stretch(items, tuple(seen))
+
+
+def _gaps(found: Set[int], low: int, high: int, order: Order, limit: int) -> list[int]:
+    """List the numbers that were passed over and may be of the write that is under way: there is but one at a
+    time.
+    """
+    if len(found) == limit:  # the page is full: what lies beyond it was not asked for
+        low, high = (low, max(found)) if order == "asc" else (min(found), high)
+    return [seq for seq in range(max(low, high - MAX_ITEMS_PER_WRITE + 1), high + 1) if seq not in found]
 
 
 def keep(

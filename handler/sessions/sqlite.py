@@ -23,19 +23,26 @@ from handler.sessions.records import (
     contend,
     locate,
 )
-from handler.sessions.sqlite_file import SqliteFile
+from handler.sessions.sqlite_file import BUSY_TIMEOUT_S, SqliteFile
 from handler.sessions.values import Claim, Conversation, Item, Order, Page, StoredResponse, Usage, Window
 
 
 class SqliteSessions:
     """The `SessionStore` over one SQLite file; see the Protocol for what its methods promise."""
 
-    def __init__(self, path: Path, *, clock: Callable[[], float], retention_s: float | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        clock: Callable[[], float],
+        retention_s: float | None = None,
+        busy_timeout_s: float = BUSY_TIMEOUT_S,
+    ) -> None:
         """Open the file; `clock` gives Unix seconds, and without `retention_s` nothing expires.
 
         Raises: SettingsError.
         """
-        self._file = SqliteFile(path)
+        self._file = SqliteFile(path, busy_timeout_s=busy_timeout_s)
         self._clock = clock
         self._retention_s = math.inf if retention_s is None else retention_s
 

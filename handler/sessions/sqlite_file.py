@@ -59,9 +59,10 @@ CREATE INDEX counters_by_expiry ON counters (expires_at_s);
 class SqliteFile:
     """An open session file."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> None:
         """Open the file, make it where there is none. Raises: SettingsError where it cannot serve."""
         self.path = path
+        self._busy_timeout_s = busy_timeout_s
         self._lock = threading.Lock()
         self._connections: dict[tuple[int, int], sqlite3.Connection] = {}
         try:
@@ -122,7 +123,7 @@ class SqliteFile:
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
-            self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+            self.path, timeout=self._busy_timeout_s, isolation_level=None, check_same_thread=False
         )
         connection.row_factory = sqlite3.Row
         connection.execute("PRAGMA synchronous = FULL")

@@ -68,6 +68,15 @@ class Ancestor:
 
 
 @dataclass(frozen=True)
+class Segment:
+    """The numbers of a lineage that lie in one conversation, both ends included."""
+
+    conversation_id: str
+    from_seq: int
+    upto_seq: int
+
+
+@dataclass(frozen=True)
 class Conversation:
     """The head of a conversation, as it was when it was read.
 
@@ -88,16 +97,21 @@ class Conversation:
     usage: Usage = Usage()
     updated_at_s: int = 0
 
+    @property
+    def first_seq(self) -> int:
+        """The number of its own first item, there or not yet."""
+        return self.lineage[0].upto_seq + 1 if self.lineage else 1
+
     def fork(self, fork_id: str, *, at_seq: int, created_at_s: int) -> Conversation:
         """Make the unstored, hidden head of a conversation that goes on after item `at_seq` of this one."""
         if not 0 <= at_seq <= self.last_seq:
             raise ValueError(f"cannot fork at item {at_seq} of {self.last_seq}")
-        lineage = tuple(part for part in self.segments(at_seq) if part.upto_seq > 0)
+        lineage = tuple(Ancestor(part.conversation_id, part.upto_seq) for part in self.segments(at_seq))
         return Conversation(
             id=fork_id, created_at_s=created_at_s, hidden=True, lineage=lineage, last_seq=at_seq
         )
 
-    def segments(self, upto_seq: int) -> tuple[Ancestor, ...]:
+    def segments(self, upto_seq: int) -> tuple[Segment, ...]:
         """List the stretches of history up to an item, newest first: its own, then its ancestors'.
 
         A stretch that ends where its ancestor's does holds nothing and is left out.
@@ -107,7 +121,7 @@ class Conversation:
         for part, older in zip(row, (*row[1:], Ancestor("", 0)), strict=True):
             end = min(part.upto_seq, upto_seq)
             if end > older.upto_seq:
-                parts.append(Ancestor(part.conversation_id, end))
+                parts.append(Segment(part.conversation_id, older.upto_seq + 1, end))
         return tuple(parts)
 
 

@@ -1,0 +1,89 @@
+"""A proxy that stands before a DynamoDB-protocol server and misbehaves as the real one may."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Literal
+from urllib.parse import urlsplit
+
+Fault = Literal["none", "throttled", "broken", "contended", "unacknowledged", "late", "torn"]
+Plan = Callable[[str], Fault]
+"""Given an operation (`GetItem`), what happens to this call of it."""
+
+LATE_S = 0.05
+_TYPE = "com.amazonaws.dynamodb.v20120810#"
+
+
+@contextmanager
+def faulty(endpoint: str, plan: Plan) -> Iterator[str]:
+    """Forward to a server as planned; yield the URL to use instead."""
+    target = urlsplit(endpoint)
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            fault = plan(self.headers["X-Amz-Target"].partition(".")[2])
+            if fault == "throttled":
+                self._refuse(400, {"__type": _TYPE + "ProvisionedThroughputExceededException"})
+            elif fault == "broken":
+                self._refuse(500, {"__type": _TYPE + "InternalServerError"})
+            elif fault == "contended":
+                reasons = [{"Code": "TransactionConflict"}, {"Code": "None"}]
+                self._refuse(
+                    400, {"__type": _TYPE + "TransactionCanceledException", "CancellationReasons": reasons}
+                )
+            else:
+                self._forward(body, fault)
+
+        def _forward(self, body: bytes, fault: Fault) -> None:
+            connection = http.client.HTTPConnection(str(target.hostname), target.port)
+            connection.request("POST", "/", body, dict(self.headers))
+            answer = connection.getresponse()
+            content = answer.read()
+            connection.close()
+            if fault == "unacknowledged":
+                self.close_connection = True  # it was carried out, and nobody will hear of it
+                return
+            if fault == "torn":
+                page = json.loads(content)
+                content = json.dumps({**page, "Items": page["Items"][1:]}).encode()
+            if fault == "late":
+                time.sleep(LATE_S)
+            self._answer(answer.status, content)
+
+        def _refuse(self, status: int, error: dict[str, object]) -> None:
+            self._answer(status, json.dumps(error).encode())
+
+        def _answer(self, status: int, content: bytes) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", "application/x-amz-json-1.0")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+
+        def handle_error(self, *_: object) -> None:
+            """Clients are killed on purpose; their broken connections are no news."""
+
+    server = Server(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -1,0 +1,105 @@
+"""The session file on its own: what is refused at the start, who may read it, several opening it at once."""
+
+from __future__ import annotations
+
+import sqlite3
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from handler.errors import SettingsError, Unavailable
+from handler.sessions.sqlite import SqliteSessions
+from handler.sessions.sqlite_file import SCHEMA_VERSION
+from tests.contract.sessions.stores import HandClock
+from tests.contract.sessions.turns import TENANT, conversation, grow, message
+
+
+def test_a_file_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    """What a newer Dormouse wrote is not touched, and the message says so."""
+    path = tmp_path / "sessions.sqlite3"
+    SqliteSessions(path, clock=time.time).close()
+    with sqlite3.connect(path) as db:
+        db.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+    with pytest.raises(SettingsError, match="newer"):
+        SqliteSessions(path, clock=time.time)
+
+
+def test_another_file_is_refused(tmp_path: Path) -> None:
+    """A file that is no database is refused by name and stays as it is."""
+    path = tmp_path / "notes.txt"
+    path.write_text("not a database, " * 100)
+    with pytest.raises(SettingsError, match="notes"):
+        SqliteSessions(path, clock=time.time)
+    assert path.read_text() == "not a database, " * 100
+
+
+def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    """A folder in the way of the file is reported at the start."""
+    with pytest.raises(SettingsError, match="session file"):
+        SqliteSessions(tmp_path, clock=time.time)
+
+
+def test_the_file_is_its_owners_alone(tmp_path: Path) -> None:
+    """Conversations are private: neither group nor others may read any of the files."""
+    path = tmp_path / "deep" / "sessions.sqlite3"
+    store = SqliteSessions(path, clock=time.time)
+    store.create(TENANT, conversation(), [message("msg_1")])
+    for file in path.parent.iterdir():
+        assert stat.S_IMODE(file.stat().st_mode) & 0o077 == 0, file.name
+    store.close()
+
+
+def test_a_closed_store_opens_again(tmp_path: Path) -> None:
+    """Closing lets go of the file, not of the store."""
+    store = SqliteSessions(tmp_path / "sessions.sqlite3", clock=time.time)
+    held = store.create(TENANT, conversation())
+    store.close()
+    assert store.get(TENANT, "conv_a") == held
+
+
+def test_a_locked_file_is_unavailable(tmp_path: Path) -> None:
+    """Whoever holds the file for too long makes writers fail cleanly; nothing of theirs is stored."""
+    path = tmp_path / "sessions.sqlite3"
+    store = SqliteSessions(path, clock=time.time, busy_timeout_s=0.05)
+    held = store.create(TENANT, conversation())
+    holder = sqlite3.connect(path, isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    with pytest.raises(Unavailable):
+        store.append(TENANT, held, [message("msg_1")])
+    assert store.get(TENANT, "conv_a") == held
+    holder.close()
+    assert store.append(TENANT, held, [message("msg_1")]).version == 2
+
+
+def test_expired_rows_are_swept_by_later_writes(tmp_path: Path) -> None:
+    """The file does not keep what nobody can read any more."""
+    clock = HandClock()
+    path = tmp_path / "sessions.sqlite3"
+    store = SqliteSessions(path, clock=clock, retention_s=10)
+    grow(store, store.create(TENANT, conversation("conv_old")), turns=15)
+    clock.now_s += 20
+    grow(store, store.create(TENANT, conversation("conv_new")), turns=2)
+    with sqlite3.connect(path) as db:
+        assert db.execute("SELECT DISTINCT conversation_id FROM items").fetchall() == [("conv_new",)]
+        assert db.execute("SELECT id FROM conversations").fetchall() == [("conv_new",)]
+
+
+def test_processes_that_start_together_share_one_new_file(tmp_path: Path) -> None:
+    """Eight processes open a file that is not there yet, and each writes: none fails, nothing is missing."""
+    path = tmp_path / "sessions.sqlite3"
+    program = (
+        "import sys, time; from pathlib import Path\n"
+        "from handler.sessions import Conversation\n"
+        "from handler.sessions.sqlite import SqliteSessions\n"
+        "store = SqliteSessions(Path(sys.argv[1]), clock=time.time)\n"
+        "store.create('acme', Conversation(sys.argv[2], created_at_s=0))\n"
+    )
+    started = [subprocess.Popen([sys.executable, "-c", program, str(path), f"conv_{n}"]) for n in range(8)]
+    assert [process.wait(timeout=60) for process in started] == [0] * 8
+    store = SqliteSessions(path, clock=time.time)
+    assert len(store.conversations(TENANT).data) == 8
+    store.close()
