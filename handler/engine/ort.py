@@ -42,7 +42,7 @@ def open_session(graph: bytes, folder: Path, name: str, *, threads: int | None, 
     options.log_severity_level = 3
     options.enable_cpu_mem_arena = False  # buffers are bound by us: the arena only keeps memory
     level = onnxruntime.GraphOptimizationLevel
-    options.graph_optimization_level = level.ORT_ENABLE_ALL if optimize else level.ORT_ENABLE_BASIC
+    options.graph_optimization_level = level.ORT_ENABLE_ALL if optimize else level.ORT_DISABLE_ALL
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
     options.add_session_config_entry("session.prepack.enable_parallel", "1")
     try:
