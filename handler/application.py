@@ -47,8 +47,15 @@ def build(settings: Settings, *, started_s: float) -> Application:
     return assemble(settings, engine, store, started_s=started_s)
 
 
-def assemble(settings: Settings, engine: Engine, store: SessionStore, *, started_s: float) -> Application:
-    """Connect an engine and a store that are there already."""
+def assemble(
+    settings: Settings,
+    engine: Engine,
+    store: SessionStore,
+    *,
+    started_s: float,
+    clock: Callable[[], float] = time.monotonic,
+) -> Application:
+    """Connect an engine and a store that are there already; `clock` measures budgets and receipts."""
     from handler.chat.completions import Completions
     from handler.chat.conversations import Conversations
     from handler.chat.inference import Inference
@@ -64,8 +71,8 @@ def assemble(settings: Settings, engine: Engine, store: SessionStore, *, started
     from handler.telemetry import Telemetry
 
     telemetry = Telemetry(in_lambda=settings.memory_mib is not None)
-    inference = Inference(engine)
-    till = Till(settings, telemetry, init_ms=(time.monotonic() - started_s) * 1000)
+    inference = Inference(engine, clock)
+    till = Till(settings, telemetry, init_ms=(clock() - started_s) * 1000)
     name = fingerprint(engine.manifest)
     now: Callable[[], float] = time.time
     threads = Threads(store, engine.model.context_tokens)

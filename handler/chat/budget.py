@@ -5,7 +5,6 @@ Running out of it is no error: the answer ends there, is kept, and says so.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -26,7 +25,7 @@ class Caller:
 class Budget:
     """A moment after which no further token is begun."""
 
-    def __init__(self, limit_s: float, clock: Clock = time.monotonic) -> None:
+    def __init__(self, limit_s: float, clock: Clock) -> None:
         self._clock = clock
         self.started_s = clock()
         self.until_s = self.started_s + limit_s

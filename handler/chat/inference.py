@@ -68,6 +68,10 @@ class Inference:
         self._warm_tokens = 0
         self._prefill_tokens_per_s: float | None = None
 
+    def budget(self, limit_s: float) -> Budget:
+        """Start the time that an answer may take, on the clock that it is measured by."""
+        return Budget(limit_s, self._clock)
+
     def run(self, job: Job, budget: Budget) -> Run:
         """Prepare an answer; nothing is computed before the first piece is asked for."""
         run = Run(job)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from handler.engine.engine import Engine
+from handler.engine.token_bytes import token_bytes
 from handler.engine.values import Piece
 from handler.schema.chat_completions import TokenLogprob, TopLogprob
 
@@ -13,7 +14,7 @@ SMALLEST = -9999.0
 
 
 def token_logprobs(pieces: Sequence[Piece], engine: Engine) -> list[TokenLogprob]:
-    """One entry per token. `bytes` is null for a token that is only a part of a character."""
+    """One entry per token; its `bytes` tell what a token that is only a part of a character stands for."""
     entries = []
     for piece in pieces:
         for token in piece.tokens:
@@ -24,8 +25,5 @@ def token_logprobs(pieces: Sequence[Piece], engine: Engine) -> list[TokenLogprob
 
 
 def _entry(id_: int, logprob: float, engine: Engine) -> TopLogprob:
-    text = engine.tokenizer.decode([id_], skip_special_tokens=False)
-    whole = "\ufffd" not in text
-    return TopLogprob(
-        token=text, logprob=max(logprob, SMALLEST), bytes=list(text.encode()) if whole else None
-    )
+    raw = token_bytes(engine.tokenizer, id_)
+    return TopLogprob(token=raw.decode("utf-8", "replace"), logprob=max(logprob, SMALLEST), bytes=list(raw))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from handler.chat.budget import Budget, Caller
+from handler.chat.budget import Caller
 from handler.chat.events import TurnEvents
 from handler.chat.fit import Message, fit
 from handler.chat.inference import Inference, Job, Run
@@ -103,7 +103,7 @@ class Responses:
         return list(entries)
 
     def _prepare(self, request: ResponseRequest, caller: Caller) -> Turn:
-        budget = Budget(caller.limit_s)
+        budget = self.inference.budget(caller.limit_s)
         engine = self.inference.engine
         check_model(engine.manifest, request.model)
         now = int(self.now_s())

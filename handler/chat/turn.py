@@ -98,7 +98,10 @@ class Turn:
                 "output": [self.item("completed" if complete else "incomplete")],
                 "usage": ResponseUsage(
                     input_tokens=run.prompt_tokens,
-                    input_tokens_details=InputTokensDetails(cached_tokens=run.cached_tokens),
+                    input_tokens_details=InputTokensDetails(
+                        cached_tokens=run.cached_tokens,
+                        cache_write_tokens=run.prompt_tokens - run.cached_tokens,
+                    ),
                     output_tokens=output,
                     total_tokens=run.prompt_tokens + output,
                 ),

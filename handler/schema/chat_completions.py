@@ -120,7 +120,7 @@ class TopLogprob(Answer):
 
     token: str
     logprob: float
-    bytes: list[int] | None
+    bytes: list[int]
 
 
 class TokenLogprob(TopLogprob):

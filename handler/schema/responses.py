@@ -140,9 +140,10 @@ class ResponseError(Answer):
 
 
 class InputTokensDetails(Answer):
-    """How much of the prompt was already computed."""
+    """How much of the prompt was already computed, and how much had to be and now is."""
 
     cached_tokens: int
+    cache_write_tokens: int
 
 
 class OutputTokensDetails(Answer):

@@ -1,0 +1,85 @@
+"""An engine without weights that says what it is told to, behind the real prompt, sampler and text stream."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from handler.engine.bundle import Dims, Graph, Manifest, Quantization, Source, Tokens
+from handler.engine.engine import Engine
+from handler.engine.integrity import FileEntry
+from handler.engine.prompt import ChatPrompt
+from handler.engine.template import ChatTemplate
+from tests.unit.engine.scripted_model import ScriptedModel
+from tests.unit.engine.tiny_tokenizers import byte_level
+
+MODEL = "dormouse-house"  # as in the recorded events
+TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+HEADER = "<|im_start|>assistant\n"
+Reply = Callable[[str], str]
+Logits = NDArray[np.float32]
+
+
+def scripted_engine(
+    reply: Reply, *, context_tokens: int = 512, on_step: Callable[[], None] = lambda: None
+) -> Engine:
+    """An engine that answers a prompt with `reply(prompt text)`; `on_step` is called for every id
+    computed."""
+    tokenizer = byte_level()
+    end = tokenizer.token_to_id("<|im_end|>")
+    vocabulary = tokenizer.get_vocab_size()
+
+    def ids_of(text: str) -> list[int]:
+        return list(tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def script(ids: Sequence[int]) -> Logits:
+        on_step()
+        text = tokenizer.decode(list(ids), skip_special_tokens=False)
+        prompt, header, _ = text.rpartition(HEADER)
+        logits = np.zeros(vocabulary, np.float32)
+        if header:
+            answer, at = ids_of(reply(prompt)), len(ids) - len(ids_of(prompt + header))
+            logits[answer[at] if 0 <= at < len(answer) else end] = 50
+        return logits
+
+    return _engine(tokenizer, ScriptedModel(script, context_tokens), end)
+
+
+def noisy_engine(*, context_tokens: int = 512) -> Engine:
+    """An engine whose every next id depends on all before it, and on the draw."""
+    tokenizer = byte_level()
+    end = tokenizer.token_to_id("<|im_end|>")
+    vocabulary = tokenizer.get_vocab_size()
+
+    def script(ids: Sequence[int]) -> Logits:
+        logits: Logits = np.random.default_rng(list(ids)).normal(0, 2, vocabulary).astype(np.float32)
+        logits[end] = -9
+        return logits
+
+    return _engine(tokenizer, ScriptedModel(script, context_tokens), end)
+
+
+def _engine(tokenizer: Any, model: ScriptedModel, end: int) -> Engine:
+    manifest = Manifest(
+        name=MODEL,
+        created="2026-11-23T00:00:00+00:00",
+        source=Source("scripted", "0", "Apache-2.0", "Scripted", "fused"),
+        dims=Dims(1, 1, 1, 1, 1, tokenizer.get_vocab_size(), 1),
+        context_tokens=model.context_tokens,
+        graph=Graph("model.onnx", "shared", "i", "l", "pk", "pv", "qk", "qv"),
+        tokens=Tokens(eos=(end,)),
+        quantization=Quantization("fp32", 32),
+        generation={"temperature": 0.0},
+        tools={},
+        fidelity={},
+        files={"model.onnx": FileEntry("0" * 64, 1)},
+    )
+    prompt = ChatPrompt(tokenizer, ChatTemplate(TEMPLATE, {}))
+    return Engine(manifest, model, prompt, tokenizer)

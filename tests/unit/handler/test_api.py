@@ -1,0 +1,249 @@
+"""Events in, proxy answers out: every door, every status, with a scripted engine behind them."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from typing import Any
+
+import pytest
+
+from handler.errors import Unavailable
+from handler.sessions import Conversation
+from tests.unit.handler.conftest import Door, OpenDoor, recorded, rest_event
+from tests.unit.handler.scripted_engine import MODEL, scripted_engine
+
+SAID = "Hello, how are you?"
+HI = [{"role": "user", "content": "Hi"}]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["chat", "completion", "conversation-create", "conversations", "health", "models", "page", "response"],
+)
+def test_recorded_event_is_answered(door: Door, name: str) -> None:
+    """Events as API Gateway sends them are answered with 200."""
+    answer = door.send(recorded(name))
+    assert answer.status == 200
+    assert answer.body
+
+
+@pytest.mark.parametrize("name", ["chat-stream", "response-stream", "function-url-chat-stream"])
+def test_recorded_event_is_streamed(door: Door, name: str) -> None:
+    """Where the runtime streams, an answer is a prelude and then events; a Function URL is a door as good."""
+    answer = door.send(recorded(name))
+    assert answer.status == 200
+    assert answer.headers["Content-Type"].startswith("text/event-stream")
+    assert answer.body.endswith("data: [DONE]\n\n")
+    assert len(answer.events) > 3
+
+
+def test_without_streaming_the_events_come_joined(open_door: OpenDoor) -> None:
+    """Where the runtime cannot stream, a client that asked for it still gets its events, in one piece."""
+    answer = open_door(streaming=False).application.api.answer(recorded("chat-stream"), None)
+    assert isinstance(answer, dict)
+    assert answer["statusCode"] == 200
+    assert answer["body"].endswith("data: [DONE]\n\n")
+
+
+def test_base64_body(door: Door) -> None:
+    """A body that API Gateway wrapped in base64 is the same body."""
+    event = recorded("chat")
+    event["body"] = base64.b64encode(event["body"].encode()).decode()
+    event["isBase64Encoded"] = True
+    assert door.send(event).status == 200
+
+
+@pytest.mark.parametrize("event", [{}, {"Records": []}, {"httpMethod": 3, "path": "/"}, {"version": "2.0"}])
+def test_an_event_that_is_no_request(door: Door, event: dict[str, Any]) -> None:
+    """What is no HTTP event is refused with an envelope, not with an exception."""
+    assert door.send(event).status == 400
+
+
+def test_stage_is_no_part_of_the_path(door: Door) -> None:
+    """A REST API's stage is in the request context's path and not in the route's."""
+    event = rest_event("GET", "/health")
+    event["requestContext"].update(stage="prod", path="/prod/health")
+    assert door.send(event).status == 200
+
+
+def test_a_bug_is_not_told(open_door: OpenDoor, caplog: pytest.LogCaptureFixture) -> None:
+    """An error that nobody foresaw is a bare 500 for the client and a whole story for the log."""
+
+    def broken(_: str) -> str:
+        raise KeyError("the secret of the house")
+
+    answer = open_door(scripted_engine(broken)).post("/v1/chat/completions", messages=HI)
+    assert answer.status == 500
+    assert answer.headers["x-should-retry"] == "false"
+    assert "secret" not in answer.body
+    assert "r-1" in answer.json["error"]["message"]
+    assert "the secret of the house" in caplog.text
+
+
+def test_an_error_after_the_first_byte_is_an_event(open_door: OpenDoor) -> None:
+    """Once a stream has begun an error is its last event, in either API's own form, and nothing is [DONE]."""
+
+    def broken(_: str) -> str:
+        raise Unavailable("The model is gone.")
+
+    door = open_door(scripted_engine(broken), streaming=True)
+    chat = door.post("/v1/chat/completions", messages=HI, stream=True)
+    assert chat.status == 200
+    assert chat.events[-1]["error"]["code"] == "unavailable"
+    response = door.post("/v1/responses", input="Hi", stream=True)
+    assert response.events[-1]["type"] == "error"
+    assert response.events[-1]["message"] == "The model is gone."
+    numbers = [event["sequence_number"] for event in response.events]
+    assert numbers == list(range(len(numbers)))
+    assert "[DONE]" not in chat.body + response.body
+
+
+def test_retry_is_told(open_door: OpenDoor) -> None:
+    """503 before anything was written may be sent again, and says so."""
+
+    def broken(_: str) -> str:
+        raise Unavailable("The model is gone.")
+
+    answer = open_door(scripted_engine(broken)).post("/v1/chat/completions", messages=HI)
+    assert (answer.status, answer.headers["x-should-retry"]) == (503, "true")
+
+
+def test_tenants_do_not_see_each_other(door: Door) -> None:
+    """Whatever one tenant has, to another it is not there: each route answers as if it had never been."""
+    conversation = door.call("POST", "/v1/conversations", {}, tenant="a").json["id"]
+    body = {"model": MODEL, "input": "Hi", "conversation": conversation}
+    response = door.call("POST", "/v1/responses", body, tenant="a").json
+    item = response["output"][0]["id"]
+    place = f"/v1/conversations/{conversation}"
+
+    def elsewhere(value: Any) -> Any:
+        """The same with ids that nobody has."""
+        return json.loads(re.sub(r"(conv|msg|resp)_\w+", r"\1_0", json.dumps(value)))
+
+    attempts: list[tuple[str, str, Any]] = [
+        ("GET", place, None),
+        ("POST", place, {"metadata": {}}),
+        ("DELETE", place, None),
+        ("GET", f"{place}/items", None),
+        ("POST", f"{place}/items", {"items": HI}),
+        ("GET", f"{place}/items/{item}", None),
+        ("DELETE", f"{place}/items/{item}", None),
+        ("POST", "/v1/responses", body),
+        ("POST", "/v1/responses", {"model": MODEL, "input": "Hi", "previous_response_id": response["id"]}),
+        ("GET", f"/v1/responses/{response['id']}", None),
+        ("GET", f"/v1/responses/{response['id']}/input_items", None),
+        ("DELETE", f"/v1/responses/{response['id']}", None),
+    ]
+    for method, path, sent in attempts:
+        answer = door.call(method, path, sent, tenant="b")
+        assert answer.status == 404, (method, path)
+        never = door.call(method, elsewhere(path), elsewhere(sent), tenant="b")
+        assert elsewhere(answer.json) == never.json
+    assert door.call("GET", "/v1/conversations", tenant="b").json["data"] == []
+    assert door.call("GET", place, tenant="a").status == 200
+
+
+class Racing:
+    """A store in which somebody else writes between our read and our write, once, when `armed`."""
+
+    def __init__(self) -> None:
+        self._store: Any = None
+        self.armed = False
+
+    def wrap(self, store: Any) -> Racing:
+        self._store = store
+        return self
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def append(self, tenant: str, conversation: Conversation, *arguments: Any, **options: Any) -> Any:
+        if self.armed:
+            self.armed = False
+            current = self._store.get(tenant, conversation.id)
+            self._store.append(tenant, current, [])
+        return self._store.append(tenant, conversation, *arguments, **options)
+
+
+def test_the_loser_of_a_race_is_told(open_door: OpenDoor) -> None:
+    """When somebody else writes to a named conversation first, the turn is a 409 that must not be
+    repeated."""
+    racing = Racing()
+    door = open_door(wrap=racing.wrap)
+    conversation = door.call("POST", "/v1/conversations", {}).json["id"]
+    racing.armed = True
+    answer = door.post("/v1/responses", input="Hi", conversation=conversation)
+    assert (answer.status, answer.headers["x-should-retry"]) == (409, "false")
+    assert answer.json["error"]["code"] == "version_conflict"
+    assert door.call("GET", f"/v1/conversations/{conversation}/items").json["data"] == []
+
+
+def test_two_answers_to_one_response_are_branches(open_door: OpenDoor) -> None:
+    """When two go on from the same response at once, both have their turn."""
+    racing = Racing()
+    door = open_door(wrap=racing.wrap)
+    first = door.post("/v1/responses", input="One").json["id"]
+    racing.armed = True
+    second = door.post("/v1/responses", input="Two", previous_response_id=first)
+    assert second.status == 200
+    third = door.post("/v1/responses", input="Three", previous_response_id=second.json["id"])
+    assert third.json["usage"]["input_tokens"] > second.json["usage"]["input_tokens"]
+
+
+class Forgetful:
+    """A store that goes away while it is written to."""
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def append(self, *_: Any, **__: Any) -> Any:
+        raise Unavailable("The session store does not answer.")
+
+
+def test_a_turn_that_may_be_stored_is_not_repeated(open_door: OpenDoor) -> None:
+    """When the store goes away in the middle of the write, the client is told not to try again blindly."""
+    answer = open_door(wrap=Forgetful).post("/v1/responses", input="Hi")
+    assert (answer.status, answer.headers["x-should-retry"]) == (503, "false")
+    assert answer.json["error"]["code"] == "turn_state_unknown"
+
+
+def test_a_client_that_leaves_is_heard(open_door: OpenDoor) -> None:
+    """Closing a stream ends the generation at once and keeps what was said."""
+    steps = []
+    door = open_door(scripted_engine(lambda _: SAID * 20, on_step=lambda: steps.append(1)), streaming=True)
+    conversation = door.call("POST", "/v1/conversations", {}).json["id"]
+    event = rest_event(
+        "POST",
+        "/v1/responses",
+        {"model": MODEL, "input": "Hi", "conversation": conversation, "stream": True},
+    )
+    stream = door.application.api.answer(event, None)
+    assert not isinstance(stream, dict)
+    heard = b""
+    while b"output_text.delta" not in heard:
+        heard += next(stream)
+    before = len(steps)
+    stream.close()
+    assert len(steps) == before
+    items = door.call("GET", f"/v1/conversations/{conversation}/items?order=asc").json["data"]
+    assert [item["status"] for item in items] == ["completed", "incomplete"]
+    text = items[1]["content"][0]["text"]
+    assert text
+    assert SAID.startswith(text)
+    assert door.post("/v1/chat/completions", messages=HI).status == 200  # the model is free again
+
+
+def test_openapi_lists_every_route(door: Door) -> None:
+    """The document names the routes that there are, each with its answer and its errors."""
+    document = door.call("GET", "/openapi.json").json
+    assert document["openapi"].startswith("3.1")
+    assert set(document["paths"]["/v1/conversations/{conversation_id}"]) == {"get", "post", "delete"}
+    chat = document["paths"]["/v1/chat/completions"]["post"]
+    assert set(chat["responses"]["200"]["content"]) == {"application/json", "text/event-stream"}
+    assert chat["requestBody"]["required"]
+    assert "ErrorEnvelope" in json.dumps(chat["responses"]["400"])
