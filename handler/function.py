@@ -10,7 +10,7 @@ from typing import Any
 
 STARTED_S = time.monotonic()  # before the imports below, which are most of a cold start
 
-from handler.application import Application, build  # noqa: E402
+from handler.application import Application, build, prepare_snapshot  # noqa: E402
 from handler.errors import StartupError  # noqa: E402
 from handler.settings import read_settings  # noqa: E402
 
@@ -18,7 +18,11 @@ from handler.settings import read_settings  # noqa: E402
 def start() -> Application:
     """Build the application, or end the process with one clear line."""
     try:
-        return build(read_settings(os.environ), started_s=STARTED_S)
+        settings = read_settings(os.environ)
+        application = build(settings, started_s=STARTED_S)
+        if settings.snapshot:
+            prepare_snapshot(application)
+        return application
     except StartupError as error:
         print(f"dormouse: {error}", file=sys.stderr, flush=True)
         raise SystemExit(1) from None

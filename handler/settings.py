@@ -108,6 +108,7 @@ class Settings:
         0.0000002
     )
     memory_mib: int | None = None  # AWS_LAMBDA_FUNCTION_MEMORY_SIZE; absent outside Lambda
+    snapshot: bool = False  # AWS_LAMBDA_INITIALIZATION_TYPE: this process will be frozen and copied
 
 
 def variables() -> dict[str, tuple[str, Variable]]:
@@ -143,6 +144,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     memory = environment.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "")
     if memory.isdigit():
         values["memory_mib"] = int(memory)
+    values["snapshot"] = environment.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start"
     if problems:
         raise SettingsError("settings: " + "; ".join(problems))
     return Settings(**values)

@@ -1,0 +1,71 @@
+"""Starting: soon ready, or one clear line that says why not."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.server import ROOT
+
+
+def start(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a server that is expected to refuse."""
+    command = [sys.executable, "-m", "handler.local", "--port", "0", *arguments]
+    return subprocess.run(
+        command,
+        cwd=ROOT,
+        env={"PATH": "/usr/bin:/bin", **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def check_refusal(run: subprocess.CompletedProcess[str], *words: str) -> None:
+    """One line on stderr, with these words in it, and a status that is not 0."""
+    assert run.returncode == 1
+    assert run.stdout == ""
+    assert len(run.stderr.splitlines()) == 1
+    for word in words:
+        assert word in run.stderr
+
+
+def test_port_in_use(bundle: Path) -> None:
+    """A port that is taken is named."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        check_refusal(start("--port", port, "--bundle", str(bundle)), port, "in use")
+
+
+def test_no_bundle(tmp_path: Path) -> None:
+    """A folder without a bundle is named."""
+    check_refusal(start("--bundle", str(tmp_path)), str(tmp_path), "bundle.json")
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json"])
+def test_a_wrong_byte(bundle: Path, tmp_path: Path, name: str) -> None:
+    """One altered byte in a file of the bundle, and the server refuses and says which file."""
+    damaged = tmp_path / "bundle"
+    shutil.copytree(bundle, damaged)
+    content = bytearray((damaged / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (damaged / name).write_bytes(content)
+    check_refusal(start("--bundle", str(damaged)), name)
+
+
+def test_wrong_settings(bundle: Path) -> None:
+    """A variable that nobody knows is refused, with the one that was meant."""
+    run = start("--bundle", str(bundle), DORMOUSE_THREAD="2")
+    check_refusal(run, "DORMOUSE_THREAD", "DORMOUSE_THREADS")
+
+
+def test_unwritable_sessions(bundle: Path, tmp_path: Path) -> None:
+    """A place where no file can be made is named."""
+    (tmp_path / "file").write_text("")
+    path = tmp_path / "file" / "sessions.sqlite3"
+    check_refusal(start("--bundle", str(bundle), "--sessions", str(path)), str(path))

@@ -1,0 +1,63 @@
+"""The environment is read once, strictly, and the README's table is what is read."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from handler.errors import SettingsError
+from handler.settings import Settings, read_settings, variables
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_defaults() -> None:
+    """An empty environment, and empty variables, give the defaults."""
+    assert read_settings({}) == Settings()
+    assert read_settings({"DORMOUSE_TABLE": "", "HOME": "/", "DORMOUSE_THREADS": ""}) == Settings()
+
+
+def test_every_problem_is_told_at_once() -> None:
+    """All that is wrong comes in one message, with the name that was probably meant."""
+    environment = {
+        "DORMOUSE_STREAMNG": "1",
+        "DORMOUSE_THREADS": "many",
+        "DORMOUSE_GATEWAY_TIMEOUT_S": "nan",
+        "DORMOUSE_STREAMING": "yes",
+        "DORMOUSE_DYNAMODB_ENDPOINT": "localhost:8000",
+        "DORMOUSE_SESSIONS": "dynamodb",
+    }
+    with pytest.raises(SettingsError) as raised:
+        read_settings(environment)
+    message = str(raised.value)
+    assert "is DORMOUSE_STREAMING meant?" in message
+    assert "DORMOUSE_TABLE: needed" in message
+    for name in environment.keys() - {"DORMOUSE_SESSIONS"}:
+        assert name in message
+
+
+@pytest.mark.parametrize("text", ["-1", "1.5", "1e3", "٣", "257"])
+def test_whole_numbers(text: str) -> None:
+    """A whole number is ASCII digits within its range, nothing else."""
+    with pytest.raises(SettingsError):
+        read_settings({"DORMOUSE_THREADS": text})
+
+
+def test_lambda_facts() -> None:
+    """What Lambda itself says is read too."""
+    environment = {"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1769", "AWS_LAMBDA_INITIALIZATION_TYPE": "snap-start"}
+    settings = read_settings(environment)
+    assert settings.memory_mib == 1769
+    assert settings.snapshot
+
+
+@pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md"])
+def test_the_readme_lists_them(name: str) -> None:
+    """The README's table names every variable and no other; the English one explains it in the code's
+    words."""
+    rows = re.findall(r"^\| `(DORMOUSE_\w+)` \|[^|]*\| (.*) \|$", (ROOT / name).read_text(), re.MULTILINE)
+    assert {variable for variable, _ in rows} == set(variables())
+    if name == "README.md":
+        assert dict(rows) == {variable: setting.help for variable, (_, setting) in variables().items()}
