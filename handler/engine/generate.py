@@ -8,6 +8,7 @@ Knows nothing of text, messages, clocks, ONNX Runtime or who is listening.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -75,8 +76,7 @@ def generate(
 
     `max_tokens` None means all the room there is. `should_stop` is asked once a token and once a prefill
     step. Tokens carry log-probabilities when `top_logprobs` is not None. The end-of-sequence id is not
-    yielded.
-    `on_end` is called once, when the cache is no longer in use: at the end, on an error, or on `close`.
+    yielded. `on_end` is called once, when the cache is free again: at the end, on an error, or on `close`.
 
     Raises: InvalidRequest for an empty prompt or `max_tokens` below 1; ContextOverflow when no room is left.
     """
@@ -90,16 +90,25 @@ def generate(
             f"The prompt has {len(prompt_ids)} tokens; the model's context is {model.context_tokens} tokens, "
             "and the answer needs at least one of them."
         )
-    budget_tokens = room if max_tokens is None else min(max_tokens, room)
-    generation = Generation(model, cache, prompt_ids, sampler, draft, on_end)
-    generation.start(budget_tokens, eos, should_stop, top_logprobs)
-    return generation
+    limits = Limits(room if max_tokens is None else min(max_tokens, room), eos, should_stop, top_logprobs)
+    return Generation(model, cache, prompt_ids, sampler, limits, draft, on_end)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When an answer ends, and what its tokens carry."""
+
+    budget_tokens: int
+    eos: Collection[int]
+    should_stop: ShouldStop
+    top_logprobs: int | None
 
 
 class Generation:
     """One answer in the making: iterate over it once for its tokens; `stop_reason` is None until the end.
 
-    Whenever it rests, the cache holds a prefix of `ids`, even when nobody listens to the end.
+    Nothing is computed before the first token is asked for. Whenever it rests, the cache holds a prefix of
+    `ids`, even when nobody listens to the end.
     """
 
     def __init__(
@@ -108,19 +117,19 @@ class Generation:
         cache: Cache,
         prompt_ids: Sequence[int],
         sampler: Sampler,
+        limits: Limits,
         draft: Draft | None,
         on_end: Callable[[Generation], None],
     ) -> None:
-        self.ids = list(
-            prompt_ids
-        )  # prompt and answer; guesses that proved right run ahead of what was yielded
+        self.ids = list(prompt_ids)  # prompt and answer; right guesses run ahead of what was yielded
         self.prompt_tokens = len(self.ids)
         self.cached_tokens = min(cache.length, len(self.ids) - 1)  # the last id's logits have to be computed
         self.output_tokens = 0
         self.stop_reason: StopReason | None = None
         self._model, self._cache, self._sampler, self._draft = model, cache, sampler, draft
+        self._limits = limits
         self._on_end: Callable[[Generation], None] | None = on_end
-        self._tokens: Generator[Token, None, None] = _nothing()
+        self._tokens = self._run()
 
     def __iter__(self) -> Iterator[Token]:
         return self._tokens
@@ -130,22 +139,14 @@ class Generation:
         """The ids yielded so far."""
         return self.ids[self.prompt_tokens : self.prompt_tokens + self.output_tokens]
 
-    def start(
-        self, budget_tokens: int, eos: Collection[int], should_stop: ShouldStop, top_logprobs: int | None
-    ) -> None:
-        """Set the limits; nothing is computed before the first token is asked for."""
-        self._tokens = self._run(budget_tokens, eos, should_stop, top_logprobs)
-
     def close(self) -> None:
         """Stop early; the cache is free afterwards."""
         self._tokens.close()
         self._end()
 
-    def _run(
-        self, budget_tokens: int, eos: Collection[int], should_stop: ShouldStop, top_logprobs: int | None
-    ) -> Generator[Token, None, None]:
+    def _run(self) -> Generator[Token, None, None]:
         try:
-            yield from self._answer(budget_tokens, eos, should_stop, top_logprobs)
+            yield from self._answer()
         finally:
             self._end()
 
@@ -154,31 +155,33 @@ class Generation:
         if on_end is not None:
             on_end(self)
 
-    def _answer(
-        self, budget_tokens: int, eos: Collection[int], should_stop: ShouldStop, top_logprobs: int | None
-    ) -> Iterator[Token]:
+    def _answer(self) -> Iterator[Token]:
+        limits = self._limits
         guess: list[int] = []
-        logits = self._prefill(should_stop)
+        logits = self._prefill()
         while logits is not None:
             for id_, row in self._draw(logits, guess):
-                if id_ in eos:
+                if id_ in limits.eos:
                     self.stop_reason = "stop"
                     return
                 self.output_tokens += 1
-                yield _token(id_, row, top_logprobs)
-                self.stop_reason = "length" if self.output_tokens >= budget_tokens else should_stop()
+                yield _token(id_, row, limits.top_logprobs)
+                is_spent = self.output_tokens >= limits.budget_tokens
+                self.stop_reason = "length" if is_spent else limits.should_stop()
                 if self.stop_reason is not None:
                     return
-            room = budget_tokens - self.output_tokens - 1  # after the id that this step is sure to draw
+            room = (
+                limits.budget_tokens - self.output_tokens - 1
+            )  # after the id that this step is sure to draw
             guess = self._draft.propose(self.ids, room) if self._draft and room else []
             logits = self._model.forward([self.ids[-1], *guess], self._cache, rows=1 + len(guess))
 
-    def _prefill(self, should_stop: ShouldStop) -> Rows | None:
+    def _prefill(self) -> Rows | None:
         """Compute what is not cached of the prompt; give the last id's logits, or None if told to stop."""
         at = self.cached_tokens
         self._cache.truncate(at)
         while True:
-            self.stop_reason = should_stop()
+            self.stop_reason = self._limits.should_stop()
             if self.stop_reason is not None:
                 return None
             if self.prompt_tokens - at <= PREFILL_STEP_TOKENS:
@@ -203,10 +206,6 @@ class Generation:
         if guess and self._draft is not None:
             self._draft.accepted(len(drawn) - 1)
         return drawn
-
-
-def _nothing() -> Generator[Token, None, None]:
-    yield from ()
 
 
 def _token(id_: int, row: NDArray[np.float32], top_logprobs: int | None) -> Token:

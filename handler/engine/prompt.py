@@ -80,21 +80,18 @@ class ChatPrompt:
     def _marked(self, value: Any, special_only: bool = False) -> Any:
         """Mark suspicious strings wherever they stand, but not the words that templates compare with."""
         if isinstance(value, str):
-            return (
-                self._control.mark(value)
-                if self._control.suspicious(value, special_only=special_only)
-                else value
-            )
-        if isinstance(value, Mapping):
-            return {
-                key if key.isidentifier() else self._marked(key, special_only): (
-                    item if key == "type" and str(item).isidentifier() else self._marked(item, special_only)
-                )
-                for key, item in value.items()
-            }
+            is_suspicious = self._control.suspicious(value, special_only=special_only)
+            return self._control.mark(value) if is_suspicious else value
         if isinstance(value, list | tuple):
             return [self._marked(item, special_only) for item in value]
-        return value
+        if not isinstance(value, Mapping):
+            return value
+        marked = {}
+        for key, item in value.items():
+            is_word = key == "type" and str(item).isidentifier()
+            safe_key = key if key.isidentifier() else self._marked(key, special_only)
+            marked[safe_key] = item if is_word else self._marked(item, special_only)
+        return marked
 
 
 def _text_of(message: Message) -> str:
@@ -111,10 +108,8 @@ def _check_text(value: Any, where: str) -> None:
         try:
             value.encode()
         except UnicodeEncodeError as error:
-            message = (
-                f"{where} holds a lone surrogate at character {error.start}, which is not valid Unicode."
-            )
-            raise InvalidRequest(message, param=where) from None
+            place = f"a lone surrogate at character {error.start}"
+            raise InvalidRequest(f"{where} holds {place}: not valid Unicode.", param=where) from None
     elif isinstance(value, Mapping):
         for key, item in value.items():
             _check_text(key, where)
