@@ -17,6 +17,7 @@ from bench.workshop import Workshop
 
 ROOT = Path("build/bench")
 PROMPT_TOKENS = 32
+THREADS = 2
 SECTIONS = ("throughput", "single", "starts", "exactness")
 
 
@@ -28,9 +29,7 @@ def main() -> int:
     now = datetime.datetime.now(datetime.UTC)
     result = Result(
         date=now.isoformat(timespec="seconds"),
-        command=f"make bench SHAPES={','.join(got.shapes)} ROUNDS={got.rounds}"
-        if len(sys.argv) > 1
-        else "make bench",
+        command=_command(got),
         rounds=got.rounds,
         threads=got.threads,
         machine=describe(),
@@ -40,6 +39,14 @@ def main() -> int:
         _measure(shape, result, file, got)
     write_report(result, file)
     return 0
+
+
+def _command(got: argparse.Namespace) -> str:
+    """The command that makes this run again; a run of some sections only is not one of `make`'s."""
+    if got.sections != list(SECTIONS) or got.threads != THREADS:
+        return f"python -m bench {' '.join(sys.argv[1:])}"
+    only = f" ONLY={','.join(got.only)}" if got.only else ""
+    return f"make bench SHAPES={','.join(got.shapes)} ROUNDS={got.rounds}{only}"
 
 
 def _measure(shape: str, result: Result, file: Path, got: argparse.Namespace) -> None:
@@ -84,7 +91,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--only", type=_choice(keys), default=[], help=f"some of {', '.join(keys)}")
     parser.add_argument("--sections", type=_choice(list(SECTIONS)), default=list(SECTIONS))
     parser.add_argument("--rounds", type=int, default=8)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=THREADS)
     parser.add_argument(
         "--report", type=Path, metavar="JSON", help="only write the table and charts of a saved run"
     )

@@ -66,7 +66,7 @@ def markdown(result: Result) -> str:
         f"{machine['cpu']} ({machine['family']}; {', '.join(machine['instruction_sets'])}), "
         f"{machine['cores']} cores, {machine['memory_gib']} GiB; {machine['system']}; "
         f"commit {machine['commit']}; load {machine['load']:.1f} when the run began.",
-        f"{result.rounds} rounds, interleaved, everyone else held still; {result.threads} threads for every "
+        f"Rounds: {result.rounds}, interleaved, everyone else held still; {result.threads} threads for every "
         "contender; median (quartiles). Models have random weights: speed depends on shapes alone.",
         f"Made by `{result.command}`.",
     ]
