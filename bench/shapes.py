@@ -1,4 +1,4 @@
-"""Checkpoints of well-known shapes with random weights: `python -m bench.shapes smollm2-135m|qwen2.5-0.5b|gpt2 OUT`.
+"""Checkpoints of well-known shapes with random weights: `python -m bench.shapes smollm2-135m OUT`.
 
 Speed, memory and load time depend on shapes alone, so no download is needed to measure them. Owns the configs
 and the tensor layout of those models; weights go to disk one tensor at a time, in bfloat16 as they are
@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 
 CHATML = (
-    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' "
-    "+ '\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] "
+    "+ '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 CHAT_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 
@@ -150,7 +150,7 @@ def gpt2_tensors(config: dict[str, Any]) -> Shapes:
 
 
 def write_random_safetensors(file: Path, tensors: list[tuple[str, tuple[int, ...]]], seed: int) -> None:
-    """Write tensors one by one: norms around 1, biases around 0, matrices scaled to keep activations' size."""
+    """Write tensors one by one: norms around 1, biases around 0, matrices scaled by their width."""
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     offset = 0
     for name, shape in tensors:

@@ -70,8 +70,9 @@ class Config:
         value = self.fields.get(name, default)
         if value not in allowed:
             choices = " or ".join(json.dumps(choice) for choice in allowed)
+            found = json.dumps(value)
             raise UnsupportedFeature(
-                f"{self.path}: {name}: {json.dumps(value)} is not supported for {self.architecture}, only {choices}"
+                f"{self.path}: {name}: {found} is not supported for {self.architecture}, only {choices}"
             )
         return value
 

@@ -36,7 +36,7 @@ def fidelity(unquantized: Float32, bundle: Float32, ids: list[int]) -> Fidelity:
     Shapes: both [T, V], T = len(ids).
     """
     divergence, surprise, surprise_unquantized = [], [], []
-    following = np.array(ids[1:])
+    following = np.array(ids[1:], np.int64)
     for start in range(0, len(ids), CHUNK_ROWS):
         p = log_softmax(unquantized[start : start + CHUNK_ROWS])  # [rows, V]
         q = log_softmax(bundle[start : start + CHUNK_ROWS])

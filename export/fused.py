@@ -12,9 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.conversion import Converted, context_tokens
-from export.graph import family_of
 from export.graph.decoder import Built, build
-from export.graph.facts import Decoder
+from export.graph.facts import Decoder, Family
 from export.graph.stored import StoredTensors
 from export.quantize import Recipe
 from export.source import Checkpoint
@@ -28,13 +27,18 @@ ROW_MULTIPLE = 2  # the kernels compute rows in pairs
 
 
 def convert(
-    checkpoint: Checkpoint, recipe: Recipe, asked_context: int | None, folder: Path, stages: Stages
+    checkpoint: Checkpoint,
+    family: Family,
+    recipe: Recipe,
+    asked_context: int | None,
+    folder: Path,
+    stages: Stages,
 ) -> Converted:
     """Write the graph and its weights into `folder`.
 
-    Raises: UnknownArchitecture, UnsupportedFeature, or ExportError naming the tensor or field.
+    Raises: UnsupportedFeature, or ExportError naming the tensor or field.
     """
-    facts = family_of(checkpoint.config).read(checkpoint.config)
+    facts = family.read(checkpoint.config)
     context = context_tokens(facts.context_tokens, asked_context)
     with (
         Weights(checkpoint.folder) as weights,
@@ -107,7 +111,7 @@ class _Judged:
 
 
 class _Named:
-    """A checkpoint's tensors by transformers' names: a tied head is the embedding, a prefix may be missing."""
+    """A checkpoint's tensors by transformers' names: a tied head is the embedding, a prefix may lack."""
 
     def __init__(self, weights: Weights, facts: Decoder) -> None:
         self._weights = weights

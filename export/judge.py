@@ -76,5 +76,5 @@ def judge(
         done(1)
         raise_failures(checks)
         measured = fidelity(unquantized, logits, ids)
-    # Cutting a text into other pieces may change bits with some kernels: such a bundle says so, it is not refused.
+    # With some kernels other cuts give other bits: such a bundle says so in its manifest, it is not refused.
     return Verdict((*checks, chunks), measured, exact=chunks.passed)

@@ -1,4 +1,4 @@
-"""The text a model is judged on when the user gives none: prose, dialogue, code and numbers, in two languages."""
+"""The text a model is judged on when the user gives none: prose, dialogue, code, numbers; two languages."""
 
 PASSAGE = """\
 The dormouse sleeps through the cold months in a nest of bark and moss. When a warm wind comes it wakes, \

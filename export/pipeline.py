@@ -11,16 +11,17 @@ import datetime
 import importlib.metadata
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from export import fused, universal
 from export.conversion import Converted
-from export.errors import ExportError
+from export.errors import ExportError, UnknownArchitecture
 from export.golden import write_golden
-from export.graph import architectures
+from export.graph import FAMILIES, family_of
+from export.graph.facts import Family
 from export.judge import judge
 from export.passage import PASSAGE
 from export.quantize import Recipe
@@ -48,7 +49,7 @@ class Options:
     revision: str | None = None
 
 
-def export_bundle(options: Options, stages: Stages) -> Manifest:
+def export_bundle(options: Options, stages: Stages, families: Sequence[Family] = FAMILIES) -> Manifest:
     """Make the bundle `options.out`; a failure leaves what was there before.
 
     Raises: ExportError with one line that says what is wrong.
@@ -57,7 +58,7 @@ def export_bundle(options: Options, stages: Stages) -> Manifest:
     with replacing(options.out) as folder:
         with stages.stage("source", options.source):
             checkpoint = resolve(options.source, options.revision)
-        converted = _convert(options, checkpoint, recipe, folder, stages)
+        converted = _convert(options, checkpoint, recipe, families, folder, stages)
         with stages.stage("tokenizer", "tokenizer and chat template"):
             text = write_tokenizer(checkpoint, folder)
         draft = write_manifest(folder, _manifest(options, checkpoint, converted, text))
@@ -91,12 +92,24 @@ def replacing(out: Path) -> Iterator[Path]:
 
 
 def _convert(
-    options: Options, checkpoint: Checkpoint, recipe: Recipe, folder: Path, stages: Stages
+    options: Options,
+    checkpoint: Checkpoint,
+    recipe: Recipe,
+    families: Sequence[Family],
+    folder: Path,
+    stages: Stages,
 ) -> Converted:
-    fits = checkpoint.config.architecture in architectures()
-    if options.way == "universal" or (options.way == "auto" and not fits):
-        return universal.convert(checkpoint, recipe, options.context_tokens, folder, stages)
-    return fused.convert(checkpoint, recipe, options.context_tokens, folder, stages)
+    """Fused where there is a family, else universal; what a family refuses stays refused unless asked."""
+    context = options.context_tokens
+    if options.way != "universal":
+        try:
+            family = family_of(checkpoint.config, families)
+        except UnknownArchitecture:
+            if options.way == "fused":
+                raise
+        else:
+            return fused.convert(checkpoint, family, recipe, context, folder, stages)
+    return universal.convert(checkpoint, recipe, context, folder, stages)
 
 
 def _manifest(options: Options, checkpoint: Checkpoint, converted: Converted, text: Text) -> Manifest:

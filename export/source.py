@@ -64,14 +64,14 @@ def license_of(folder: Path) -> str:
         )
         named = fields.get("license_name") if fields.get("license") == "other" else None
         if found := named or fields.get("license"):
-            return found
+            return str(found)
     config = folder / "config.json"
     value = Config.load(folder).fields.get("license") if config.is_file() else None
     return value if isinstance(value, str) and value else UNKNOWN_LICENSE
 
 
 def _download(hub_id: str, revision: str | None) -> tuple[Path, str]:
-    """A snapshot in the hub's cache and its commit: the branch is resolved once, then only the commit is used."""
+    """A snapshot in the hub's cache and its commit: a branch is resolved once, then the commit is used."""
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 

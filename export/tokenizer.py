@@ -1,7 +1,7 @@
 """A checkpoint's tokenizer and chat template, turned into what is read at run time without transformers.
 
-Owns `tokenizer.json`, `chat_template.jinja` and the ids with a meaning of their own. transformers is asked, not
-re-implemented: what it adds on loading (added tokens, post-processors) is in the file that is written.
+Owns `tokenizer.json`, `chat_template.jinja` and the ids with a meaning of their own. transformers is asked,
+not re-implemented: what it adds on loading (added tokens, post-processors) is in the file that is written.
 """
 
 from __future__ import annotations

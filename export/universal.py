@@ -1,7 +1,7 @@
 """The universal way: any architecture that optimum exports, its matrix products quantized afterwards.
 
-Owns the call of optimum, the reading of what came out and the "concat" cache layout. Slower than a fused graph,
-and the whole model is held while it is converted.
+Owns the call of optimum, the reading of what came out and the "concat" cache layout. Slower than a fused
+graph, and the whole model is held while it is converted.
 
 Source: https://huggingface.co/docs/optimum-onnx/onnx/usage_guides/export_a_model
 """
@@ -104,7 +104,9 @@ def _contract(model: Any) -> Graph:
     names = {value.name for value in model.graph.input}
     wanted = {"input_ids", "attention_mask", "past_key_values.0.key", "past_key_values.0.value"}
     if missing := sorted(wanted - names):
-        raise ExportError(f"the exported graph has no input {', '.join(missing)}: its cache has another layout")
+        raise ExportError(
+            f"the exported graph has no input {', '.join(missing)}: its cache has another layout"
+        )
     return Graph(
         file=GRAPH_FILE,
         cache="concat",
@@ -129,7 +131,9 @@ def _dims(checkpoint: Checkpoint, model: Any) -> Dims:
     }
     past = shapes["past_key_values.0.key"]  # [B, K, S, D]
     if len(past) != 4 or not isinstance(past[1], int) or not isinstance(past[3], int):
-        raise ExportError(f"the exported graph's cache has shape {past}, only [batch, kv heads, past, head dim] is run")
+        raise ExportError(
+            f"the exported graph's cache has shape {past}, only [batch, kv heads, past, head dim] is run"
+        )
     config = AutoConfig.from_pretrained(checkpoint.folder, local_files_only=True)
     with Weights(checkpoint.folder) as weights:
         parameters = weights.numbers
@@ -149,7 +153,9 @@ def _trained_context(config: Config, asked: int | None) -> int:
         if name in config.fields:
             return config.integer(name)
     if asked is None:
-        raise ExportError(f"{config.path}: says no context length ({', '.join(CONTEXT_FIELDS)}); give --context")
+        raise ExportError(
+            f"{config.path}: says no context length ({', '.join(CONTEXT_FIELDS)}); give --context"
+        )
     return asked
 
 
@@ -185,7 +191,9 @@ class _Judged:
         from export.reference import whole_logits
 
         expected = whole_logits(self._checkpoint.folder, ids)
-        check = compare_values("exported graph", self._run(self.folder, ids), expected, "against transformers")
+        check = compare_values(
+            "exported graph", self._run(self.folder, ids), expected, "against transformers"
+        )
         if not check.passed:
             raise VerificationError([f"{check.name}: {check.measured:.3g}, may be {check.limit:.3g}"])
         return expected

@@ -1,4 +1,4 @@
-"""The gate: a finished bundle is run by the engine and compared with transformers; what fails is said at once.
+"""The gate: a finished bundle is run by the engine and compared with transformers.
 
 Owns the checks and their limits. All of them run, their failures are gathered, then raised together. Does not
 know how the graph was made.
@@ -24,8 +24,8 @@ Float32 = NDArray[np.float32]
 
 VALUE_LIMIT = 1e-4  # absolute, for logits of up to about 1; relative to their size above that
 # At accuracy level 4 each block of activations is rounded to int8 by its own largest value: an error of
-# max / 254 / sqrt(3), which is 0.6 % of the block's root mean square for well-behaved values and 2 % where the
-# largest is nine times that. The errors of the products along the depth are independent: they add as squares.
+# max / 254 / sqrt(3), which is 0.6 % of the block's root mean square for well-behaved values and 2 % where
+# the largest is nine times that. The products' errors along the depth are independent: they add as squares.
 ACTIVATION_ROUNDING = 0.02
 PRODUCTS_PER_LAYER = 4
 

@@ -5,6 +5,8 @@ Owns the register of families. To add one: a module with a `FAMILY`, its line he
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from export.config import Config
 from export.errors import UnknownArchitecture
 from export.graph import gpt2, llama, qwen2, qwen3
@@ -13,20 +15,15 @@ from export.graph.facts import Family
 FAMILIES: tuple[Family, ...] = (llama.FAMILY, qwen2.FAMILY, qwen3.FAMILY, gpt2.FAMILY)
 
 
-def architectures() -> tuple[str, ...]:
-    """Every architecture that a fused graph can be built for."""
-    return tuple(name for family in FAMILIES for name in family.architectures)
-
-
-def family_of(config: Config) -> Family:
+def family_of(config: Config, families: Sequence[Family] = FAMILIES) -> Family:
     """The family of a config's architecture.
 
     Raises: UnknownArchitecture naming the architecture and those that are known.
     """
-    for family in FAMILIES:
+    for family in families:
         if config.architecture in family.architectures:
             return family
-    known = ", ".join(architectures())
+    known = ", ".join(name for family in families for name in family.architectures)
     raise UnknownArchitecture(
         f"{config.path}: architectures: {config.architecture} has no fused graph, only {known}"
     )

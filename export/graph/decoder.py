@@ -174,7 +174,7 @@ class _Builder:
         )
 
     def _normed_heads(self, name: str, packed: str, query_norm: Norm, key_norm: Norm) -> list[str]:
-        """Queries and keys normed head by head, before the rotation that attention applies; and the values."""
+        """Queries and keys normed head by head, before attention rotates them; and the values."""
         facts, graph = self._facts, self._graph
         widths = [
             facts.heads * facts.head_dim,

@@ -24,7 +24,7 @@ SUPPORTED = ("default", "linear", "llama3")
 
 
 def read_rope(config: Config, default_theta: float = 10_000.0) -> Rope:
-    """The rotary facts in a config, in the spelling of transformers 4 (`rope_scaling`) or 5 (`rope_parameters`).
+    """The rotary facts in a config, spelled as in transformers 4 (`rope_scaling`) or 5 (`rope_parameters`).
 
     Raises: UnsupportedFeature naming the kind of scaling; ExportError for a field that is missing in it.
     """
@@ -69,4 +69,5 @@ def _llama3(frequencies: Float32, scaling: Mapping[str, Any]) -> Float32:
     factor, low, high, trained = (scaling[name] for name in LLAMA3_FIELDS)
     wavelengths = 2 * math.pi / frequencies
     blend = np.clip((trained / wavelengths - low) / (high - low), 0.0, 1.0)
-    return ((1 - blend) * frequencies / factor + blend * frequencies).astype(np.float32)
+    blended: Float32 = ((1 - blend) * frequencies / factor + blend * frequencies).astype(np.float32)
+    return blended

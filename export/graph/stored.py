@@ -1,7 +1,8 @@
 """Weights on their way into a graph: what is read from the checkpoint, and where it ends up.
 
 Owns names (a bare model's checkpoint lacks the prefix), shape checks, stacking, and the ledger of placements,
-from which the stored model can be rebuilt and nothing in the checkpoint can be overlooked. Does not know ONNX.
+from which the stored model can be rebuilt and by which nothing in the checkpoint is overlooked. Does not know
+ONNX.
 """
 
 from __future__ import annotations
@@ -110,14 +111,14 @@ class StoredTensors:
     def _expect(self, name: str, shape: tuple[int, ...]) -> None:
         found = self.find(name)
         if (actual := self._weights.shape(found)) != shape:
-            raise ExportError(
-                f"{self._weights.folder}: tensor {name!r} has shape {list(actual)}, config.json says {list(shape)}"
-            )
+            raise self._misshapen(name, actual, f"{list(shape)}")
         self._used.add(found)
 
     def _check_width(self, name: str, linear: Linear, width: int) -> None:
         shape = self._weights.shape(self.find(name))
         if len(shape) != 2 or shape[0 if linear.transposed else 1] != width:
-            raise ExportError(
-                f"{self._weights.folder}: tensor {name!r} has shape {list(shape)}, config.json says {width} inputs"
-            )
+            raise self._misshapen(name, shape, f"{width} inputs")
+
+    def _misshapen(self, name: str, shape: tuple[int, ...], wanted: str) -> ExportError:
+        folder, found = self._weights.folder, list(shape)
+        return ExportError(f"{folder}: tensor {name!r} has shape {found}, config.json says {wanted}")

@@ -11,9 +11,9 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from export.graph import FAMILIES
-from tests.conftest import TinyBundle, TinyCheckpoint
 from handler.engine import load
 from handler.engine.generate import generate
+from tests.conftest import TinyBundle, TinyCheckpoint
 
 FAMILY_NAMES = ("llama", "qwen2", "qwen3", "gpt2")
 LIMIT = 1e-4
@@ -90,6 +90,11 @@ def test_greedy_text_equals_transformers(
     ].tolist()
     engine = load(tiny_bundle(family, "fp32"))
     answer = generate(
-        engine.model, engine.model.new_cache(), prompt, lambda logits, _: int(logits.argmax()), eos=(), max_tokens=64
+        engine.model,
+        engine.model.new_cache(),
+        prompt,
+        lambda logits, _: int(logits.argmax()),
+        eos=(),
+        max_tokens=64,
     )
     assert [token.id for token in answer] == expected

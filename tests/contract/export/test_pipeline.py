@@ -15,7 +15,7 @@ from export.__main__ import main
 from export.errors import ExportError
 from export.pipeline import Options, export_bundle, replacing
 from export.stages import Stages
-from handler.engine import load, integrity
+from handler.engine import integrity, load
 from handler.engine.bundle import MANIFEST, read_manifest
 from tests.conftest import TinyBundle, TinyCheckpoint
 
@@ -64,9 +64,7 @@ def test_gpt2_answers_without_a_chat_template(tiny_bundle: TinyBundle) -> None:
     engine = load(tiny_bundle("gpt2", "int4"))
     prompt = engine.prompt.encode([{"role": "user", "content": "Hello, how are you?"}])
     assert engine.tokenizer.decode(prompt) == "Hello, how are you?"
-    stream = engine.chat(
-        [{"role": "user", "content": "Hello, how are you?"}], max_tokens=12, temperature=0
-    )
+    stream = engine.chat([{"role": "user", "content": "Hello, how are you?"}], max_tokens=12, temperature=0)
     assert "".join(piece.text for piece in stream)
 
 
@@ -75,9 +73,14 @@ def test_a_failure_leaves_the_old_bundle(tiny_checkpoint: TinyCheckpoint, tmp_pa
     out = tmp_path / "bundle"
     out.mkdir()
     (out / MANIFEST).write_text("the old one")
-    with pytest.raises(RuntimeError), replacing(out) as folder:
-        (folder / "model.onnx").write_bytes(b"half")
-        raise RuntimeError
+
+    def interrupted() -> None:
+        with replacing(out) as folder:
+            (folder / "model.onnx").write_bytes(b"half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
     assert (out / MANIFEST).read_text() == "the old one"
 
@@ -133,7 +136,7 @@ def test_wrong_usage_exits_with_2(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         main(["somewhere", "--out", "x", "--quant", "int2"])
     assert stopped.value.code == 2
-    assert "'int4'" in capsys.readouterr().err or "int4" in capsys.readouterr().err
+    assert "int4" in capsys.readouterr().err
 
 
 def test_a_hub_out_of_reach_is_one_clear_line(tmp_path: Path) -> None:
@@ -143,5 +146,7 @@ def test_a_hub_out_of_reach_is_one_clear_line(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "export", "someone/some-model", "--out", str(tmp_path / "out")]
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert ended.returncode == 1
-    assert ended.stderr.startswith("export: someone/some-model: no such folder here, and the hub cannot be reached")
+    assert ended.stderr.startswith(
+        "export: someone/some-model: no such folder here, and the hub cannot be reached"
+    )
     assert len(ended.stderr.splitlines()) == 1

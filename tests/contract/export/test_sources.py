@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from export.errors import ExportError, UnsupportedFeature, VerificationError
+from export.graph import llama, qwen2
+from export.graph.facts import Family, Linear, Rope
 from export.pipeline import Options, export_bundle
 from export.stages import Stages
 from handler.engine import load
@@ -78,7 +81,7 @@ def test_a_bare_gpt2_checkpoint_has_no_prefix(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("quant", ["int4", "int8"])
 def test_widths_that_no_block_divides_are_padded(quant: str, tmp_path: Path) -> None:
-    """A hidden size of 40 and an MLP of 100 pass the gate: blocks are padded, the embedding kept in float32."""
+    """A hidden size of 40 and an MLP of 100 pass the gate: blocks are padded, the embedding is float32."""
     changes = {"hidden_size": 40, "intermediate_size": 100, "head_dim": 16}
     source = write_checkpoint(tmp_path / "source", "llama", **changes)
     bundle = export(source, tmp_path / "bundle", quant)
@@ -113,7 +116,10 @@ def test_what_a_family_does_not_compute_is_refused_by_name(
         ({"vocab_size": "many"}, r"config.json: vocab_size: 'many', must be a whole number"),
         ({"num_hidden_layers": 4}, r"'model.layers.3.input_layernorm.weight' is missing"),
         ({"num_hidden_layers": 2}, r"'model.layers.2.\S+' and 8 more has no place"),
-        ({"intermediate_size": 200}, r"gate_proj.weight \+ .*up_proj.weight: 384 outputs, config.json says 400"),
+        (
+            {"intermediate_size": 200},
+            r"gate_proj.weight \+ .*up_proj.weight: 384 outputs, config.json says 400",
+        ),
         ({"num_key_value_heads": 3}, r"num_key_value_heads: 3 does not divide 4 heads"),
         ({"tie_word_embeddings": False}, r"'lm_head.weight' is missing"),
         ({"eos_token_id": 9999}, r"eos_token_id: 9999, must be an id below 512"),
@@ -132,28 +138,50 @@ def test_a_config_that_does_not_fit_the_weights_is_refused(
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
 
 
-@pytest.mark.parametrize("tensor", ["model.layers.1.self_attn.q_proj.bias", "model.layers.0.mlp.up_proj.weight"])
-def test_a_graph_that_is_not_the_model_is_refused(tensor: str, tmp_path: Path, monkeypatch: Any) -> None:
-    """Facts that drop a bias or swap gate and up are caught by the comparison with transformers."""
-    from export import graph
-    from export.graph import qwen2
-    from export.graph.facts import Family, Linear
-    import dataclasses
-
+@pytest.mark.parametrize(
+    ("fault", "changes"),
+    [
+        ("a dropped bias", {"qkv": Linear(qwen2.TENSORS.qkv.weights), "ignored": ("*.bias",)}),
+        ("gate and up swapped", {"mlp_input": Linear(tuple(reversed(qwen2.TENSORS.mlp_input.weights)))}),
+        (
+            "norms swapped",
+            {"mlp_norm": qwen2.TENSORS.attention_norm, "attention_norm": qwen2.TENSORS.mlp_norm},
+        ),
+    ],
+)
+def test_a_graph_that_is_not_the_model_is_refused(
+    fault: str, changes: dict[str, Any], tmp_path: Path
+) -> None:
+    """Wrong facts about a family are caught by the comparison with transformers, int8's rounding or not."""
     source = write_checkpoint(tmp_path / "source", "qwen2")
-    tensors = qwen2.TENSORS
-    if tensor.endswith("bias"):
-        wrong = dataclasses.replace(tensors, qkv=Linear(tensors.qkv.weights), ignored=("*.bias",))
-    else:
-        swapped = Linear(tuple(reversed(tensors.mlp_input.weights)))
-        wrong = dataclasses.replace(tensors, mlp_input=swapped)
-    faulty = Family("qwen2", qwen2.FAMILY.architectures, lambda config: dataclasses.replace(
-        qwen2.read(config), tensors=wrong
-    ))
-    monkeypatch.setattr(graph, "FAMILIES", (faulty,))
-    with pytest.raises(VerificationError, match="values|q_proj.bias of the model has no place"):
-        export(source, tmp_path / "bundle", "int8")
+    tensors = dataclasses.replace(qwen2.TENSORS, **changes)
+    faulty = Family(
+        "faulty",
+        qwen2.FAMILY.architectures,
+        lambda config: dataclasses.replace(qwen2.read(config), tensors=tensors),
+    )
+    options = Options(str(source), tmp_path / "bundle", "int8")
+    with pytest.raises(VerificationError, match=r"values|q_proj\.bias of the model has no place"):
+        export_bundle(options, Stages(Console(quiet=True)), families=(faulty,))
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"rope": Rope(9_000.0)}, {"norm_epsilon": 1e-2}, {"heads": 2, "kv_heads": 1, "head_dim": 32}],
+    ids=["wrong-rope-base", "wrong-epsilon", "wrong-head-count"],
+)
+def test_a_wrong_number_is_refused(change: dict[str, Any], tmp_path: Path) -> None:
+    """A rope base, an epsilon or a head count that fits the shapes but is not the model's does not pass."""
+    source = write_checkpoint(tmp_path / "source", "llama")
+    faulty = Family(
+        "faulty",
+        llama.FAMILY.architectures,
+        lambda config: dataclasses.replace(llama.read(config), **change),
+    )
+    options = Options(str(source), tmp_path / "bundle", "int4")
+    with pytest.raises(VerificationError, match="values"):
+        export_bundle(options, Stages(Console(quiet=True)), families=(faulty,))
 
 
 def edit_config(folder: Path, **changes: Any) -> None:

@@ -73,5 +73,7 @@ def test_a_quantized_universal_bundle_is_smaller_and_says_it_is_inexact(bundles:
 
 def test_the_fused_way_refuses_it_by_name(gpt_neox: Path, tmp_path: Path) -> None:
     """Asked for a fused graph, the export names the architecture and those it has."""
-    with pytest.raises(UnknownArchitecture, match="GPTNeoXForCausalLM has no fused graph, only LlamaForCausalLM"):
+    with pytest.raises(
+        UnknownArchitecture, match="GPTNeoXForCausalLM has no fused graph, only LlamaForCausalLM"
+    ):
         export_bundle(Options(str(gpt_neox), tmp_path / "out", way="fused"), Stages(Console(quiet=True)))

@@ -1,0 +1,68 @@
+"""Rotary tables equal transformers' own frequencies, and other scalings are refused by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import LlamaConfig
+from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
+
+from export.config import Config
+from export.errors import ExportError, UnsupportedFeature
+from export.graph.rope import read_rope, rope_tables
+
+LLAMA3 = {
+    "rope_type": "llama3",
+    "factor": 32.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 8192,
+}
+
+
+@pytest.mark.parametrize("scaling", [None, {"rope_type": "linear", "factor": 4.0}, LLAMA3])
+def test_tables_equal_transformers(scaling: dict[str, Any] | None) -> None:
+    """At the far end of a long context, cosines and sines differ by no more than float32 angles must."""
+    config = LlamaConfig(
+        hidden_size=128,
+        num_attention_heads=2,
+        rope_theta=500_000.0,
+        rope_scaling=scaling,
+        max_position_embeddings=131_072,
+    )
+    positions = torch.tensor([[0, 1, 77, 4095, 8191]])
+    cosines, sines = LlamaRotaryEmbedding(config)(torch.zeros(1), positions)
+    fields = {"rope_theta": 500_000.0, "rope_scaling": scaling}
+    found = rope_tables(read_rope(Config(fields, Path("config.json"))), 64, 8192)
+    for table, expected in zip(found, (cosines, sines), strict=True):
+        np.testing.assert_allclose(table[positions[0]], expected[0, :, :32].numpy(), rtol=0, atol=1e-3)
+        np.testing.assert_allclose(
+            table[:78][positions[0, :3]], expected[0, :3, :32].numpy(), rtol=0, atol=1e-5
+        )
+
+
+@pytest.mark.parametrize("kind", ["yarn", "dynamic", "longrope", "made-up"])
+def test_other_scalings_are_refused_by_name(kind: str) -> None:
+    """The message has the kind and those that are supported."""
+    config = Config({"rope_scaling": {"type": kind, "factor": 2.0}}, Path("config.json"))
+    with pytest.raises(UnsupportedFeature, match=f"{kind!r} is not supported, only default, linear, llama3"):
+        read_rope(config)
+
+
+def test_transformers_5_spelling_is_read() -> None:
+    """`rope_parameters` holds theta and kind together."""
+    config = Config({"rope_parameters": {"rope_type": "default", "rope_theta": 1e6}}, Path("config.json"))
+    assert read_rope(config).theta == 1e6
+
+
+def test_a_scaling_without_its_factor_names_the_field() -> None:
+    """Not a KeyError."""
+    config = Config({"rope_scaling": {"rope_type": "linear"}}, Path("config.json"))
+    with pytest.raises(
+        ExportError, match=r"config.json: rope_scaling.factor: None, must be a number above 0"
+    ):
+        read_rope(config)
