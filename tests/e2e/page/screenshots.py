@@ -24,8 +24,8 @@ from tests.e2e.server import Server
 
 COLOURS = 256
 EARLIER = ["What is a cold start?", "什么是量化？", "How much does it cost?"]
-ENGLISH = ["My name is Wren.", "How do I deploy Dormouse to AWS?", "What is my name?"]
-CHINESE = ["我叫小雨。", "怎么把 Dormouse 部署到云端？", "我叫什么名字？"]
+ENGLISH = ["My name is Nina.", "How do I deploy Dormouse to AWS?", "What is my name?"]
+CHINESE = ["Dormouse 是什么？", "什么是冷启动？", "数据会离开我的账号吗？"]
 
 
 @dataclass(frozen=True)
