@@ -26,14 +26,16 @@ CREDENTIALS = {
 
 
 @contextmanager
-def ministack(log: Path) -> Iterator[str]:
-    """Run ministack; yield its URL."""
+def ministack(log: Path, services: str = "dynamodb") -> Iterator[str]:
+    """Run ministack with these services, comma-separated; yield its URL."""
     port = free_port()
     environment = {
         "BIND_HOST": "127.0.0.1",
         "GATEWAY_PORT": str(port),
-        "SERVICES": "dynamodb",
+        "SERVICES": services,
         "PERSIST_STATE": "0",
+        "SFTP_ENABLED": "0",  # these two would listen beyond loopback
+        "IOT_MTLS_ENABLED": "0",
     }
     with _serving([str(CLOUD_BIN / "ministack")], environment, port, log) as url:
         yield url

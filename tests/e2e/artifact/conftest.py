@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,12 +77,3 @@ def deployment(artifact: Path, bundle: Path, table: DynamoTable) -> Deployment:
     variables = {name: value.replace("/var/task", str(artifact)) for name, value in variables.items()}
     variables["DORMOUSE_DYNAMODB_ENDPOINT"] = table.client.meta.endpoint_url
     return Deployment(artifact, json.loads((bundle / "bundle.json").read_text())["name"], variables)
-
-
-@pytest.fixture(scope="session")
-def emulator_binary() -> Path:
-    """The Lambda Runtime Interface Emulator that comes with SAM."""
-    arch = {"x86_64": "x86_64", "aarch64": "arm64"}[os.uname().machine]
-    (found,) = (PROJECT / ".venv/cloud/lib").glob(f"python3*/site-packages/samcli/local/rapid/*-rie-{arch}")
-    assert sys.platform == "linux"
-    return found
