@@ -1,7 +1,7 @@
 """The README's examples are run as they stand, against a server that is started as the README starts it.
 
-A fenced block marked `bash` or `python` is executed; `sh` blocks are commands that make environments or need an
-account, so of those the make targets are checked to exist.
+A fenced block marked `bash` or `python` is executed; `sh` blocks are commands that make environments or need
+an account, so of those the make targets are checked to exist.
 """
 
 import re
@@ -17,9 +17,14 @@ ADDRESS = "http://127.0.0.1:8080"
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
+def text_of(name: str) -> str:
+    """Read one of the READMEs."""
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
 def blocks(*languages: str) -> list[tuple[str, str]]:
     """List the fenced blocks of these languages as (language, text), each text once over both READMEs."""
-    found = [pair for name in READMES for pair in FENCE.findall((ROOT / name).read_text(encoding="utf-8"))]
+    found = [pair for name in READMES for pair in FENCE.findall(text_of(name))]
     return list(dict.fromkeys(pair for pair in found if pair[0] in languages))
 
 
@@ -39,9 +44,7 @@ def test_commands_exist() -> None:
     makefiles = [ROOT / "Makefile", *ROOT.glob("*/*.mk")]
     targets = {t for path in makefiles for t in re.findall(r"^([\w-]+):", path.read_text(), re.MULTILINE)}
     named = {
-        t
-        for name in READMES
-        for t in re.findall(r"(?:^|`|&& )make ([a-z-]+)", (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE)
+        t for name in READMES for t in re.findall(r"(?:^|`|&& )make ([a-z-]+)", text_of(name), re.MULTILINE)
     }
     assert named
     assert named <= targets
@@ -50,7 +53,7 @@ def test_commands_exist() -> None:
 @pytest.mark.parametrize("name", READMES)
 def test_links_lead_somewhere(name: str) -> None:
     """Every relative link and picture of a README exists in the repository."""
-    links = re.findall(r"\]\((?!https?:|#)([^)#]+)", (ROOT / name).read_text(encoding="utf-8"))
+    links = re.findall(r"\]\((?!https?:|#)([^)#]+)", text_of(name))
     assert links
     assert [link for link in links if not (ROOT / link).exists()] == []
 
@@ -58,7 +61,6 @@ def test_links_lead_somewhere(name: str) -> None:
 def test_examples_are_the_same_in_both_languages() -> None:
     """The translation carries the same executed examples as the original."""
     english, chinese = (
-        [pair for pair in FENCE.findall((ROOT / name).read_text(encoding="utf-8")) if pair[0] in ("bash", "python")]
-        for name in READMES
+        [pair for pair in FENCE.findall(text_of(name)) if pair[0] in ("bash", "python")] for name in READMES
     )
     assert len(english) == len(chinese)

@@ -26,7 +26,8 @@ def expected_rows() -> list[tuple[str, str, str]]:
     """The table's rows, from the settings themselves."""
     defaults = {field.name: field.default for field in dataclasses.fields(Settings)}
     return [
-        (name, shown_default(defaults[field]), variable.help) for name, (field, variable) in variables().items()
+        (name, shown_default(defaults[field]), variable.help)
+        for name, (field, variable) in variables().items()
     ]
 
 
