@@ -26,6 +26,8 @@ from urllib.parse import parse_qs
 from handler.routes.answers import PRELUDE_END
 
 Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
 Handler = Callable[[dict[str, Any], Any], Any]
 MAX_WAITING_REQUESTS = 64
 MAX_BUFFERED_BYTES = 16 << 20
@@ -48,19 +50,25 @@ class LocalContext:
 class Gateway:
     """An ASGI application that plays API Gateway."""
 
-    def __init__(self, handler: Handler) -> None:
-        self._handler = handler
+    def __init__(self, handler: Handler, on_ready: Callable[[], None] = lambda: None) -> None:
+        self._handler, self._on_ready = handler, on_ready
         self._pool = ThreadPoolExecutor(MAX_WAITING_REQUESTS, thread_name_prefix="request")
 
-    async def __call__(
-        self,
-        scope: Message,
-        receive: Callable[[], Awaitable[Message]],
-        send: Callable[[Message], Awaitable[None]],
-    ) -> None:
-        """Serve one request."""
-        if scope["type"] != "http":
-            return
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Serve one request, or the life of the server itself."""
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+        elif scope["type"] == "http":
+            await self._serve(scope, receive, send)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        await receive()  # lifespan.startup: the signal handlers are in place, so Ctrl-C is heard from now on
+        await send({"type": "lifespan.startup.complete"})
+        self._on_ready()
+        await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _serve(self, scope: Message, receive: Receive, send: Send) -> None:
         body, connected = await _read_body(receive)
         if not connected:
             return
@@ -72,12 +80,7 @@ class Gateway:
         else:
             await _send_buffered(answer, send)
 
-    async def _stream(
-        self,
-        chunks: Generator[bytes, None, None],
-        receive: Callable[[], Awaitable[Message]],
-        send: Callable[[Message], Awaitable[None]],
-    ) -> None:
+    async def _stream(self, chunks: Generator[bytes, None, None], receive: Receive, send: Send) -> None:
         gone = asyncio.ensure_future(_until_disconnect(receive))
         try:
             prelude = await self._in_thread(next, chunks)
@@ -129,7 +132,7 @@ def proxy_event(scope: Message, body: bytes, request_id: str) -> dict[str, Any]:
     }
 
 
-async def _read_body(receive: Callable[[], Awaitable[Message]]) -> tuple[bytes, bool]:
+async def _read_body(receive: Receive) -> tuple[bytes, bool]:
     parts, size = [], 0
     while True:
         message = await receive()
@@ -143,12 +146,12 @@ async def _read_body(receive: Callable[[], Awaitable[Message]]) -> tuple[bytes, 
             return b"".join(parts), True
 
 
-async def _until_disconnect(receive: Callable[[], Awaitable[Message]]) -> None:
+async def _until_disconnect(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
-async def _send_buffered(answer: dict[str, Any], send: Callable[[Message], Awaitable[None]]) -> None:
+async def _send_buffered(answer: dict[str, Any], send: Send) -> None:
     body = answer.get("body") or ""
     raw = base64.b64decode(body) if answer.get("isBase64Encoded") else body.encode()
     await send(_start(answer["statusCode"], {**answer["headers"], "Content-Length": str(len(raw))}))
@@ -192,17 +195,19 @@ def _serve(listener: socket.socket, handler: Handler, host: str) -> None:
             file=sys.stderr,
         )
     shown = f"[{host}]" if ":" in host else host
+
+    def announce() -> None:
+        print(f"Dormouse is awake: http://{shown}:{port}  (Ctrl-C to stop)", flush=True)
+
     config = uvicorn.Config(
-        Gateway(handler),
-        lifespan="off",
+        Gateway(handler, announce),
+        lifespan="on",
         log_level="warning",
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=5,
     )
-    server = uvicorn.Server(config)
-    print(f"Dormouse is awake: http://{shown}:{port}  (Ctrl-C to stop)", flush=True)
-    server.run(sockets=[listener])
+    uvicorn.Server(config).run(sockets=[listener])
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
