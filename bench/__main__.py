@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import signal
 import sys
 from pathlib import Path
 
@@ -26,6 +27,9 @@ def main() -> int:
     if got.report:
         write_report(read(got.report), got.report)
         return 0
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit(143)
+    )  # an orderly end: workers are closed on the way out
     now = datetime.datetime.now(datetime.UTC)
     result = Result(
         date=now.isoformat(timespec="seconds"),
