@@ -31,7 +31,7 @@ class Converted:
     quantization: Quantization
     row_multiple: int
     unquantized: LogitsOf  # transformers on the checkpoint's weights
-    stored: LogitsOf | None  # transformers on the very weights the graph holds; None where they are the same
+    stored: LogitsOf | None  # the same on the weights the graph holds; None where none was rounded
 
 
 def context_tokens(trained: int, asked: int | None) -> int:

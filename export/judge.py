@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from export.conversion import Converted
 from export.evaluate import Fidelity, fidelity
 from export.stages import Stages
@@ -20,11 +23,14 @@ from export.verify import (
     compare_chunks,
     compare_rounding,
     compare_tensors,
+    compare_threads,
     compare_values,
     open_model,
     raise_failures,
 )
 from handler.engine.bundle import Manifest
+
+Float32 = NDArray[np.float32]
 
 TEXT_TOKENS = 96
 CHUNKED_TOKENS = 24
@@ -52,29 +58,47 @@ def judge(
     Raises: VerificationError listing every check that failed.
     """
     ids = text_ids[: min(TEXT_TOKENS, manifest.context_tokens - 2)]
-    quantized = converted.quantization.bits < 32
-    with stages.stage(
-        "verify", f"{len(ids)} tokens, against transformers", total=4 if quantized else 3
-    ) as done:
-        model = open_model(folder, manifest)
-        checks = [compare_tensors(model, manifest)]
-        logits = all_logits(model, ids)
-        chunks = compare_chunks(model, ids[:CHUNKED_TOKENS])
-        del model
+    with stages.stage("verify", f"{len(ids)} tokens, against transformers", total=4) as done:
+        shapes, *invariances, logits = _run_as_served(folder, manifest, ids)
         done(1)
         unquantized = converted.unquantized(ids)
         done(1)
-        if quantized:
-            exact_logits = all_logits(open_model(folder, manifest, accuracy_level=0), ids)
-            done(1)
-            checks.append(compare_rounding(logits, exact_logits, manifest.dims.layers))
-            if converted.stored is not None:
-                detail = "accuracy level 0 against transformers on the stored weights"
-                checks.append(compare_values("values", exact_logits, converted.stored(ids), detail))
-        else:
-            checks.append(compare_values("values", logits, unquantized, "against transformers in float32"))
+        values = _compare_with_stored(folder, manifest, converted, ids, logits, unquantized)
         done(1)
+        checks = [shapes, *values]
         raise_failures(checks)
         measured = fidelity(unquantized, logits, ids)
-    # With some kernels other cuts give other bits: such a bundle says so in its manifest, it is not refused.
-    return Verdict((*checks, chunks), measured, exact=chunks.passed)
+        done(1)
+    # Some kernels give other bits for other cuts: such a bundle says so in its manifest, it is not refused.
+    exact = all(check.passed for check in invariances)
+    return Verdict((*checks, *invariances), measured, exact)
+
+
+def _run_as_served(folder: Path, manifest: Manifest, ids: list[int]) -> tuple[Check, Check, Check, Float32]:
+    """The graph's shapes, what its bits depend on, and its logits [T, V]."""
+    model = open_model(folder, manifest, threads=1)
+    shapes = compare_tensors(model, manifest)
+    logits = all_logits(model, ids)
+    chunks = compare_chunks(model, ids[:CHUNKED_TOKENS])
+    del model  # before the next: two at once would count twice in memory
+    threads = compare_threads(logits, all_logits(open_model(folder, manifest), ids))
+    return shapes, chunks, threads, logits
+
+
+def _compare_with_stored(
+    folder: Path,
+    manifest: Manifest,
+    converted: Converted,
+    ids: list[int],
+    logits: Float32,
+    unquantized: Float32,
+) -> list[Check]:
+    """The graph against transformers on the very weights that it holds."""
+    if converted.stored is None:
+        return [compare_values("values", logits, unquantized, "against transformers in float32")]
+    exact = all_logits(open_model(folder, manifest, accuracy_level=0), ids)
+    detail = "accuracy level 0 against the original graph on the stored weights"
+    return [
+        compare_rounding(logits, exact, manifest.dims.layers),
+        compare_values("values", exact, converted.stored(ids), detail),
+    ]

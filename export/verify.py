@@ -41,13 +41,15 @@ class Check:
     detail: str
 
 
-def open_model(folder: Path, manifest: Manifest, accuracy_level: int | None = None) -> Any:
+def open_model(
+    folder: Path, manifest: Manifest, *, accuracy_level: int | None = None, threads: int | None = None
+) -> Any:
     """The bundle's graph as the engine runs it, or with its matrix products at another accuracy level."""
     graph = (folder / manifest.graph.file).read_bytes()
     if accuracy_level is not None:
         graph = at_accuracy_level(graph, accuracy_level)
     shared = manifest.graph.cache == "shared"
-    session = ort.open_session(graph, folder, manifest.graph.file, threads=None, optimize=not shared)
+    session = ort.open_session(graph, folder, manifest.graph.file, threads=threads, optimize=not shared)
     return ort.OrtModel(session, manifest) if shared else ort_concat.ConcatModel(session, manifest)
 
 
@@ -103,6 +105,12 @@ def compare_chunks(model: Any, ids: Sequence[int]) -> Check:
     return Check(
         "chunk invariance", worst == 0.0, worst, 0.0, "cuts of 1, 2, 3, 7 and 16 tokens, a guess taken back"
     )
+
+
+def compare_threads(one: Float32, many: Float32) -> Check:
+    """Whether one thread and all of them give the same bits."""
+    worst = float(np.abs(one - many).max())
+    return Check("thread invariance", worst == 0.0, worst, 0.0, f"1 thread against {ort.usable_cores()}")
 
 
 def compare_tensors(model: Any, manifest: Manifest) -> Check:

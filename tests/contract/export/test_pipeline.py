@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from tokenizers import Tokenizer
+from transformers import AutoTokenizer
 
 from export.__main__ import main
 from export.errors import ExportError
@@ -17,6 +19,7 @@ from export.pipeline import Options, export_bundle, replacing
 from export.stages import Stages
 from handler.engine import integrity, load
 from handler.engine.bundle import MANIFEST, read_manifest
+from tests.checkpoints import write_checkpoint
 from tests.conftest import TinyBundle, TinyCheckpoint
 
 
@@ -66,6 +69,21 @@ def test_gpt2_answers_without_a_chat_template(tiny_bundle: TinyBundle) -> None:
     assert engine.tokenizer.decode(prompt) == "Hello, how are you?"
     stream = engine.chat([{"role": "user", "content": "Hello, how are you?"}], max_tokens=12, temperature=0)
     assert "".join(piece.text for piece in stream)
+
+
+def test_a_tokenizer_of_vocabulary_and_merges_becomes_one_file(tmp_path: Path) -> None:
+    """GPT-2 as published has no tokenizer.json; the one made for it gives transformers' ids."""
+    source = write_checkpoint(tmp_path / "source", "gpt2")
+    core = Tokenizer.from_file(str(source / "tokenizer.json"))
+    core.model.save(str(source))
+    (source / "tokenizer.json").unlink()
+    names = dict.fromkeys(("bos_token", "eos_token", "unk_token"), "<|end|>")
+    (source / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "GPT2Tokenizer", **names}))
+    assert {path.name for path in source.iterdir()} >= {"vocab.json", "merges.txt"}
+    export_bundle(Options(str(source), tmp_path / "bundle"), Stages(Console(quiet=True)))
+    engine = load(tmp_path / "bundle")
+    for text in ("Hello, how are you?", "你好，世界", "  two  spaces\n"):
+        assert engine.prompt.encode_text(text) == AutoTokenizer.from_pretrained(source)(text)["input_ids"]
 
 
 def test_a_failure_leaves_the_old_bundle(tiny_checkpoint: TinyCheckpoint, tmp_path: Path) -> None:
