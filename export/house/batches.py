@@ -27,33 +27,39 @@ class Example:
     learned: tuple[bool, ...]
 
 
-def encode_dialogue(tokenizer: PreTrainedTokenizerFast, dialogue: Dialogue) -> Example:
-    """Return the dialogue as the chat template writes it; answers and their end tokens are learned."""
-    start, end = tokenizer.convert_tokens_to_ids([START, END])
-    newline = tokenizer.encode("\n")
-    ids: list[int] = []
-    learned: list[bool] = []
-    for message in dialogue.messages():
-        head = [start, *tokenizer.encode(message["role"] + "\n")]
-        body = [*tokenizer.encode(message["content"]), end]
-        is_answer = message["role"] == "assistant"
-        ids += head + body + newline
-        learned += [False] * len(head) + [is_answer] * len(body) + [False] * len(newline)
-    return Example(tuple(ids), tuple(learned))
-
-
 def encode_all(
     tokenizer: PreTrainedTokenizerFast, dialogues: Iterable[Dialogue], *, max_tokens: int
 ) -> list[Example]:
-    """Return every dialogue in token ids, longer ones cut at `max_tokens`."""
-    encoded = (encode_dialogue(tokenizer, dialogue) for dialogue in dialogues)
-    return [Example(example.ids[:max_tokens], example.learned[:max_tokens]) for example in encoded]
+    """Return every dialogue as the chat template writes it, longer ones cut at `max_tokens`.
+
+    Learned are the answers, each with the token that ends it.
+    """
+    written = [dialogue.messages() for dialogue in dialogues]
+    contents = list({message["content"]: None for messages in written for message in messages})
+    pieces = tokenizer.backend_tokenizer.encode_batch(contents, add_special_tokens=False)
+    encoded = {content: encoding.ids for content, encoding in zip(contents, pieces, strict=True)}
+    start, end = tokenizer.convert_tokens_to_ids([START, END])
+    newline = tokenizer.encode("\n")
+    heads = {role: [start, *tokenizer.encode(f"{role}\n")] for role in ("system", "user", "assistant")}
+    examples = []
+    for messages in written:
+        ids: list[int] = []
+        learned: list[bool] = []
+        for message in messages:
+            head, body = heads[message["role"]], [*encoded[message["content"]], end]
+            ids += head + body + newline
+            is_answer = message["role"] == "assistant"
+            learned += [False] * len(head) + [is_answer] * len(body) + [False] * len(newline)
+        examples.append(Example(tuple(ids[:max_tokens]), tuple(learned[:max_tokens])))
+    return examples
 
 
 def epoch_batches(
     examples: Sequence[Example], *, batch_tokens: int, seed: int, epoch: int
 ) -> list[list[int]]:
     """Return the batches of one epoch as example numbers, shuffled but alike in length."""
+    if not examples:
+        return []
     rng = random.Random(f"{seed}/{epoch}")
     order = list(range(len(examples)))
     rng.shuffle(order)

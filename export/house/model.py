@@ -11,18 +11,17 @@ from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTra
 
 from export.house.tokenizer import END, PAD
 
-HEAD_DIM = 64
-
 
 @dataclass(frozen=True)
 class ModelSize:
     """The sizes of a model; hidden and intermediate divide by the block of int4 quantization."""
 
-    hidden: int = 192
+    hidden: int = 128
     layers: int = 4
-    heads: int = 3
-    kv_heads: int = 3
-    intermediate: int = 512
+    heads: int = 4
+    kv_heads: int = 2
+    head_dim: int = 32
+    intermediate: int = 384
     context_tokens: int = 1024
 
 
@@ -36,7 +35,7 @@ def new_model(size: ModelSize, tokenizer: PreTrainedTokenizerFast, seed: int) ->
         num_hidden_layers=size.layers,
         num_attention_heads=size.heads,
         num_key_value_heads=size.kv_heads,
-        head_dim=HEAD_DIM,
+        head_dim=size.head_dim,
         intermediate_size=size.intermediate,
         max_position_embeddings=size.context_tokens,
         rope_theta=10000.0,

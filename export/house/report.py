@@ -4,12 +4,16 @@ Knows no model; failures are shown beside the successes.
 """
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+from transformers import LlamaForCausalLM
 
 from export.house.evaluate import Measured
 
 _SHOWN_FAILURES = 12
+_FOLDER = Path(__file__).parent
 
 
 def markdown(title: str, measured: Measured, perplexity: float | None = None) -> str:
@@ -26,6 +30,31 @@ def markdown(title: str, measured: Measured, perplexity: float | None = None) ->
             for asked, wanted, got in measured.failures[:_SHOWN_FAILURES]
         ]
     return "\n".join(lines) + "\n"
+
+
+def model_card(model: LlamaForCausalLM, made: Mapping[str, Any], measures: str, temperature: float) -> str:
+    """Return the model card: the written part, the model's sizes, how it was made, what was measured."""
+    config, corpus = model.config, made["corpus"]
+    return (
+        (_FOLDER / "card.md")
+        .read_text(encoding="utf-8")
+        .format(
+            parameters=f"{sum(p.numel() for p in model.parameters()):,}",
+            layers=config.num_hidden_layers,
+            hidden=config.hidden_size,
+            heads=config.num_attention_heads,
+            kv_heads=config.num_key_value_heads,
+            vocabulary=f"{config.vocab_size:,}",
+            context=config.max_position_embeddings,
+            dialogues=f"{corpus['dialogues']['train']:,}",
+            sha256=corpus["sha256"]["train"],
+            seed=made["seed"],
+            steps=f"{made['steps']:,}",
+            tokens=f"{made['tokens']:,}",
+            temperature=f" Temperature {temperature}." if temperature else " Answers are greedy.",
+            measures=measures.strip(),
+        )
+    )
 
 
 def read_losses(path: Path) -> dict[str, list[tuple[int, float]]]:

@@ -4,26 +4,28 @@ Owns the sizes of the shipped model's run. The work itself is in the modules nam
 """
 
 import argparse
+import functools
 import json
 import math
 import random
 from itertools import islice
 from pathlib import Path
 
-from export.house.batches import encode_all, pad_id
+from export.house.batches import Example, encode_all, pad_id
 from export.house.corpus import read_part, write_corpus
 from export.house.evaluate import correction_probes, measure, question_probes, recall_probes
 from export.house.model import ModelSize, load_checkpoint, new_model, save_checkpoint
 from export.house.names import make_name
+from export.house.parallel import Workers, run_workers
 from export.house.replies import CheckpointAnswerer
-from export.house.report import markdown, plot_losses, read_losses
+from export.house.report import markdown, model_card, plot_losses, read_losses
 from export.house.tokenizer import load_tokenizer, train_tokenizer
 from export.house.train import Schedule, Trainer, mean_loss
 
 SIZE = ModelSize()
 VOCABULARY = 3072
 DIALOGUES = 40_000
-STEPS = 2600
+STEPS = 2140
 MAX_TRAIN_TOKENS = 640
 HELD_OUT_NAMES = 120
 HELD_OUT_NAMES_FILE = Path("tests/data/house_heldout_names.json")
@@ -60,18 +62,23 @@ def tokenizer(options: argparse.Namespace) -> None:
 
 def train(options: argparse.Namespace) -> None:
     """Train, or go on training, in the run folder."""
-    trainer = _trainer(options)
-    if trainer.resume():
-        print(f"train: taken up at step {trainer.step}")
-    parameters = sum(p.numel() for p in trainer.model.parameters())
-    tokens = sum(len(example.ids) for example in trainer.train)
-    print(f"train: {parameters} parameters, {len(trainer.train)} dialogues, {tokens} tokens", flush=True)
-    trainer.run()
+    examples = _examples(options)
+    tokens = sum(len(example.ids) for example in examples[0])
+    print(f"train: {len(examples[0])} dialogues, {tokens} tokens, {options.workers} workers", flush=True)
+
+    def work(workers: Workers) -> None:
+        trainer = _trainer(options, *examples, workers)
+        if trainer.resume():
+            trainer.report(f"taken up at step {trainer.step}")
+        trainer.report(f"{sum(p.numel() for p in trainer.model.parameters())} parameters")
+        trainer.run()
+
+    run_workers(options.workers, work)
 
 
 def save(options: argparse.Namespace) -> None:
     """Write the run's weights as a checkpoint, with a record of how they were made."""
-    trainer = _trainer(options)
+    trainer = _trainer(options, [], [], Workers())
     if not trainer.resume():
         raise FileNotFoundError(f"{options.work / 'run'} holds no training run; run `train` first")
     save_checkpoint(trainer.model, load_tokenizer(options.work / "tokenizer"), options.checkpoint)
@@ -82,7 +89,7 @@ def save(options: argparse.Namespace) -> None:
 
 
 def evaluate(options: argparse.Namespace) -> None:
-    """Measure the checkpoint on the held-out part; write `evaluation.md` and the loss curve."""
+    """Measure the checkpoint on the held-out part; write the model card and the loss curve."""
     model, pieces = load_checkpoint(options.checkpoint), load_tokenizer(options.checkpoint)
     dialogues = list(read_part(options.work / "corpus", "held_out"))
     examples = encode_all(pieces, dialogues, max_tokens=MAX_TRAIN_TOKENS)
@@ -97,21 +104,35 @@ def evaluate(options: argparse.Namespace) -> None:
         markdown("Corrected names", measure(answerer, correction_probes(2 * each, options.seed))),
     ]
     text = "\n".join(sections)
-    (options.work / "evaluation.md").write_text(text, encoding="utf-8")
     print(text)
+    made = json.loads((options.checkpoint / "training.json").read_text(encoding="utf-8"))
+    card = model_card(model, made, text, options.temperature)
+    (options.checkpoint / "README.md").write_text(card, encoding="utf-8")
     losses = options.work / "run" / "losses.csv"
     if losses.exists():
         plot_losses(read_losses(losses), options.work / "losses.png")
 
 
-def _trainer(options: argparse.Namespace) -> Trainer:
-    folder: Path = options.work
-    pieces = load_tokenizer(folder / "tokenizer")
-    parts = folder / "corpus"
-    train_part = encode_all(pieces, read_part(parts, "train"), max_tokens=MAX_TRAIN_TOKENS)
-    valid = encode_all(
-        pieces, islice(read_part(parts, "valid"), _VALID_DIALOGUES), max_tokens=MAX_TRAIN_TOKENS
+def _examples(options: argparse.Namespace) -> tuple[list[Example], list[Example]]:
+    pieces, parts = load_tokenizer(options.work / "tokenizer"), options.work / "corpus"
+    train_part = read_part(parts, "train")
+    valid = islice(read_part(parts, "valid"), _VALID_DIALOGUES)
+    return (
+        encode_all(pieces, train_part, max_tokens=MAX_TRAIN_TOKENS),
+        encode_all(pieces, valid, max_tokens=MAX_TRAIN_TOKENS),
     )
-    model = new_model(SIZE, pieces, options.seed)
+
+
+def _trainer(
+    options: argparse.Namespace, train_part: list[Example], valid: list[Example], workers: Workers
+) -> Trainer:
+    pieces = load_tokenizer(options.work / "tokenizer")
     schedule = Schedule(steps=options.steps, seed=options.seed)
-    return Trainer(model, train_part, valid, schedule, folder / "run", pad_id(pieces))
+    report = functools.partial(print, flush=True) if not workers.rank else _silent
+    model = new_model(SIZE, pieces, options.seed)
+    folder: Path = options.work / "run"
+    return Trainer(model, train_part, valid, schedule, folder, pad_id(pieces), report, workers)
+
+
+def _silent(_line: str) -> None:
+    """The other workers say nothing."""

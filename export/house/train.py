@@ -17,6 +17,7 @@ from transformers import LlamaForCausalLM
 
 from export.house.batches import IGNORED, Example, epoch_batches, stack
 from export.house.muon import Muon
+from export.house.parallel import Workers
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Schedule:
     batch_tokens: int = 3072
     peak_lr: float = 5e-3
     final_lr: float = 1e-4
-    fall: float = 0.35  # part of the steps
+    fall: float = 0.25  # part of the steps
     warmup_steps: int = 60
     clip_norm: float = 1.0
     seed: int = 7
@@ -50,8 +51,8 @@ class Schedule:
         mine = asdict(self)
         if saved == mine:
             return True
-        before_fall = step <= (1 - self.fall) * min(self.steps, saved["steps"])
-        return before_fall and {**saved, "steps": self.steps} == mine
+        before_fall = step <= min((1 - self.fall) * self.steps, (1 - saved["fall"]) * saved["steps"])
+        return before_fall and {**saved, "steps": self.steps, "fall": self.fall} == mine
 
 
 class Trainer:
@@ -66,9 +67,11 @@ class Trainer:
         folder: Path,
         pad: int,
         report: Callable[[str], None] = print,
+        workers: Workers | None = None,
     ) -> None:
         self.model, self.train, self.valid = model, train, valid
         self.schedule, self.folder, self.pad, self.report = schedule, folder, pad, report
+        self.workers = workers or Workers()
         self.step, self.epoch, self.tokens = 0, 0, 0
         self.batches = self._batches(0)
         self.at = 0  # next batch of this epoch
@@ -89,7 +92,8 @@ class Trainer:
                 speed = (self.tokens - tokens_before) / (time.monotonic() - started_s)
                 self._note("train", loss)
                 self.report(f"step {self.step}/{self.schedule.steps} loss {loss:.3f} {speed:.0f} tokens/s")
-            if self.valid and (self.step % self.schedule.measure_every_steps == 0 or self.step == end):
+            measures = self.valid and not self.workers.rank
+            if measures and (self.step % self.schedule.measure_every_steps == 0 or self.step == end):
                 measured = mean_loss(self.model, self.valid, self.schedule.batch_tokens, self.pad)
                 self._note("valid", measured)
                 self.report(f"step {self.step} valid loss {measured:.3f}")
@@ -97,7 +101,9 @@ class Trainer:
                 self.save()
 
     def save(self) -> None:
-        """Write everything needed to go on, atomically."""
+        """Write everything needed to go on, atomically; the first worker does it for all."""
+        if self.workers.rank:
+            return
         self.folder.mkdir(parents=True, exist_ok=True)
         state: dict[str, Any] = {
             "schedule": asdict(self.schedule),
@@ -137,15 +143,26 @@ class Trainer:
             for group in optimizer.param_groups:
                 group["lr"] = rate
         self.model.train()
-        ids, labels = stack(self.train, numbers, self.pad)
-        loss = answer_loss(self.model, ids, labels)
-        loss.backward()
+        loss = self._backward(self.workers.share(numbers), numbers)
+        self.workers.add([p.grad for p in self.model.parameters() if p.grad is not None])
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.schedule.clip_norm)
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad()
         self.step += 1
-        self.tokens += ids.numel()
+        self.tokens += sum(len(self.train[number].ids) for number in numbers)
+        return loss * self.workers.count  # about the whole batch's
+
+    def _backward(self, mine: Sequence[int], batch: Sequence[int]) -> float:
+        """Leave this worker's part of the gradient in the parameters; return its part of the loss."""
+        if not mine:
+            for parameter in self.model.parameters():
+                parameter.grad = torch.zeros_like(parameter)
+            return 0.0
+        ids, labels = stack(self.train, mine, self.pad)
+        learned = sum(sum(self.train[number].learned[1:]) for number in batch)
+        loss = answer_loss(self.model, ids, labels) * int((labels != IGNORED).sum()) / learned
+        loss.backward()
         return float(loss.detach())
 
     def _next_batch(self) -> list[int]:
@@ -161,6 +178,8 @@ class Trainer:
         )
 
     def _note(self, part: str, loss: float) -> None:
+        if self.workers.rank:
+            return
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "losses.csv").open("a", newline="", encoding="utf-8") as file:
             csv.writer(file).writerow([self.step, self.tokens, part, f"{loss:.5f}"])

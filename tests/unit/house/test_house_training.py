@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from export.house.batches import IGNORED, encode_all, encode_dialogue, epoch_batches, pad_id, stack
+from export.house.batches import IGNORED, encode_all, epoch_batches, pad_id, stack
 from export.house.corpus import compose_parts
 from export.house.model import ModelSize, load_checkpoint, new_model, save_checkpoint
 from export.house.muon import orthogonal
 from export.house.names import make_name
+from export.house.parallel import Workers, run_workers
 from export.house.replies import CheckpointAnswerer
 from export.house.tokenizer import CONTROL_TOKENS, END, START, load_tokenizer, train_tokenizer
 from export.house.train import Schedule, Trainer, answer_loss
@@ -84,15 +85,13 @@ def test_control_tokens_are_single_and_first(tokenizer) -> None:
 
 def test_training_sees_what_the_chat_template_writes(tokenizer, dialogues) -> None:
     """The ids learned from are those of the template, for every dialogue."""
-    for dialogue in dialogues:
-        ids = tokenizer.apply_chat_template(dialogue.messages(), tokenize=True)
-        assert list(encode_dialogue(tokenizer, dialogue).ids) == ids
+    for dialogue, example in zip(dialogues, encode_all(tokenizer, dialogues, max_tokens=10**6), strict=True):
+        assert list(example.ids) == tokenizer.apply_chat_template(dialogue.messages(), tokenize=True)
 
 
 def test_only_answers_and_their_ends_are_learned(tokenizer, dialogues) -> None:
     """The learned ids, decoded, are the answers, each with the token that ends it."""
-    for dialogue in dialogues[:20]:
-        example = encode_dialogue(tokenizer, dialogue)
+    for dialogue, example in zip(dialogues, encode_all(tokenizer, dialogues, max_tokens=10**6), strict=True):
         learned = [
             token for token, is_learned in zip(example.ids, example.learned, strict=True) if is_learned
         ]
@@ -182,10 +181,38 @@ def test_a_checkpoint_is_a_hugging_face_folder(tokenizer, tmp_path: Path) -> Non
 
 
 def test_a_run_can_be_made_longer_before_its_fall() -> None:
-    """Until the learning rate falls, a run of six hundred steps is also the beginning of one of a thousand."""
+    """Until the learning rate falls, a run of 600 steps is also the beginning of one of 1000."""
     short, long = Schedule(steps=600), Schedule(steps=1000)
     plateau_end = int(600 * (1 - Schedule.fall))
     assert all(short.learning_rate(step) == long.learning_rate(step) for step in range(plateau_end))
     assert long.same_until(plateau_end, asdict(short))
     assert not long.same_until(plateau_end + 1, asdict(short))
     assert not long.same_until(0, asdict(Schedule(steps=600, seed=8)))
+
+
+def test_two_workers_learn_what_one_learns(tokenizer, dialogues, tmp_path: Path) -> None:
+    """Three steps split over two processes end with the weights of one process, but for rounding."""
+    alone = trainer(tokenizer, dialogues, tmp_path / "alone")
+    alone.run(until=3)
+
+    def work(workers: Workers) -> None:
+        run = trainer(tokenizer, dialogues, tmp_path / "both")
+        run.workers = workers
+        run.run(until=3)
+
+    run_workers(2, work)
+    both = trainer(tokenizer, dialogues, tmp_path / "both")
+    assert both.resume()
+    for (name, a), b in zip(alone.model.state_dict().items(), both.model.state_dict().values(), strict=True):
+        assert torch.allclose(a, b, atol=2e-3), name
+
+
+def test_a_failed_worker_fails_the_run(capfd: pytest.CaptureFixture[str]) -> None:
+    """An error in one worker is not lost."""
+
+    def work(workers: Workers) -> None:
+        raise ValueError(f"planted in {workers.rank}")
+
+    with pytest.raises(RuntimeError, match="worker failed"):
+        run_workers(2, work)
+    assert "planted in" in capfd.readouterr().err
