@@ -42,6 +42,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--probes", type=int, default=400, help="held-out dialogues answered by evaluate")
     parser.add_argument("--workers", type=int, default=2, help="training processes; one for each core")
+    parser.add_argument("--bundle", type=Path, help="evaluate this bundle instead of the checkpoint")
     parser.add_argument("--temperature", type=float, default=0.0, help="of evaluate's answers; 0 is greedy")
     options = parser.parse_args()
     try:

@@ -5,6 +5,7 @@ Owns the order of things in a dialogue. Knows neither sentences (`turns`) nor to
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 
 from export.house.told import LANGUAGE_FREE
 from export.house.topics import LANGUAGES, Family, MemorySlot, load_families, load_memory
@@ -24,12 +25,22 @@ _EXERCISES = 0.22  # part of the turns about nothing told
 class Composer:
     """Draws dialogues from the written topics, with one random generator for everything.
 
-    With `held_out`, questions are held-out phrasings and told values are ones never trained on.
+    With `held_out`, told values are ones never trained on, and questions are held-out phrasings unless
+    `rephrased` says otherwise.
     """
 
-    def __init__(self, rng: random.Random, *, held_out: bool = False, typo: float = 0.05) -> None:
+    def __init__(
+        self,
+        rng: random.Random,
+        *,
+        held_out: bool = False,
+        rephrased: bool | None = None,
+        typo: float = 0.05,
+    ) -> None:
         self.rng = rng
-        self.write = TurnWriter(rng, held_out=held_out, typo=typo)
+        self.write = TurnWriter(
+            rng, held_out=held_out, rephrased=held_out if rephrased is None else rephrased, typo=typo
+        )
         families = load_families()
         self.families = {lang: [f for f in families if f.language == lang] for lang in LANGUAGES}
         self.weights = {
@@ -65,12 +76,10 @@ class Composer:
         """Return a dialogue that tells a fact, corrects it, talks of something else and asks for it."""
         told = Told(language)
         slot = self.memory[slot_name, language]
-        turns = [
-            self.write.tell(slot, told, 0),
-            self.write.correct(slot, told, 1),
-            *self._small_turns(language, 1),
-        ]
-        return Dialogue((*turns, self.write.recall(slot, told, len(turns))))
+        turns = [self.write.tell(slot, told, 0), self.write.correct(slot, told, 1)]
+        turns += self._small_turns(language, 1)
+        asked = self.write.recall(slot, told, len(turns))
+        return Dialogue((*turns, replace(asked, kind="corrected")))
 
     def _step(self, told: Told, family: Family | None, at: int, *, last: bool) -> tuple[Turn, Family | None]:
         known = [name for name in told.values if _is_sayable(name, told)]

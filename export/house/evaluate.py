@@ -17,6 +17,7 @@ from export.house.turns import Dialogue, Turn
 
 RECALL_DISTANCES = (1, 2, 3, 4, 5, 7, 10)
 _LANGUAGES = ("en", "zh")
+_OF_ANY_LANGUAGE = ("echo", "ends", "recall", "corrected")
 _MIN_BLEU_CASES = 5
 
 
@@ -49,9 +50,12 @@ def question_probes(dialogues: Iterable[Dialogue], limit: int) -> list[Probe]:
     return probes
 
 
-def recall_probes(slot: str, each: int, seed: int) -> list[Probe]:
-    """Return probes that ask for a told value never trained on, `each` for every distance and language."""
-    composer = Composer(random.Random(f"{seed}/recall"), held_out=True, typo=0.0)
+def recall_probes(slot: str, each: int, seed: int, *, rephrased: bool) -> list[Probe]:
+    """Return probes that ask for a told value never trained on, `each` for every distance and language.
+
+    With `rephrased`, the fact is also told and asked for in phrasings never trained on.
+    """
+    composer = Composer(random.Random(f"{seed}/recall"), held_out=True, rephrased=rephrased, typo=0.0)
     probes = []
     for language in _LANGUAGES:
         for distance in RECALL_DISTANCES:
@@ -61,9 +65,9 @@ def recall_probes(slot: str, each: int, seed: int) -> list[Probe]:
     return probes
 
 
-def correction_probes(each: int, seed: int) -> list[Probe]:
+def correction_probes(each: int, seed: int, *, rephrased: bool) -> list[Probe]:
     """Return probes that ask for a name corrected after it was told."""
-    composer = Composer(random.Random(f"{seed}/correct"), held_out=True, typo=0.0)
+    composer = Composer(random.Random(f"{seed}/correct"), held_out=True, rephrased=rephrased, typo=0.0)
     return [
         Probe(_history(dialogue, len(dialogue.turns) - 1), dialogue.turns[-1])
         for language in _LANGUAGES
@@ -111,4 +115,6 @@ def _group(turn: Turn) -> str:
 
 def _language_is_right(turn: Turn, reply: Reply) -> bool:
     """Echoed words and told names are in the language of the person, whatever the conversation's."""
-    return turn.kind in ("echo", "ends", "recall") or is_in_language(reply.text, turn.language)
+    return turn.kind in ("echo", "ends", "recall", "recall of a correction") or is_in_language(
+        reply.text, turn.language
+    )

@@ -6,12 +6,14 @@ for it, such as a serving bundle.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from export.house.tokenizer import PAD
+from handler.engine import load as load_bundle
 
 Messages = Sequence[dict[str, str]]
 
@@ -82,3 +84,24 @@ class CheckpointAnswerer:
         stopped = end in ids
         kept = ids[: ids.index(end)] if stopped else ids
         return Reply(self.tokenizer.decode(kept, skip_special_tokens=True), stopped)
+
+
+class BundleAnswerer:
+    """Answers with a serving bundle, through the same engine that serves it."""
+
+    def __init__(
+        self, folder: Path, *, temperature: float = 0.0, max_tokens: int = 96, seed: int = 0
+    ) -> None:
+        self.engine = load_bundle(folder)
+        self.temperature, self.max_tokens, self.seed = temperature, max_tokens, seed
+
+    def answer(self, conversations: Sequence[Messages]) -> list[Reply]:
+        """Return one reply for each conversation."""
+        return [self._answer(messages) for messages in conversations]
+
+    def _answer(self, messages: Messages) -> Reply:
+        stream = self.engine.chat(
+            list(messages), max_tokens=self.max_tokens, temperature=self.temperature, seed=self.seed
+        )
+        text = "".join(piece.text for piece in stream)
+        return Reply(text, stream.stop_reason == "stop")

@@ -16,11 +16,9 @@ _SHOWN_FAILURES = 12
 _FOLDER = Path(__file__).parent
 
 
-def markdown(title: str, measured: Measured, perplexity: float | None = None) -> str:
+def markdown(title: str, measured: Measured) -> str:
     """Return a table of the measures and a list of wrong answers."""
     lines = [f"### {title}", "", "| measure | result |", "| --- | --- |"]
-    if perplexity is not None:
-        lines.append(f"| perplexity of held-out answers | {perplexity:.3f} |")
     lines += [f"| {name} | {value} |" for name, value in measured.rates.items()]
     lines += [f"| {name} | {value:.1f} |" for name, value in measured.scores.items()]
     if measured.failures:
@@ -59,11 +57,13 @@ def model_card(model: LlamaForCausalLM, made: Mapping[str, Any], measures: str, 
 
 def read_losses(path: Path) -> dict[str, list[tuple[int, float]]]:
     """Return part -> (step, loss) pairs of a run's `losses.csv`."""
-    curves: dict[str, list[tuple[int, float]]] = {}
+    curves: dict[str, dict[int, float]] = {}
     with path.open(newline="", encoding="utf-8") as file:
         for step, _tokens, part, loss in csv.reader(file):
-            curves.setdefault(part, []).append((int(step), float(loss)))
-    return curves
+            curves.setdefault(part, {})[int(step)] = float(
+                loss
+            )  # steps done again after a stop: the last counts
+    return {part: sorted(points.items()) for part, points in curves.items()}
 
 
 def plot_losses(curves: dict[str, list[tuple[int, float]]], path: Path) -> None:

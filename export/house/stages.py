@@ -17,10 +17,11 @@ from export.house.evaluate import correction_probes, measure, question_probes, r
 from export.house.model import ModelSize, load_checkpoint, new_model, save_checkpoint
 from export.house.names import make_name
 from export.house.parallel import Workers, run_workers
-from export.house.replies import CheckpointAnswerer
+from export.house.replies import Answerer, BundleAnswerer, CheckpointAnswerer
 from export.house.report import markdown, model_card, plot_losses, read_losses
 from export.house.tokenizer import load_tokenizer, train_tokenizer
 from export.house.train import Schedule, Trainer, mean_loss
+from export.house.turns import Dialogue
 
 SIZE = ModelSize()
 VOCABULARY = 3072
@@ -89,28 +90,39 @@ def save(options: argparse.Namespace) -> None:
 
 
 def evaluate(options: argparse.Namespace) -> None:
-    """Measure the checkpoint on the held-out part; write the model card and the loss curve."""
-    model, pieces = load_checkpoint(options.checkpoint), load_tokenizer(options.checkpoint)
+    """Measure the checkpoint, and write its model card and loss curve; or measure a bundle made from it."""
     dialogues = list(read_part(options.work / "corpus", "held_out"))
+    if options.bundle:
+        answerer = BundleAnswerer(options.bundle, temperature=options.temperature, seed=options.seed)
+        print(_measures(answerer, dialogues, options))
+        return
+    model, pieces = load_checkpoint(options.checkpoint), load_tokenizer(options.checkpoint)
     examples = encode_all(pieces, dialogues, max_tokens=MAX_TRAIN_TOKENS)
     perplexity = math.exp(mean_loss(model, examples, Schedule.batch_tokens, pad_id(pieces)))
-    answerer = CheckpointAnswerer(model, pieces, temperature=options.temperature, seed=options.seed)
-    each = max(1, options.probes // 20)
-    sections = [
-        markdown(
-            "Held-out questions", measure(answerer, question_probes(dialogues, options.probes)), perplexity
-        ),
-        markdown("Names never seen", measure(answerer, recall_probes("name", each, options.seed))),
-        markdown("Corrected names", measure(answerer, correction_probes(2 * each, options.seed))),
-    ]
-    text = "\n".join(sections)
+    answers = CheckpointAnswerer(model, pieces, temperature=options.temperature, seed=options.seed)
+    text = f"Perplexity of the answers to unseen phrasings: {perplexity:.3f}.\n\n"
+    text += _measures(answers, dialogues, options)
     print(text)
     made = json.loads((options.checkpoint / "training.json").read_text(encoding="utf-8"))
     card = model_card(model, made, text, options.temperature)
     (options.checkpoint / "README.md").write_text(card, encoding="utf-8")
     losses = options.work / "run" / "losses.csv"
     if losses.exists():
-        plot_losses(read_losses(losses), options.work / "losses.png")
+        plot_losses(read_losses(losses), options.checkpoint / "losses.png")
+
+
+def _measures(answerer: Answerer, held_out: list[Dialogue], options: argparse.Namespace) -> str:
+    each = max(1, options.probes // 20)
+    known = read_part(options.work / "corpus", "valid")
+    recall = functools.partial(recall_probes, "name", each, options.seed)
+    corrections = functools.partial(correction_probes, each, options.seed)
+    probes = {
+        "Known phrasings, new dialogues": question_probes(known, options.probes),
+        "Unseen phrasings": question_probes(held_out, options.probes),
+        "Unseen names": [*recall(rephrased=False), *corrections(rephrased=False)],
+        "Unseen names in unseen phrasings": [*recall(rephrased=True), *corrections(rephrased=True)],
+    }
+    return "\n".join(markdown(title, measure(answerer, asked)) for title, asked in probes.items())
 
 
 def _examples(options: argparse.Namespace) -> tuple[list[Example], list[Example]]:

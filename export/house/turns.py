@@ -56,10 +56,10 @@ class Told:
 
 
 class TurnWriter:
-    """Draws turns; with `held_out`, phrasings and values that training never sees, where there are any."""
+    """Draws turns; with `held_out`, told values that training never sees, with `rephrased` such phrasings."""
 
-    def __init__(self, rng: random.Random, *, held_out: bool, typo: float) -> None:
-        self.rng, self.held_out, self.typo = rng, held_out, typo
+    def __init__(self, rng: random.Random, *, held_out: bool, rephrased: bool, typo: float) -> None:
+        self.rng, self.held_out, self.rephrased, self.typo = rng, held_out, rephrased, typo
         self.phrases = load_phrases()
 
     def question(self, family: Family) -> Turn:
@@ -145,7 +145,7 @@ class TurnWriter:
 
     def _pick(self, key: str, patterns: Sequence[str]) -> str:
         train, held_out = split_phrasings(key, patterns)
-        return self.rng.choice(held_out if self.held_out and held_out else train)
+        return self.rng.choice(held_out if self.rephrased and held_out else train)
 
     def _filler(self, family: Family, slot: str) -> str:
         return self._pick(f"fill/{family.name}/{family.language}/{slot}", family.fill[slot])

@@ -1,0 +1,75 @@
+"""The checkpoint in the repository: a real model that remembers, stops, and came from this corpus."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from export.house.corpus import write_corpus
+from export.house.evaluate import measure, recall_probes
+from export.house.model import load_checkpoint
+from export.house.replies import CheckpointAnswerer
+from export.house.tokenizer import load_tokenizer
+
+CHECKPOINT = Path("models/house/checkpoint")
+MOST_BYTES = 12_000_000
+
+
+@pytest.fixture(scope="module")
+def answerer() -> CheckpointAnswerer:
+    return CheckpointAnswerer(load_checkpoint(CHECKPOINT), load_tokenizer(CHECKPOINT))
+
+
+def test_it_remembers_names_it_has_never_seen(answerer: CheckpointAnswerer) -> None:
+    """Of 56 unseen names asked for 1 to 10 turns later in both languages, nine in ten come back right.
+
+    Greedy answers to seeded probes: the outcome is fixed by the checkpoint, there is no chance in it. A few
+    names still end in a loop of one syllable (two of these 56 as measured), so not all answers stop.
+    """
+    measured = measure(answerer, recall_probes("name", each=4, seed=3, rephrased=False))
+    recalls = [rate for name, rate in measured.rates.items() if name.startswith("recall")]
+    right = sum(rate.right for rate in recalls)
+    assert sum(rate.total for rate in recalls) == 56
+    assert right >= 51, measured.failures
+    assert measured.rates["stops by itself"].right >= 54
+
+
+@pytest.mark.parametrize(
+    ("question", "fact"),
+    [
+        ("Hello!", "help"),
+        ("How do I deploy it?", "make deploy"),
+        ("what is a chatbot", "program"),
+        ("你好", "你好"),
+        ("什么是量化？", "位"),
+        ("怎么部署？", "make deploy"),
+    ],
+)
+def test_it_answers_in_its_world(answerer: CheckpointAnswerer, question: str, fact: str) -> None:
+    """Plain questions about its world get the right answer, in the language they were asked in."""
+    reply = answerer.answer([[{"role": "user", "content": question}]])[0]
+    assert reply.stopped
+    assert fact in reply.text
+
+
+def test_it_is_made_for_export() -> None:
+    """The folder is small, in bfloat16, licensed, and names its end token and sampling defaults."""
+    config = json.loads((CHECKPOINT / "config.json").read_text(encoding="utf-8"))
+    assert sum(path.stat().st_size for path in CHECKPOINT.iterdir()) < MOST_BYTES
+    assert config["dtype"] == "bfloat16"
+    assert config["tie_word_embeddings"] is True
+    assert "license: apache-2.0" in (CHECKPOINT / "README.md").read_text(encoding="utf-8")
+    assert torch.isfinite(load_checkpoint(CHECKPOINT).lm_head.weight).all()
+
+
+def test_the_record_names_the_corpus(tmp_path: Path) -> None:
+    """The hash in the record is that of a corpus whose generator still writes the same first dialogues.
+
+    The whole corpus takes half a minute to compose; its record is checked in shape, its generator by seed.
+    """
+    made = json.loads((CHECKPOINT / "training.json").read_text(encoding="utf-8"))
+    assert len(made["corpus"]["sha256"]["train"]) == 64
+    assert made["tokens"] > 1_000_000
+    again = write_corpus(tmp_path, dialogues=20, seed=made["seed"])
+    assert again["seed"] == made["corpus"]["seed"]
