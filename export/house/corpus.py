@@ -22,6 +22,7 @@ from export.house.turns import Dialogue, Turn
 PARTS = ("train", "valid", "held_out")
 _VALID_PART = 50  # one valid dialogue for so many in training
 _HELD_OUT_PART = 50
+HEAD_DIALOGUES = 100  # hashed apart: composing these alone shows whether the generator is still the same
 _MAX_TRIES = 3  # draws for one new dialogue before the corpus counts as exhausted
 
 
@@ -43,6 +44,8 @@ def write_corpus(folder: Path, *, dialogues: int, seed: int) -> dict[str, Any]:
         (folder / f"{part}.jsonl").write_bytes(data)
         record["dialogues"][part] = len(made)
         record["sha256"][part] = hashlib.sha256(data).hexdigest()
+    head = (folder / "train.jsonl").read_bytes().splitlines(keepends=True)[:HEAD_DIALOGUES]
+    record["head_sha256"] = hashlib.sha256(b"".join(head)).hexdigest()
     record["turns"] = sum(len(d.turns) for d in parts["train"])
     (folder / "corpus.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     return record

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from export.house.corpus import write_corpus
+from export.house.corpus import HEAD_DIALOGUES, write_corpus
 from export.house.evaluate import measure, recall_probes
 from export.house.model import load_checkpoint
 from export.house.replies import CheckpointAnswerer
@@ -63,13 +63,11 @@ def test_it_is_made_for_export() -> None:
     assert torch.isfinite(load_checkpoint(CHECKPOINT).lm_head.weight).all()
 
 
-def test_the_record_names_the_corpus(tmp_path: Path) -> None:
-    """The hash in the record is that of a corpus whose generator still writes the same first dialogues.
+def test_the_corpus_is_still_the_one_it_was_trained_on(tmp_path: Path) -> None:
+    """The generator writes the very dialogues that the checkpoint's record begins with.
 
-    The whole corpus takes half a minute to compose; its record is checked in shape, its generator by seed.
+    The first hundred stand for all: composing the whole corpus takes half a minute.
     """
     made = json.loads((CHECKPOINT / "training.json").read_text(encoding="utf-8"))
-    assert len(made["corpus"]["sha256"]["train"]) == 64
-    assert made["tokens"] > 1_000_000
-    again = write_corpus(tmp_path, dialogues=20, seed=made["seed"])
-    assert again["seed"] == made["corpus"]["seed"]
+    again = write_corpus(tmp_path, dialogues=HEAD_DIALOGUES, seed=made["seed"])
+    assert again["head_sha256"] == made["corpus"]["head_sha256"]
