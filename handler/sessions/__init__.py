@@ -157,8 +157,8 @@ class SessionStore(Protocol):
     ) -> Window:
         """Read the newest items up to `upto_seq` (else the last one as it was read), ancestors included.
 
-        One query for each stretch of history, however long the conversation. Items that are near the end of
-        their retention are given a fresh one: what is still in use does not expire.
+        One query for each stretch of history, however long the conversation. Items that would expire before
+        a conversation written to now are given a fresh retention: what is still in use does not expire.
         """
         ...
 

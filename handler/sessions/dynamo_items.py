@@ -94,16 +94,16 @@ def keep(
     now_s: float,
     retention_s: float,
 ) -> None:
-    """Give items a fresh retention once half of the last one has gone by.
+    """Give items a fresh retention once they would not outlive a head that is renewed now.
 
     A courtesy to the next reader: where somebody deletes at the same time, or the table is busy, it is left
     for another time, and the read stands.
     """
-    due_s = now_s + retention_s / 2
+    due_s = now_s + retention_s
     due = {int(row["seq"]) for row in stretch.rows if int(row.get("ttl", 0)) < due_s}
     keys: list[Key] = [(str(row["pk"]), str(row["sk"])) for row in stretch.rows if int(row["seq"]) in due]
     keys += [rows.id_key(tenant, conversation_id, item.id) for item in stretch.items if item.seq in due]
-    ttl = rows.expiry(now_s, retention_s)
+    ttl = rows.long_expiry(now_s, retention_s)
     with contextlib.suppress(ConditionFailed, Unavailable):
         for start in range(0, len(keys), ROWS_PER_WRITE):
             part = keys[start : start + ROWS_PER_WRITE]

@@ -97,6 +97,11 @@ def expiry(now_s: float, retention_s: float | None) -> dict[str, int]:
     return {} if retention_s is None else {"ttl": math.ceil(now_s + retention_s)}
 
 
+def long_expiry(now_s: float, retention_s: float | None) -> dict[str, int]:
+    """Make the expiry of rows that not every turn renews; their head decides whether they are seen."""
+    return expiry(now_s, None if retention_s is None else retention_s * (1 + records.RETENTION_SLACK))
+
+
 def is_live(row: Row | None, now_s: float) -> bool:
     """Tell whether a row is there and not expired; DynamoDB itself deletes up to days late.
 

@@ -24,15 +24,10 @@ from handler.sessions import dynamo_claims as claims
 from handler.sessions import dynamo_rows as rows
 from handler.sessions.dynamo_request import Delete, Expression, Put, Update
 from handler.sessions.dynamo_table import ConditionFailed, DynamoTable
-from handler.sessions.records import Turn
+from handler.sessions.records import RETENTION_SLACK, Turn
 from handler.sessions.values import Claim, Conversation
 
 Action = Put | Update | Delete
-
-LISTING_SLACK = 0.5
-"""A directory entry outlives its conversation by up to this part of the retention; it is renewed twice as
-often.
-"""
 
 
 def write_turn(
@@ -50,7 +45,7 @@ def write_turn(
         first.append(claims.settled(tenant, claim, turn.response.id))
     actions = [
         *first,
-        *_item_actions(tenant, turn, now_s, rows.expiry(now_s, retention_s)),
+        *_item_actions(tenant, turn, now_s, retention_s),
         *_listing_actions(tenant, turn, now_s, retention_s),
     ]
     try:
@@ -89,14 +84,16 @@ def _head_action(tenant: str, turn: Turn, now_s: float, ttl: Mapping[str, int]) 
     )
 
 
-def _item_actions(tenant: str, turn: Turn, now_s: float, ttl: Mapping[str, int]) -> list[Action]:
+def _item_actions(tenant: str, turn: Turn, now_s: float, retention_s: float | None) -> list[Action]:
     """Put items, ids and response. Only ids need a condition: the version guards the numbers."""
+    ttl = rows.long_expiry(now_s, retention_s)
     actions: list[Action] = []
     for item in turn.items:
         actions += map(Put, rows.item_rows(tenant, turn.after.id, item, ttl))
         id_row = rows.bare(rows.id_key(tenant, turn.after.id, item.id), ttl, seq=item.seq)
         actions.append(Put(id_row, rows.vacant(now_s)))
     if turn.response:
+        ttl = rows.expiry(now_s, retention_s)
         first, *more = rows.response_rows(tenant, turn.response, ttl)
         mark = rows.bare(rows.response_mark_key(tenant, turn.response), ttl, id=turn.response.id)
         actions += [Put(first, rows.vacant(now_s)), *map(Put, more), Put(mark)]
@@ -108,13 +105,11 @@ def _listing_actions(tenant: str, turn: Turn, now_s: float, retention_s: float |
     if turn.before.version and retention_s is None:
         return []
     if turn.before.version and retention_s is not None:
-        period_s = max(1.0, retention_s * LISTING_SLACK / 2)
+        period_s = max(1.0, retention_s * RETENTION_SLACK / 2)
         if math.floor(now_s / period_s) == math.floor(turn.before.updated_at_s / period_s):
             return []
-    kept_s = None if retention_s is None else retention_s * (1 + LISTING_SLACK)
-    return [
-        Put(rows.bare(rows.listing_key(tenant, turn.after), rows.expiry(now_s, kept_s), id=turn.after.id))
-    ]
+    ttl = rows.long_expiry(now_s, retention_s)
+    return [Put(rows.bare(rows.listing_key(tenant, turn.after), ttl, id=turn.after.id))]
 
 
 def _head(table: DynamoTable, tenant: str, turn: Turn, now_s: float) -> Conversation | None:

@@ -34,6 +34,12 @@ USAGE_RETENTION_S = 400 * 24 * 3600
 """How long a tenant's counters are kept: a year of days, and some."""
 
 
+RETENTION_SLACK = 0.5
+"""Items are kept longer than their conversation's head by this part of the retention, and renewed by a window
+once it is used up: seldom, and yet no item that a window has shown is gone before the head.
+"""
+
+
 @dataclass(frozen=True)
 class Turn:
     """All that one `append` changes, ready to be written."""

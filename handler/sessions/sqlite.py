@@ -17,6 +17,7 @@ from handler.sessions import sqlite_claims as claims
 from handler.sessions import sqlite_rows as rows
 from handler.sessions.records import (
     CLAIM_RETENTION_S,
+    RETENTION_SLACK,
     USAGE_RETENTION_S,
     Turn,
     absent,
@@ -115,7 +116,14 @@ class SqliteSessions:
                 raise Conflict("Another request with this idempotency key has taken over.")
             written = turn.onto(stored)
             rows.put_head(db, tenant, written, self._expiry_s())
-            rows.insert_turn(db, tenant, turn, self._expiry_s(), now_s)
+            rows.insert_turn(
+                db,
+                tenant,
+                turn,
+                now_s,
+                items_expire_at_s=self._items_expiry_s(),
+                response_expires_at_s=self._expiry_s(),
+            )
             return written
 
     def items(
@@ -236,20 +244,21 @@ class SqliteSessions:
     def _expiry_s(self) -> float:
         return self._clock() + self._retention_s
 
+    def _items_expiry_s(self) -> float:
+        return self._clock() + self._retention_s * (1 + RETENTION_SLACK)
+
     def _keep(self, tenant: str, stretches: Sequence[tuple[str, Sequence[Item]]]) -> None:
-        """Give what is in use a fresh retention, once half of the last one has gone by: seldom, so reads stay
-        reads.
-        """
+        """Give items in use a fresh retention, seldom enough for reads to stay reads."""
         if math.isinf(self._retention_s):
             return
-        due_s = self._clock() + self._retention_s / 2
+        due_s = self._expiry_s()
         for id, items in stretches:
             seqs = [item.seq for item in items]
             with self._file.read() as db:
                 is_due = bool(items) and rows.first_expiry_s(db, tenant, id, min(seqs), max(seqs)) < due_s
             if is_due:
                 with self._file.write() as db:
-                    rows.keep_items(db, tenant, id, min(seqs), max(seqs), self._expiry_s())
+                    rows.keep_items(db, tenant, id, min(seqs), max(seqs), self._items_expiry_s())
 
     def _head(self, db: sqlite3.Connection, tenant: str, conversation_id: str) -> Conversation:
         found = rows.head(db, tenant, conversation_id, self._clock())

@@ -172,20 +172,30 @@ def delete_response(db: sqlite3.Connection, tenant: str, response_id: str) -> No
     db.execute("DELETE FROM responses WHERE tenant = ? AND id = ?", (tenant, response_id))
 
 
-def insert_turn(db: sqlite3.Connection, tenant: str, turn: Turn, expires_at_s: float, now_s: float) -> None:
+def insert_turn(
+    db: sqlite3.Connection,
+    tenant: str,
+    turn: Turn,
+    now_s: float,
+    *,
+    items_expire_at_s: float,
+    response_expires_at_s: float,
+) -> None:
     """Store a turn's items and response. Raises: Conflict where an id is taken."""
+    if turn.before.version == 0:  # an expired conversation may have left rows under this id
+        db.execute("DELETE FROM items WHERE tenant = ? AND conversation_id = ?", (tenant, turn.after.id))
     for new in turn.items:
         if item(db, tenant, turn.after.id, new.id, now_s):
             raise Conflict(f"The item {new.id!r} exists already.", param="items")
         db.execute(
-            "INSERT INTO items (tenant, conversation_id, seq, id, doc, expires_at_s) "
+            "REPLACE INTO items (tenant, conversation_id, seq, id, doc, expires_at_s) "
             "VALUES (?, ?, ?, ?, ?, ?)",
-            (tenant, turn.after.id, new.seq, new.id, records.dump_item(new), expires_at_s),
+            (tenant, turn.after.id, new.seq, new.id, records.dump_item(new), items_expire_at_s),
         )
     if turn.response:
         if response(db, tenant, turn.response.id, now_s):
             raise Conflict(f"The response {turn.response.id!r} exists already.")
-        put_response(db, tenant, turn.response, expires_at_s)
+        put_response(db, tenant, turn.response, response_expires_at_s)
 
 
 def holds(db: sqlite3.Connection, tenant: str, turn: Turn, now_s: float) -> bool:

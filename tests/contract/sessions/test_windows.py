@@ -87,6 +87,7 @@ def test_what_has_expired_is_invisible_at_once(store: SessionStore, clock: HandC
         with pytest.raises(NotFound):
             gone()
     assert store.conversations(TENANT).data == ()
+    clock.now_s += RETENTION_S / 2
     window = store.window(TENANT, fork, max_items=10)
     assert (window.items, window.incomplete) == ((), True)
 
@@ -95,9 +96,10 @@ def test_an_expired_id_can_be_used_anew(store: SessionStore, clock: HandClock) -
     """Whatever an expired conversation has left does not show in a new one with its id."""
     store.create(TENANT, conversation(title="old"), [message("msg_1", "old"), message("msg_2", "old")])
     clock.now_s += RETENTION_S
-    anew = store.append(TENANT, conversation(title="new"), [message("msg_1", "new")])
+    anew = store.append(TENANT, conversation(title="new"), [message("msg_3", "new")])
     assert store.get(TENANT, "conv_a") == anew
     assert [item.content[0]["text"] for item in store.items(TENANT, "conv_a").data] == ["new"]
+    assert [item.id for item in store.window(TENANT, anew, max_items=5).items] == ["msg_3"]
 
 
 def test_a_conversation_in_use_does_not_expire(store: SessionStore, clock: HandClock) -> None:
@@ -111,6 +113,17 @@ def test_a_conversation_in_use_does_not_expire(store: SessionStore, clock: HandC
     assert len(store.items(TENANT, "conv_a", limit=100).data) == 18
     assert store.item(TENANT, "conv_a", "msg_conv_a_1").seq == 1
     assert [c.id for c in store.conversations(TENANT).data] == ["conv_a"]
+
+
+def test_items_last_as_long_as_their_conversation(store: SessionStore, clock: HandClock) -> None:
+    """However far into its retention an item was last read, it is there as long as the head is."""
+    for n, part in enumerate((0.1, 0.4, 0.51, 0.7, 0.99)):
+        held = grow(store, store.create(TENANT, conversation(f"conv_{n}")), turns=2)
+        clock.now_s += RETENTION_S * part
+        store.window(TENANT, held, max_items=50)
+        held = grow(store, held, turns=1)
+        clock.now_s += RETENTION_S - 1
+        assert len(store.window(TENANT, store.get(TENANT, f"conv_{n}"), max_items=50).items) == 6
 
 
 def test_a_window_over_long_items_is_whole(store: SessionStore) -> None:
