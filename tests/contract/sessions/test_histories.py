@@ -83,7 +83,7 @@ class Histories(RuleBasedStateMachine):
 
     @rule(step_s=st.sampled_from([1.0, 333.0, RETENTION_S]))
     def wait(self, step_s: float) -> None:
-        """Whole seconds go by, the grain of expiry; what was not used expires, what is used was read whole."""
+        """Whole seconds go by, the grain of expiry; what was not used expires, what is was read whole."""
         for held in self.heads.values():
             self.store.window(self.tenant, held, max_items=1_000)
         self.clock.now_s += step_s
