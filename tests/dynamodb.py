@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -66,6 +68,7 @@ def _serving(command: list[str], environment: dict[str, str], port: int, log: Pa
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
         )
     try:
         _await_answer(url, server, log)
@@ -73,6 +76,11 @@ def _serving(command: list[str], environment: dict[str, str], port: int, log: Pa
     finally:
         os.killpg(server.pid, signal.SIGKILL)
         server.wait()
+
+
+def _die_with_parent() -> None:
+    """Have the kernel end the server when the test run is killed and cannot; Linux's PR_SET_PDEATHSIG is 1."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
 def _await_answer(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
