@@ -79,7 +79,7 @@ def _serving(command: list[str], environment: dict[str, str], port: int, log: Pa
 
 
 def _die_with_parent() -> None:
-    """Have the kernel end the server when the test run is killed and cannot; Linux's PR_SET_PDEATHSIG is 1."""
+    """Have the kernel end the server when the test run is killed; Linux's PR_SET_PDEATHSIG is 1."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
