@@ -50,7 +50,8 @@ browser:      ## Chromium for the page's tests, where there is none
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; \
 	else echo "make browser: install Chromium (Debian: apt-get install chromium)" >&2; exit 1; fi
 
--include infra/build.mk
+include infra/build.mk
+include bench/bench.mk
 
 # --- environments -------------------------------------------------------------------------------------------
 # Installed from locks and with --no-deps: nothing floats. What is deployed is checked by hash.

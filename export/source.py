@@ -41,7 +41,8 @@ def resolve(source: str, revision: str | None = None) -> Checkpoint:
             raise ExportError(f"--revision: {revision!r} is for hub ids, {source} is a local folder")
         config = Config.load(folder)
         pinned = "sha256:" + _hash_weights(folder)
-        return Checkpoint(folder, folder.resolve().name, pinned, license_of(folder), config)
+        name = _front_matter(folder).get("model_name") or folder.resolve().name
+        return Checkpoint(folder, name, pinned, license_of(folder), config)
     if folder.exists() or source.startswith((".", "/", "~")) or not HUB_ID.fullmatch(source):
         raise ExportError(
             f"{source}: neither a folder nor a hub id such as HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -52,22 +53,24 @@ def resolve(source: str, revision: str | None = None) -> Checkpoint:
 
 def license_of(folder: Path) -> str:
     """The licence named by the model card's front matter, else by config.json, else `unknown`."""
-    card = folder / "README.md"
-    if card.is_file():
-        front = re.match(
-            r"---\r?\n(.*?)\r?\n---", card.read_text(encoding="utf-8", errors="replace"), re.DOTALL
-        )
-        fields = (
-            dict(re.findall(r"^(license(?:_name)?):\s*[\"']?([^\s\"'#]+)", front[1], re.MULTILINE))
-            if front
-            else {}
-        )
-        named = fields.get("license_name") if fields.get("license") == "other" else None
-        if found := named or fields.get("license"):
-            return str(found)
+    fields = _front_matter(folder)
+    named = fields.get("license_name") if fields.get("license") == "other" else None
+    if found := named or fields.get("license"):
+        return found
     config = folder / "config.json"
     value = Config.load(folder).fields.get("license") if config.is_file() else None
     return value if isinstance(value, str) and value else UNKNOWN_LICENSE
+
+
+def _front_matter(folder: Path) -> dict[str, str]:
+    """The single-valued fields at the head of a model card. Source: https://hf.co/docs/hub/model-cards"""
+    card = folder / "README.md"
+    if not card.is_file():
+        return {}
+    text = card.read_text(encoding="utf-8", errors="replace")
+    front = re.match(r"---\r?\n(.*?)\r?\n---", text, re.DOTALL)
+    fields = re.findall(r"^(\w+):\s*[\"']?([^\s\"'#\[]+)", front[1], re.MULTILINE) if front else []
+    return dict(fields)
 
 
 def _download(hub_id: str, revision: str | None) -> tuple[Path, str]:
