@@ -24,7 +24,7 @@ from tests.e2e.server import Server
 
 COLOURS = 256
 EARLIER = ["What is a cold start?", "什么是量化？", "How much does it cost?"]
-ENGLISH = ["My name is Nina.", "How do I deploy Dormouse to AWS?", "What is my name?"]
+ENGLISH = ["My name is Wren.", "How do I deploy Dormouse to AWS?", "What is my name?"]
 CHINESE = ["Dormouse 是什么？", "什么是冷启动？", "数据会离开我的账号吗？"]
 
 
