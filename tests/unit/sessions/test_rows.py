@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from handler.errors import Conflict, TooLarge
@@ -33,7 +33,16 @@ items = st.builds(
 )
 
 
+def stored_bytes(row: rows.Row) -> int:
+    """What DynamoDB counts: names and texts in UTF-8, numbers at no more than a byte a digit.
+
+    Source: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html
+    """
+    return sum(len(name.encode()) + len(str(value).encode()) for name, value in row.items())
+
+
 @given(items)
+@example(Item(id="msg_0", created_at_s=0, content=[None], fields={"\ud800": None}, seq=1))
 def test_an_item_survives_as_text(item: Item) -> None:
     """Any JSON comes back equal, lone surrogates included, and its text is always valid UTF-8."""
     text = dump_item(item)
@@ -42,6 +51,7 @@ def test_an_item_survives_as_text(item: Item) -> None:
 
 
 @settings(max_examples=25)
+@example([Item(id="msg_0", created_at_s=0, content=[None], fields={"\ud800": None}, seq=1)], 2, False)
 @given(st.lists(items, max_size=4), st.integers(1, 3), st.booleans())
 def test_items_survive_as_rows(several: list[Item], parts: int, newest_first: bool) -> None:
     """Items of one or several rows come back in either order of their keys."""
@@ -51,9 +61,7 @@ def test_items_survive_as_rows(several: list[Item], parts: int, newest_first: bo
     stored = [row for item in padded.values() for row in rows.item_rows("acme", "conv_a", item, {"ttl": 9})]
     stored.sort(key=lambda row: str(row["sk"]), reverse=newest_first)
     assert list(rows.load_items(stored)) == sorted(padded.values(), key=lambda i: i.seq, reverse=newest_first)
-    assert all(
-        len(json.dumps(request_of("t", Put(row)), ensure_ascii=False).encode()) < 409_600 for row in stored
-    )
+    assert all(stored_bytes(row) < 409_600 for row in stored)
 
 
 def test_a_part_that_is_cut_off_hides_its_item_alone() -> None:
