@@ -1,11 +1,13 @@
 """A checkpoint's tokenizer and chat template, turned into what is read at run time without transformers.
 
-Owns `tokenizer.json`, `chat_template.jinja` and the ids with a meaning of their own. transformers is asked,
-not re-implemented: what it adds on loading (added tokens, post-processors) is in the file that is written.
+Owns `tokenizer.json`, `tokenizer.bin`, `chat_template.jinja` and the ids with a meaning of their own.
+transformers is asked, not re-implemented: what it adds on loading (added tokens, post-processors) is in the
+file that is written.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +15,13 @@ from typing import Any
 
 from export.config import read_json_object
 from export.errors import ExportError
+from export.passage import PASSAGE
 from export.source import Checkpoint
 from handler.engine.bundle import Tokens
+from handler.engine.vocabulary import PackedTokenizer, pack
 
 TOKENIZER_FILE = "tokenizer.json"
+PACKED_FILE = "tokenizer.bin"
 TEMPLATE_FILE = "chat_template.jinja"
 GENERATION_FIELDS = ("temperature", "top_p", "top_k", "min_p", "typical_p", "repetition_penalty")
 
@@ -36,7 +41,8 @@ def write_tokenizer(checkpoint: Checkpoint, folder: Path) -> Text:
     Raises: ExportError when there is no fast tokenizer, or the model never says where an answer ends.
     """
     tokenizer = load_tokenizer(checkpoint.folder)
-    tokenizer.backend_tokenizer.save(str(folder / TOKENIZER_FILE))
+    tokenizer.backend_tokenizer.save(str(folder / TOKENIZER_FILE), pretty=False)
+    _write_packed(folder)
     template = tokenizer.chat_template
     if isinstance(template, dict):  # several by name; the unnamed use is chat
         template = template.get("default")
@@ -53,6 +59,28 @@ def write_tokenizer(checkpoint: Checkpoint, folder: Path) -> Text:
         template_tokens=named,
     )
     return Text(tokens, _generation_defaults(generation), lambda text: list(tokenizer.encode(text)))
+
+
+def _write_packed(folder: Path) -> None:
+    """Write the vocabulary in the form that needs no parsing, if it has one and gives the same ids."""
+    whole = (folder / TOKENIZER_FILE).read_text(encoding="utf-8")
+    packed = pack(json.loads(whole))
+    if packed is not None and _agrees(packed, whole):
+        (folder / PACKED_FILE).write_bytes(packed)
+
+
+def _agrees(packed: bytes, whole: str) -> bool:
+    """Compare ids and text on a passage and on every entry of the vocabulary, one after the other."""
+    from tokenizers import Tokenizer
+
+    ours, theirs = PackedTokenizer(packed, lambda: whole), Tokenizer.from_str(whole)
+    theirs.no_truncation()
+    theirs.no_padding()
+    entries = range(theirs.get_vocab_size())
+    text = PASSAGE + "".join(theirs.decode([id_], skip_special_tokens=False) for id_ in entries)
+    ids = theirs.encode(text).ids
+    same_ids: bool = ours.encode(text).ids == ids
+    return same_ids and ours.decode(ids) == theirs.decode(ids)
 
 
 def load_tokenizer(folder: Path) -> Any:

@@ -6,13 +6,12 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from handler.engine import load
+from handler.engine import start_loading
 from handler.settings import Settings
 
 if TYPE_CHECKING:
@@ -38,12 +37,12 @@ def build(settings: Settings, *, started_s: float) -> Application:
 
     Raises: StartupError with one line for the operator.
     """
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        loading = pool.submit(load, settings.bundle, threads=settings.threads or None)
-        import handler.routes  # noqa: F401 - here: importing Powertools and pydantic takes as long as the model
+    loading = start_loading(settings.bundle, threads=settings.threads or None)
+    import handler.routes  # noqa: F401 - here: importing Powertools and pydantic takes as long as the model
 
-        store = open_store(settings, time.time)
-        engine = loading.result()
+    store = open_store(settings, time.time)
+    engine = loading.engine()
+    engine.prompt.prepare()
     return assemble(settings, engine, store, started_s=started_s)
 
 

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from handler.engine.engine import Engine
+    from handler.engine.loader import Loading
 
-__all__ = ["load"]
+__all__ = ["load", "start_loading"]
 
 
 def load(folder: str | Path, *, threads: int | None = None) -> Engine:
@@ -22,6 +23,14 @@ def load(folder: str | Path, *, threads: int | None = None) -> Engine:
 
     Raises: BundleError naming the file that is missing, damaged or of another format.
     """
+    return start_loading(folder, threads=threads).engine()
+
+
+def start_loading(folder: str | Path, *, threads: int | None = None) -> Loading:
+    """Begin with what takes longest; `engine()` of what is returned gives the rest.
+
+    Raises: BundleError, as `load` does.
+    """
     from handler.engine import loader  # here, so that `handler.engine.bundle` can be imported for nothing
 
-    return loader.load(Path(folder), threads)
+    return loader.Loading(Path(folder), threads)

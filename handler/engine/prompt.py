@@ -25,6 +25,11 @@ class ChatPrompt:
         self._tokenizer, self._template = tokenizer, template
         self._control = ControlTokens(tokenizer)
 
+    def prepare(self) -> None:
+        """Compile the chat template now, not with the first conversation. Raises: BundleError."""
+        if self._template is not None:
+            _ = self._template.compiled
+
     def encode(
         self, messages: Sequence[Message], *, add_generation_prompt: bool = True, tools: Tools | None = None
     ) -> list[int]:

@@ -36,6 +36,7 @@ def test_a_bundle_holds_what_it_promises(tiny_bundle: TinyBundle) -> None:
         "model.onnx.data",
         "report/report.json",
         "report/report.md",
+        "tokenizer.bin",
         "tokenizer.json",
     }
     assert manifest.source.revision.startswith("sha256:")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import cache
 from typing import Any
 
@@ -12,6 +13,7 @@ from transformers import PreTrainedTokenizerFast
 
 from handler.engine.prompt import ChatPrompt
 from handler.engine.template import ChatTemplate
+from handler.engine.vocabulary import PackedTokenizer, pack
 from handler.errors import BundleError, InvalidRequest
 from tests.unit.engine import chat_templates, tiny_tokenizers
 from tests.unit.engine.tiny_tokenizers import CONTROL, NOT_SPECIAL
@@ -20,7 +22,7 @@ TOKENS = {"bos_token": "<s>", "eos_token": "</s>"}
 STYLES = [
     pytest.param(style, kind, id=f"{style}-{kind}")
     for style in chat_templates.ALL
-    for kind in tiny_tokenizers.ALL
+    for kind in [*tiny_tokenizers.ALL, "packed"]
 ]
 PROBES = [
     "Hello, how are you?",
@@ -47,10 +49,18 @@ HOSTILE_TEXT = st.lists(st.one_of(PIECES, PLAIN_TEXT), min_size=1, max_size=6).m
 
 @cache
 def prompts(style: str, kind: str) -> tuple[ChatPrompt, Any, Any]:
-    tokenizer = tiny_tokenizers.ALL[kind]()
+    tokenizer = tiny_tokenizers.ALL["byte_level" if kind == "packed" else kind]()
     source = chat_templates.ALL[style]
     theirs = PreTrainedTokenizerFast(tokenizer_object=tokenizer, chat_template=source, **TOKENS)
-    return ChatPrompt(tokenizer, ChatTemplate(source, TOKENS)), theirs, tokenizer
+    ours = packed(tokenizer) if kind == "packed" else tokenizer
+    return ChatPrompt(ours, ChatTemplate(source, TOKENS)), theirs, tokenizer
+
+
+def packed(tokenizer: Any) -> PackedTokenizer:
+    spec = tokenizer.to_str()
+    content = pack(json.loads(spec))
+    assert content is not None
+    return PackedTokenizer(content, lambda: spec)
 
 
 def user(content: str) -> dict[str, str]:
@@ -109,7 +119,7 @@ def test_control_strings_in_user_text_are_still_read_as_they_stand(content: str)
     assert said in (expected, expected.replace("\U0010fffe", "\ufffd"))
 
 
-@pytest.mark.parametrize("kind", list(tiny_tokenizers.ALL))
+@pytest.mark.parametrize("kind", [*tiny_tokenizers.ALL, "packed"])
 @given(content=PLAIN_TEXT)
 @settings(max_examples=15, deadline=None)
 def test_the_guarded_way_gives_the_same_ids_as_the_plain_way(kind: str, content: str) -> None:
@@ -220,4 +230,4 @@ def test_a_template_cannot_reach_python() -> None:
 def test_a_template_that_does_not_compile_is_a_broken_bundle() -> None:
     """The error names the file and the line."""
     with pytest.raises(BundleError, match=r"chat_template\.jinja: line 2"):
-        ChatTemplate("a\n{% if %}", {})
+        ChatPrompt(tiny_tokenizers.byte_level(), ChatTemplate("a\n{% if %}", {})).prepare()
