@@ -42,9 +42,29 @@ def _parse(arguments: list[str] | None) -> Options:
     )
     parser.add_argument("--way", choices=("auto", "fused", "universal"), default="auto")
     parser.add_argument("--name", help="the model's name in the API (the source's last part)")
+    parser.add_argument(
+        "--rounding", choices=("gptq", "nearest"), help="of the weights (gptq for int4, nearest for int8)"
+    )
+    parser.add_argument(
+        "--calibration",
+        type=Path,
+        metavar="FILE",
+        help="text for gptq: UTF-8, what the model will be used for",
+    )
     parser.add_argument("--revision", help="a hub branch, tag or commit (main)")
     got = parser.parse_args(arguments)
-    return Options(got.source, got.out, got.quant, got.block, got.context, got.way, got.name, got.revision)
+    return Options(
+        got.source,
+        got.out,
+        got.quant,
+        got.block,
+        got.context,
+        got.way,
+        got.name,
+        got.revision,
+        got.rounding,
+        got.calibration,
+    )
 
 
 if __name__ == "__main__":
