@@ -1,8 +1,8 @@
 """The calibration text: read, checked, and cut into windows of ids.
 
-Owns the text's own form: passages parted by blank lines. A passage whose lines all begin with `User: ` or
-`Assistant: ` is a chat, and goes through the model's chat template where there is one. Does not know what the
-text is used for.
+Owns the text's own form: passages parted by blank lines. A passage whose lines all begin with `System: `,
+`User: ` or `Assistant: ` is a chat, and goes through the model's chat template where there is one. Does not
+know what the text is used for.
 """
 
 from __future__ import annotations
@@ -13,14 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jinja2 import TemplateError
+
 from export.errors import ExportError
 
-NAME = "calibration.txt"
+CALIBRATION_FILE = "calibration.txt"
 WINDOW_TOKENS = 256
 FEWEST_TOKENS = 1024
 MOST_TOKENS = 16384
-WORK = 1.5e12  # tokens times parameters: a large model reads less, which bounds time and memory
-TURN = re.compile(r"(User|Assistant): (.*)")
+WORK = 1.2e12  # tokens times parameters: a large model reads less, which bounds time and memory
+TURN = re.compile(r"(System|User|Assistant): (.*)")
 
 
 @dataclass(frozen=True)
@@ -54,12 +56,12 @@ def read_text(file: Path) -> CalibrationText:
     return CalibrationText(file.name, text)
 
 
-SHIPPED = read_text(Path(__file__).parent / NAME)
+SHIPPED = read_text(Path(__file__).parent / CALIBRATION_FILE)
 
 
 def default_text(checkpoint: Path) -> CalibrationText:
     """The checkpoint's own text where it brings one, else the shipped one."""
-    beside = checkpoint / NAME
+    beside = checkpoint / CALIBRATION_FILE
     return read_text(beside) if beside.is_file() else SHIPPED
 
 
@@ -81,7 +83,10 @@ def _passages(text: CalibrationText) -> list[str]:
 
 def _encode(passage: str, tokenizer: Any) -> list[int]:
     turns = [TURN.fullmatch(line) for line in passage.split("\n")]
-    if not all(turns) or not tokenizer.chat_template:
-        return list(tokenizer.encode(passage))
-    messages = [{"role": turn[1].lower(), "content": turn[2]} for turn in turns if turn]
-    return list(tokenizer.apply_chat_template(messages))
+    if all(turns) and tokenizer.chat_template:
+        messages = [{"role": turn[1].lower(), "content": turn[2]} for turn in turns if turn]
+        try:
+            return list(tokenizer.apply_chat_template(messages))
+        except (TemplateError, ValueError):
+            pass  # a template that wants other roles, or in another order
+    return list(tokenizer.encode(passage))
