@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from export.memory import give_back_large_arrays
 from export.pipeline import Options, export_bundle
 from export.stages import Stages
 from handler.errors import DormouseError
@@ -14,6 +15,7 @@ from handler.errors import DormouseError
 def main(arguments: list[str] | None = None) -> int:
     """Run one export; the exit code is 0, 1 for a failure, 2 for wrong usage."""
     options = _parse(arguments)
+    give_back_large_arrays()
     try:
         manifest = export_bundle(options, Stages())
     except DormouseError as error:

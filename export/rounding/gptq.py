@@ -55,15 +55,14 @@ def moments_of(inputs: Tensor, block: int) -> Moments:
 
 
 def moments(inputs: Tensor, block: int, damping: float) -> Moments:
-    """The moments X'X [K, K] of inputs X, damped and factored."""
+    """The moments X'X [K, K] of inputs X, damped (in place) and factored."""
     width = len(inputs)
-    padded = -(-width // block) * block
-    matrix = torch.zeros(padded, padded)
-    matrix[:width, :width] = inputs
     damping *= float(inputs.diagonal().mean()) or 1.0
+    missing = -width % block
+    matrix = torch.nn.functional.pad(inputs, (0, missing, 0, missing)) if missing else inputs
     matrix.diagonal().add_(damping)
     order = torch.argsort(matrix.diagonal(), stable=True)
-    lower = torch.linalg.cholesky(matrix[order][:, order])
+    lower = torch.linalg.cholesky(matrix[order[:, None], order])
     diagonal = lower.diagonal().clone()
     return Moments(block, damping, matrix, order, lower.div_(diagonal), diagonal)
 
