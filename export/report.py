@@ -89,6 +89,10 @@ def _card(manifest: Manifest, verdict: Verdict, facts: Mapping[str, Any]) -> str
     block = (
         f", block {quantization.block}, head block {quantization.head_block}" if quantization.block else ""
     )
+    gptq = quantization.rounding == "gptq"
+    rounding = ", rounded by GPTQ" if gptq else ", rounded to the nearest"
+    if quantization.calibration:
+        rounding += f" with {quantization.calibration}"
     exact = (
         "bit-identical however a prompt is cut and whatever is cached, on one instruction set"
         if verdict.exact
@@ -101,7 +105,7 @@ def _card(manifest: Manifest, verdict: Verdict, facts: Mapping[str, Any]) -> str
         ("parameters", f"{dims.parameters:,}"),
         ("layers, heads, kv heads", f"{dims.layers}, {dims.heads}, {dims.kv_heads}"),
         ("vocabulary, context", f"{dims.vocabulary:,}, {manifest.context_tokens:,} tokens"),
-        ("weights", f"{quantization.recipe}{block}"),
+        ("weights", f"{quantization.recipe}{block}{rounding if quantization.block else ''}"),
         ("results", exact),
         ("bundle size", f"{facts['bundle_bytes'] / 1e6:.1f} MB"),
         ("made", f"{manifest.created} with " + ", ".join(f"{k} {v}" for k, v in manifest.tools.items())),

@@ -89,6 +89,8 @@ class Quantization:
     head_block: int | None = None
     symmetric: bool = True
     accuracy_level: int | None = None
+    rounding: Literal["gptq", "nearest"] = "nearest"
+    calibration: str | None = None  # gptq: the text it looked at, by name and hash
 
 
 @dataclass(frozen=True)
