@@ -18,19 +18,22 @@ if TYPE_CHECKING:
 __all__ = ["load", "start_loading"]
 
 
-def load(folder: str | Path, *, threads: int | None = None) -> Engine:
+def load(folder: str | Path, *, threads: int | None = None, exact: bool = True) -> Engine:
     """Load a bundle, checking the hash of every file; `threads` None means one for each usable core.
+
+    `exact`: the same prompt and seed give the same tokens whatever is cached, guessed or cut; False gives
+    that up, to decode faster.
 
     Raises: BundleError naming the file that is missing, damaged or of another format.
     """
-    return start_loading(folder, threads=threads).engine()
+    return start_loading(folder, threads=threads, exact=exact).engine()
 
 
-def start_loading(folder: str | Path, *, threads: int | None = None) -> Loading:
+def start_loading(folder: str | Path, *, threads: int | None = None, exact: bool = True) -> Loading:
     """Begin with what takes longest; `engine()` of what is returned gives the rest.
 
     Raises: BundleError, as `load` does.
     """
     from handler.engine import loader  # here, so that `handler.engine.bundle` can be imported for nothing
 
-    return loader.Loading(Path(folder), threads)
+    return loader.Loading(Path(folder), threads, exact=exact)

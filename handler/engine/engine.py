@@ -21,7 +21,10 @@ from handler.engine.warm import WarmSlot
 class Engine:
     """One model, ready to answer; it keeps the latest conversation's keys and values warm."""
 
-    def __init__(self, manifest: Manifest, model: Model, prompt: ChatPrompt, tokenizer: Any) -> None:
+    def __init__(
+        self, manifest: Manifest, model: Model, prompt: ChatPrompt, tokenizer: Any, *, exact: bool = True
+    ) -> None:
+        self.exact = exact  # answers do not depend on what is cached, guessed, or cut
         self.manifest, self.model, self.prompt, self.tokenizer = manifest, model, prompt, tokenizer
         self.warm = WarmSlot(model.new_cache)
 

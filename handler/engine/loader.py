@@ -32,15 +32,15 @@ PARALLEL_BYTES = 128 << 20
 class Loading:
     """A bundle being loaded: the weights by two threads, the rest when the engine is asked for."""
 
-    def __init__(self, folder: Path, threads: int | None = None) -> None:
+    def __init__(self, folder: Path, threads: int | None = None, *, exact: bool = True) -> None:
         """Raises: BundleError when the manifest, the sizes or the graph are wrong."""
-        self._folder, self._manifest = folder, read_manifest(folder)
+        self._folder, self._manifest, self._exact = folder, read_manifest(folder), exact
         manifest = self._manifest
         integrity.check_sizes(folder, manifest.files)
         parsed = {manifest.graph.file, PACKED if PACKED in manifest.files else TOKENIZER, TEMPLATE}
         mapped = manifest.files.keys() - parsed
         self._verified = Background(lambda: integrity.verify(folder, manifest.files, mapped))
-        self._model = Background(_model_opener(folder, manifest, threads))
+        self._model = Background(_model_opener(folder, manifest, threads, exact))
 
     def engine(self) -> Engine:
         """Wait for the engine. Raises: BundleError naming the file that is damaged."""
@@ -49,10 +49,11 @@ class Loading:
         from handler.engine.engine import Engine
 
         self._verified.result()  # first: damaged weights are the reason, whatever the session made of them
-        return Engine(self._manifest, self._model.result(), prompt, tokenizer)
+        exact = self._exact and self._manifest.exact
+        return Engine(self._manifest, self._model.result(), prompt, tokenizer, exact=exact)
 
 
-def _model_opener(folder: Path, manifest: Manifest, threads: int | None) -> Callable[[], Model]:
+def _model_opener(folder: Path, manifest: Manifest, threads: int | None, exact: bool) -> Callable[[], Model]:
     """Import ONNX Runtime at once, undisturbed by other imports; give the call that makes the model."""
     graph = integrity.read(folder, manifest.files, manifest.graph.file)
     from handler.engine import ort
@@ -62,10 +63,16 @@ def _model_opener(folder: Path, manifest: Manifest, threads: int | None) -> Call
 
     def open_model() -> Model:
         session = ort.open_session(
-            graph, folder, manifest.graph.file, threads=threads, optimize=not fused, in_parallel=is_small
+            graph,
+            folder,
+            manifest.graph.file,
+            threads=threads,
+            optimize=not fused,
+            in_parallel=is_small,
+            exact=exact,
         )
         if fused:
-            return ort.OrtModel(session, manifest)
+            return ort.OrtModel(session, manifest, exact=exact)
         from handler.engine import ort_concat
 
         return ort_concat.ConcatModel(session, manifest)
