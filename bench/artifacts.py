@@ -129,7 +129,9 @@ def _openvino(_artifact: str, checkpoint: Path, folder: Path, log: Path) -> Fact
     _run([*command, str(out)], log)
     _, parameters = safetensors_facts(checkpoint / "model.safetensors")
     weights = (out / "openvino_model.bin").stat().st_size
-    return Facts(str(out), "int4 symmetric, block 128 or less", "int8, per row", weights, parameters, _size(out))
+    return Facts(
+        str(out), "int4 symmetric, block 128 or less", "int8, per row", weights, parameters, _size(out)
+    )
 
 
 def _gguf(artifact: str, checkpoint: Path, folder: Path, log: Path) -> Facts:

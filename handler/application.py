@@ -96,6 +96,7 @@ def prepare_snapshot(application: Application) -> None:
 
     for _ in application.engine.chat([{"role": "user", "content": "Hello!"}], max_tokens=2):
         pass
+    application.engine.measure_steps()
     application.store.close()
     register_after_restore(application.store.close)
 
