@@ -28,6 +28,7 @@ Sampler = Callable[[Logits, History], int]
 BLOCK = 512  # a cumulated sum over a whole vocabulary takes milliseconds, sums of blocks do not
 DRAWN_AT_ONCE = 64
 WORDS = 4  # in what Philox gives for one value of its counter
+COLDEST = 1e-6  # below it logits would overflow; long before, the most likely id has all the weight
 SEED_BITS = 63  # what fits OpenAI's integer and DynamoDB's numbers
 
 
@@ -177,7 +178,7 @@ def _greedy(logits: Logits, history: History) -> int:
 
 def _drawer(params: SamplingParams) -> Sampler:
     chosen = _filters(params)
-    temperature, seed = np.float32(params.temperature), params.seed
+    temperature, seed = np.float32(max(params.temperature, COLDEST)), params.seed
 
     def draw(logits: Logits, history: History) -> int:
         scores = logits if temperature == 1 else logits / temperature

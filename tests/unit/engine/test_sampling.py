@@ -146,3 +146,10 @@ def test_defaults_come_from_the_bundle_and_give_way_to_the_caller() -> None:
     assert sampling_params({}).seed != sampling_params({}).seed
     with pytest.raises(InvalidRequest, match="temprature"):
         sampling_params({}, temprature=1)
+
+
+def test_the_smallest_temperature_is_the_most_likely_id() -> None:
+    """No overflow, no NaN: a temperature next to nothing draws what greedy takes."""
+    logits = np.random.default_rng(2).normal(0, 5, 500).astype(np.float32)
+    sample = make_sampler(SamplingParams(temperature=5e-324, top_p=0.9, seed=1))
+    assert sample(logits, [1, 2]) == int(logits.argmax())
