@@ -31,6 +31,7 @@ from export.source import Checkpoint, resolve
 from export.stages import Stages
 from export.tokenizer import Text, write_tokenizer
 from export.weights import weight_files
+from handler.engine import cpu
 from handler.engine.bundle import MANIFEST, Manifest, Source, write_manifest
 
 TOOLS = ("onnx", "onnxruntime", "transformers", "tokenizers", "torch", "numpy")
@@ -145,5 +146,6 @@ def _manifest(options: Options, checkpoint: Checkpoint, converted: Converted, te
         generation=text.generation,
         tools={name: importlib.metadata.version(name) for name in TOOLS},
         fidelity={},
+        instruction_set=cpu.instruction_set(),
         row_multiple=converted.row_multiple,
     )

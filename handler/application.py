@@ -37,7 +37,7 @@ def build(settings: Settings, *, started_s: float) -> Application:
 
     Raises: StartupError with one line for the operator.
     """
-    loading = start_loading(settings.bundle, threads=settings.threads or None)
+    loading = start_loading(settings.bundle, threads=settings.threads or None, exact=settings.exact)
     import handler.routes  # noqa: F401 - here: importing Powertools and pydantic takes as long as the model
 
     store = open_store(settings, time.time)
@@ -62,6 +62,7 @@ def assemble(
     from handler.chat.responses import Responses
     from handler.chat.text_completions import TextCompletions
     from handler.chat.thread import Threads
+    from handler.engine.cpu import instruction_set
     from handler.routes import Api
     from handler.routes.completions import CompletionRoutes
     from handler.routes.conversations import ConversationRoutes
@@ -71,7 +72,8 @@ def assemble(
 
     telemetry = Telemetry(in_lambda=settings.memory_mib is not None)
     inference = Inference(engine, clock)
-    till = Till(settings, telemetry, init_ms=(clock() - started_s) * 1000)
+    init_ms = (clock() - started_s) * 1000
+    till = Till(settings, telemetry, init_ms, exact=engine.exact, instruction_set=instruction_set())
     name = fingerprint(engine.manifest)
     now: Callable[[], float] = time.time
     threads = Threads(store, engine.model.context_tokens)
@@ -116,7 +118,8 @@ def open_store(settings: Settings, clock: Callable[[], float]) -> SessionStore:
 
 
 def fingerprint(manifest: Manifest) -> str:
-    """Name the exact bytes that answer: the same fingerprint and seed give the same text."""
+    """Name the exact bytes that answer: on one instruction set, the same fingerprint and seed give the same
+    text."""
     files = "".join(f"{name}={entry.sha256};" for name, entry in sorted(manifest.files.items()))
     return "fp_" + hashlib.sha256(files.encode()).hexdigest()[:16]
 
