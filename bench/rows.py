@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from handler.engine.cpu import instruction_set
 
-INPUTS, OUTPUTS = 576, 256  # K, N
+INPUTS, OUTPUTS = 768, 256  # K, N; every block divides K, as it does in what is exported
 ROWS = 130
 COUNTS = (*range(1, 18), 32, 33, 64, 65, 127, 128, 129)
 ODD = [count for count in COUNTS if count % 2]
