@@ -22,9 +22,13 @@ class Background(Generic[T]):
         self._thread = Thread(target=self._run)
         self._thread.start()
 
+    def wait(self) -> None:
+        """Wait until the call is over, whatever became of it."""
+        self._thread.join()
+
     def result(self) -> T:
         """Wait for what the call gives; raises what it raised."""
-        self._thread.join()
+        self.wait()
         if self._error is not None:
             raise self._error
         return self._results[0]

@@ -3,16 +3,21 @@ it."""
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 STARTED_S = time.monotonic()  # before the imports below, which are most of a cold start
+gc.disable()  # what is imported stays: looking for garbage in it takes a tenth of a start
 
-from handler.application import Application, build, prepare_snapshot  # noqa: E402
+from handler.application import build, prepare_snapshot  # noqa: E402
 from handler.errors import StartupError  # noqa: E402
 from handler.settings import read_settings  # noqa: E402
+
+if TYPE_CHECKING:
+    from handler.assembly import Application
 
 
 def start() -> Application:
@@ -29,6 +34,8 @@ def start() -> Application:
 
 
 APPLICATION = start()
+gc.freeze()
+gc.enable()
 
 
 def lambda_handler(event: dict[str, Any], context: Any) -> Any:

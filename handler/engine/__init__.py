@@ -26,14 +26,18 @@ def load(folder: str | Path, *, threads: int | None = None, exact: bool = True) 
 
     Raises: BundleError naming the file that is missing, damaged or of another format.
     """
-    return start_loading(folder, threads=threads, exact=exact).engine()
+    return start_loading(folder, threads=threads, exact=exact, alone=True).engine()
 
 
-def start_loading(folder: str | Path, *, threads: int | None = None, exact: bool = True) -> Loading:
-    """Begin with what takes longest; `engine()` of what is returned gives the rest.
+def start_loading(
+    folder: str | Path, *, threads: int | None = None, exact: bool = True, alone: bool = False
+) -> Loading:
+    """Begin with what takes longest, in threads; `engine()` of what is returned does the rest.
+
+    `alone`: the caller has nothing else to do meanwhile, so that every core may be used.
 
     Raises: BundleError, as `load` does.
     """
     from handler.engine import loader  # here, so that `handler.engine.bundle` can be imported for nothing
 
-    return loader.Loading(Path(folder), threads, exact=exact)
+    return loader.Loading(Path(folder), threads, exact=exact, alone=alone)

@@ -8,7 +8,8 @@ Knows nothing of what happens with the engine afterwards.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,15 +25,17 @@ if TYPE_CHECKING:
 TOKENIZER = "tokenizer.json"
 PACKED = "tokenizer.bin"  # the same without parsing; bundles had none at first, and not every vocabulary fits
 TEMPLATE = "chat_template.jinja"
-# Up to here weights are packed by all threads: 25 ms sooner at 77 MB, and what is resident twice for a moment
-# is less than what the first long prompt takes. At 265 MB it would be the peak, by 170 MB, for 30 ms of 550.
+# Up to here all threads pack weights: 35 ms of 305 sooner at 77 MB, and what is resident twice meanwhile is
+# less than the first long prompt takes. At 265 MB it is 10 ms of 520, and 170 MB more at the peak.
 PARALLEL_BYTES = 128 << 20
 
 
 class Loading:
     """A bundle being loaded: the weights by two threads, the rest when the engine is asked for."""
 
-    def __init__(self, folder: Path, threads: int | None = None, *, exact: bool = True) -> None:
+    def __init__(
+        self, folder: Path, threads: int | None = None, *, exact: bool = True, alone: bool = False
+    ) -> None:
         """Raises: BundleError when the manifest, the sizes or the graph are wrong."""
         self._folder, self._manifest, self._exact = folder, read_manifest(folder), exact
         manifest = self._manifest
@@ -40,26 +43,47 @@ class Loading:
         parsed = {manifest.graph.file, PACKED if PACKED in manifest.files else TOKENIZER, TEMPLATE}
         mapped = manifest.files.keys() - parsed
         self._verified = Background(lambda: integrity.verify(folder, manifest.files, mapped))
-        self._model = Background(_model_opener(folder, manifest, threads, exact))
+        self._threads: list[Background[Any]] = [self._verified]
+        with self._settled():
+            self._model = Background(_model_opener(folder, manifest, threads, exact, alone))
+            self._threads.append(self._model)
 
-    def engine(self) -> Engine:
-        """Wait for the engine. Raises: BundleError naming the file that is damaged."""
-        tokenizer = _open_tokenizer(self._folder, self._manifest)
-        prompt = _open_prompt(self._folder, self._manifest, tokenizer)
-        from handler.engine.engine import Engine
+    def engine(self, *, for_chat: bool = False) -> Engine:
+        """Wait for the engine; `for_chat`: with the chat template compiled meanwhile.
 
-        self._verified.result()  # first: damaged weights are the reason, whatever the session made of them
-        exact = self._exact and self._manifest.exact
-        return Engine(self._manifest, self._model.result(), prompt, tokenizer, exact=exact)
+        Raises: BundleError naming the file that is damaged.
+        """
+        with self._settled():
+            tokenizer = _open_tokenizer(self._folder, self._manifest)
+            prompt = _open_prompt(self._folder, self._manifest, tokenizer)
+            if for_chat:
+                prompt.prepare()
+            from handler.engine.engine import Engine
+
+            self._verified.result()  # first: damaged weights are the reason, whatever came of the session
+            exact = self._exact and self._manifest.exact
+            return Engine(self._manifest, self._model.result(), prompt, tokenizer, exact=exact)
+
+    @contextmanager
+    def _settled(self) -> Iterator[None]:
+        """Let no error out while threads still read files, which the caller may be about to replace."""
+        try:
+            yield
+        except BaseException:
+            for thread in self._threads:
+                thread.wait()
+            raise
 
 
-def _model_opener(folder: Path, manifest: Manifest, threads: int | None, exact: bool) -> Callable[[], Model]:
+def _model_opener(
+    folder: Path, manifest: Manifest, threads: int | None, exact: bool, alone: bool
+) -> Callable[[], Model]:
     """Import ONNX Runtime at once, undisturbed by other imports; give the call that makes the model."""
     graph = integrity.read(folder, manifest.files, manifest.graph.file)
     from handler.engine import ort
 
     fused = manifest.graph.cache == "shared"
-    is_small = sum(entry.size_bytes for entry in manifest.files.values()) <= PARALLEL_BYTES
+    in_parallel = alone and sum(file.size_bytes for file in manifest.files.values()) <= PARALLEL_BYTES
 
     def open_model() -> Model:
         session = ort.open_session(
@@ -68,7 +92,7 @@ def _model_opener(folder: Path, manifest: Manifest, threads: int | None, exact: 
             manifest.graph.file,
             threads=threads,
             optimize=not fused,
-            in_parallel=is_small,
+            in_parallel=in_parallel,
             exact=exact,
         )
         if fused:

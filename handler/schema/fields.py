@@ -18,13 +18,13 @@ MAX_TOKENS = 2**31 - 1
 class Request(BaseModel):
     """A JSON object from a client: exact types, no unknown field, no infinity."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
 
 class Answer(BaseModel):
     """A JSON object for a client; its fields are those that OpenAI's clients know, and `dormouse`."""
 
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, defer_build=True)
 
 
 def unsupported(message: str) -> PydanticCustomError:

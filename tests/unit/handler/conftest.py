@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from handler.application import Application, assemble
+from handler.assembly import Application, assemble
 from handler.engine.engine import Engine
 from handler.routes.answers import PRELUDE_END
 from handler.sessions.sqlite import SqliteSessions

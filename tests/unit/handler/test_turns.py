@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from openai.types.responses import ResponseStreamEvent
 
-from handler.application import assemble
+from handler.assembly import assemble
 from handler.engine.engine import Engine
 from handler.engine.lookup import LONGEST_DRAFT_TOKENS
 from handler.sessions.sqlite import SqliteSessions

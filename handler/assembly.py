@@ -1,0 +1,82 @@
+"""An engine and a store become an `Api`: every route with the use case behind it.
+
+Imports all that requests need, which takes as long as a model: whoever loads one begins with that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from handler.chat.completions import Completions
+from handler.chat.conversations import Conversations
+from handler.chat.inference import Inference
+from handler.chat.receipt import Till
+from handler.chat.responses import Responses
+from handler.chat.text_completions import TextCompletions
+from handler.chat.thread import Threads
+from handler.engine.bundle import Manifest
+from handler.engine.cpu import instruction_set
+from handler.engine.engine import Engine
+from handler.routes import Api
+from handler.routes.completions import CompletionRoutes
+from handler.routes.conversations import ConversationRoutes
+from handler.routes.responses import ResponseRoutes
+from handler.routes.service import ServiceRoutes
+from handler.sessions import SessionStore
+from handler.settings import Settings
+from handler.telemetry import Telemetry
+
+
+@dataclass(frozen=True)
+class Application:
+    """What a process holds for as long as it lives."""
+
+    api: Api
+    engine: Engine
+    store: SessionStore
+
+
+def assemble(
+    settings: Settings,
+    engine: Engine,
+    store: SessionStore,
+    *,
+    started_s: float,
+    clock: Callable[[], float] = time.monotonic,
+) -> Application:
+    """Connect an engine and a store that are there already; `clock` measures budgets and receipts."""
+    telemetry = Telemetry(in_lambda=settings.memory_mib is not None)
+    inference = Inference(engine, clock)
+    init_ms = (clock() - started_s) * 1000
+    till = Till(settings, telemetry, init_ms, exact=engine.exact, instruction_set=instruction_set())
+    name = fingerprint(engine.manifest)
+    now: Callable[[], float] = time.time
+    threads = Threads(store, engine.model.context_tokens)
+    endpoints = [
+        *ServiceRoutes(engine.manifest, _created_s(engine.manifest), settings).endpoints(),
+        *CompletionRoutes(
+            Completions(inference, till, name, now), TextCompletions(inference, till, name, now), telemetry
+        ).endpoints(),
+        *ResponseRoutes(Responses(inference, store, threads, till, name, now), telemetry).endpoints(),
+        *ConversationRoutes(Conversations(store, now)).endpoints(),
+    ]
+    return Application(Api(endpoints, settings, telemetry), engine, store)
+
+
+def fingerprint(manifest: Manifest) -> str:
+    """Name the exact bytes that answer: on one instruction set, the same fingerprint and seed give the same
+    text."""
+    files = "".join(f"{name}={entry.sha256};" for name, entry in sorted(manifest.files.items()))
+    return "fp_" + hashlib.sha256(files.encode()).hexdigest()[:16]
+
+
+def _created_s(manifest: Manifest) -> int:
+    try:
+        moment = datetime.fromisoformat(manifest.created)
+    except ValueError:
+        return 0
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
