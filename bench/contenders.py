@@ -49,7 +49,7 @@ CONTENDERS: tuple[Contender, ...] = (
         lookups=(2, 10), single=True,
     ),
     Contender("llama-q4_0", "llama.cpp Q4_0", "bench-llama", "llama", "gguf-q4_0"),
-    Contender("llama-q8_0", "llama.cpp Q8_0", "bench-llama", "llama", "gguf-q8_0", rounds=3),
+    Contender("llama-q8_0", "llama.cpp Q8_0", "bench-llama", "llama", "gguf-q8_0", rounds=2),
     Contender(
         "genai-same", "onnxruntime-genai, our block", "bench-genai", "genai", "genai-same", single=True
     ),
@@ -59,11 +59,11 @@ CONTENDERS: tuple[Contender, ...] = (
         {"cache": "build/bench/openvino-cache"},
     ),
     Contender(
-        "optimum", "optimum ORTModel", "dev", "hugging_face", "optimum", {"runtime": "optimum"}, rounds=3
+        "optimum", "optimum ORTModel", "dev", "hugging_face", "optimum", {"runtime": "optimum"}, rounds=2
     ),
     Contender(
         "transformers", "transformers, PyTorch", "dev", "hugging_face", "checkpoint",
-        {"runtime": "torch", "dtype": "float32"}, rounds=3,
+        {"runtime": "torch", "dtype": "float32"}, rounds=2,
     ),
     Contender(
         "ours-handler", "Dormouse, whole handler", "run", "handler", "ours",

@@ -128,7 +128,7 @@ ROUND: tuple[Scenario, ...] = (
     PREFILL_512,
     Scenario("long", 1200, _long),
     Scenario("second_turn", 1200, _second_turn),
-    Scenario("prefill_2048", 2049, _prefill(2048), rounds=3),
+    Scenario("prefill_2048", 2049, _prefill(2048), rounds=2),
     Scenario("repeat", 700, _repeat),
 )
 SINGLE: tuple[Scenario, ...] = (SHORT, PREFILL_512)  # with one thread
