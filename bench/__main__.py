@@ -31,14 +31,18 @@ def main() -> int:
         signal.SIGTERM, lambda *_: sys.exit(143)
     )  # an orderly end: workers are closed on the way out
     now = datetime.datetime.now(datetime.UTC)
-    result = Result(
-        date=now.isoformat(timespec="seconds"),
-        command=_command(got),
-        rounds=got.rounds,
-        threads=got.threads,
-        machine=describe(),
+    result = (
+        read(got.into)
+        if got.into
+        else Result(
+            date=now.isoformat(timespec="seconds"),
+            command=_command(got),
+            rounds=got.rounds,
+            threads=got.threads,
+            machine=describe(),
+        )
     )
-    file = ROOT / f"{now:%Y-%m-%dT%H%M%S}.json"
+    file = got.into or ROOT / f"{now:%Y-%m-%dT%H%M%S}.json"
     for shape in got.shapes:
         _measure(shape, result, file, got)
     write_report(result, file)
@@ -57,7 +61,7 @@ def _measure(shape: str, result: Result, file: Path, got: argparse.Namespace) ->
     chosen = [contender for contender in CONTENDERS if not got.only or contender.key in got.only]
     config = SHAPES[shape]
     context = config.get("max_position_embeddings") or config["n_positions"]
-    found = result.shapes[shape] = ShapeResult(shape)
+    found = result.shapes.setdefault(shape, ShapeResult(shape))
     run = ShapeRun(
         found,
         chosen,
@@ -98,6 +102,9 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=THREADS)
     parser.add_argument(
         "--report", type=Path, metavar="JSON", help="only write the table and charts of a saved run"
+    )
+    parser.add_argument(
+        "--into", type=Path, metavar="JSON", help="add sections or shapes to a saved run that lacks them"
     )
     got = parser.parse_args()
     if got.rounds < 1 or got.threads < 1:

@@ -122,12 +122,16 @@ def _openvino(_artifact: str, checkpoint: Path, folder: Path, log: Path) -> Fact
         "int4",
         "--group-size",
         "128",
+        "--group-size-fallback",
+        "adjust",  # smaller groups where 128 does not divide a width, as in everyone's files
         "--sym",
     ]
     _run([*command, str(out)], log)
     _, parameters = safetensors_facts(checkpoint / "model.safetensors")
     weights = (out / "openvino_model.bin").stat().st_size
-    return Facts(str(out), "int4 symmetric, block 128", "int8, per row", weights, parameters, _size(out))
+    return Facts(
+        str(out), "int4 symmetric, block 128 or less", "int8, per row", weights, parameters, _size(out)
+    )
 
 
 def _gguf(artifact: str, checkpoint: Path, folder: Path, log: Path) -> Facts:

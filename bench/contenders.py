@@ -27,6 +27,7 @@ class Contender:
     lookups: tuple[int, ...] = ()  # longest drafts to try on text that repeats itself
     single: bool = False  # measured with one thread, too
     start_only: bool = False
+    rounds: int | None = None  # a slow one, far behind, takes part in so many rounds only
 
     @property
     def python(self) -> Path:
@@ -48,7 +49,7 @@ CONTENDERS: tuple[Contender, ...] = (
         lookups=(2, 10), single=True,
     ),
     Contender("llama-q4_0", "llama.cpp Q4_0", "bench-llama", "llama", "gguf-q4_0"),
-    Contender("llama-q8_0", "llama.cpp Q8_0", "bench-llama", "llama", "gguf-q8_0"),
+    Contender("llama-q8_0", "llama.cpp Q8_0", "bench-llama", "llama", "gguf-q8_0", rounds=3),
     Contender(
         "genai-same", "onnxruntime-genai, our block", "bench-genai", "genai", "genai-same", single=True
     ),
@@ -57,10 +58,12 @@ CONTENDERS: tuple[Contender, ...] = (
         "openvino", "OpenVINO GenAI int4", "bench-openvino", "openvino", "openvino",
         {"cache": "build/bench/openvino-cache"},
     ),
-    Contender("optimum", "optimum ORTModel", "dev", "hugging_face", "optimum", {"runtime": "optimum"}),
+    Contender(
+        "optimum", "optimum ORTModel", "dev", "hugging_face", "optimum", {"runtime": "optimum"}, rounds=3
+    ),
     Contender(
         "transformers", "transformers, PyTorch", "dev", "hugging_face", "checkpoint",
-        {"runtime": "torch", "dtype": "float32"},
+        {"runtime": "torch", "dtype": "float32"}, rounds=3,
     ),
     Contender(
         "ours-handler", "Dormouse, whole handler", "run", "handler", "ours",

@@ -67,7 +67,8 @@ def markdown(result: Result) -> str:
         f"{machine['cores']} cores, {machine['memory_gib']} GiB; {machine['system']}; "
         f"commit {machine['commit']}; load {machine['load']:.1f} when the run began.",
         f"Rounds: {result.rounds}, interleaved, everyone else held still; {result.threads} threads for every "
-        "contender; median (quartiles). Models have random weights: speed depends on shapes alone.",
+        "contender; median (quartiles). First three rounds only: Q8_0, optimum, transformers, prefill 2,048. "
+        "Models have random weights: speed depends on shapes alone.",
         f"Made by `{result.command}`.",
     ]
     for shape in result.shapes.values():

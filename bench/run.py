@@ -90,6 +90,8 @@ class ShapeRun:
         """A fresh process each time, from its making to its first token; the first warms the page cache."""
         for round_ in range(-1, self._plan.rounds):
             for contender in list(self._contenders):
+                if _is_over(contender, round_):
+                    continue
                 self._say(f"start, round {round_}: {contender.key}")
                 with self._reporting(contender, "start"):
                     figures = self._start(contender, text, prompt_tokens, measure_memory=round_ == 0)
@@ -139,9 +141,11 @@ class ShapeRun:
         self, contenders: Sequence[Contender], scenarios: Sequence[Scenario], round_: int, prefix: str = ""
     ) -> None:
         for scenario in scenarios:
-            if scenario.longest_tokens > self._plan.context_tokens:
+            if scenario.longest_tokens > self._plan.context_tokens or _is_over(scenario, round_):
                 continue
             for contender in contenders:
+                if _is_over(contender, round_):
+                    continue
                 worker = self._workers.get(contender.key)
                 if worker is None or f"{contender.key} {scenario.name}" in self._result.absent:
                     continue
@@ -232,6 +236,10 @@ class ShapeRun:
 
     def _say(self, what: str) -> None:
         print(f"[{self._result.shape}] {what}", file=sys.stderr, flush=True)
+
+
+def _is_over(limited: Contender | Scenario, round_: int) -> bool:
+    return limited.rounds is not None and round_ >= limited.rounds
 
 
 @contextmanager

@@ -43,6 +43,7 @@ class Scenario:
     name: str
     longest_tokens: int  # positions needed: models with a smaller context leave it out
     run: Callable[[Asked, Way, int], Samples]
+    rounds: int | None = None  # a long one is asked in so many rounds only
 
 
 def prompt_ids(seed: str, count: int) -> list[int]:
@@ -127,7 +128,7 @@ ROUND: tuple[Scenario, ...] = (
     PREFILL_512,
     Scenario("long", 1200, _long),
     Scenario("second_turn", 1200, _second_turn),
-    Scenario("prefill_2048", 2049, _prefill(2048)),
+    Scenario("prefill_2048", 2049, _prefill(2048), rounds=3),
     Scenario("repeat", 700, _repeat),
 )
 SINGLE: tuple[Scenario, ...] = (SHORT, PREFILL_512)  # with one thread

@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from export.memory import give_back_large_arrays
 from export.pipeline import Options, export_bundle
 from export.stages import Stages
 from handler.errors import DormouseError
@@ -14,6 +15,7 @@ from handler.errors import DormouseError
 def main(arguments: list[str] | None = None) -> int:
     """Run one export; the exit code is 0, 1 for a failure, 2 for wrong usage."""
     options = _parse(arguments)
+    give_back_large_arrays()
     try:
         manifest = export_bundle(options, Stages())
     except DormouseError as error:
@@ -42,9 +44,29 @@ def _parse(arguments: list[str] | None) -> Options:
     )
     parser.add_argument("--way", choices=("auto", "fused", "universal"), default="auto")
     parser.add_argument("--name", help="the model's name in the API (the source's last part)")
+    parser.add_argument(
+        "--rounding", choices=("gptq", "nearest"), help="of the weights (gptq for int4, nearest for int8)"
+    )
+    parser.add_argument(
+        "--calibration",
+        type=Path,
+        metavar="FILE",
+        help="text for gptq: UTF-8, what the model will be used for",
+    )
     parser.add_argument("--revision", help="a hub branch, tag or commit (main)")
     got = parser.parse_args(arguments)
-    return Options(got.source, got.out, got.quant, got.block, got.context, got.way, got.name, got.revision)
+    return Options(
+        got.source,
+        got.out,
+        got.quant,
+        got.block,
+        got.context,
+        got.way,
+        got.name,
+        got.revision,
+        got.rounding,
+        got.calibration,
+    )
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ Owns what the manifest says of a fused graph. Does not know how the graph is bui
 
 from __future__ import annotations
 
+import contextlib
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,10 +16,13 @@ from numpy.typing import NDArray
 from export.conversion import Converted, context_tokens
 from export.graph.decoder import Built, build
 from export.graph.facts import Decoder, Family
+from export.graph.matrices import Rounded
 from export.graph.stored import StoredTensors
 from export.quantize import Recipe
+from export.rounding.text import CalibrationText, default_text, windows
 from export.source import Checkpoint
 from export.stages import Stages
+from export.tokenizer import load_tokenizer
 from export.weights import Weights
 from handler.engine.bundle import Dims, Quantization
 
@@ -30,35 +35,63 @@ def convert(
     checkpoint: Checkpoint,
     family: Family,
     recipe: Recipe,
+    calibration: CalibrationText | None,
     asked_context: int | None,
     folder: Path,
     stages: Stages,
 ) -> Converted:
-    """Write the graph and its weights into `folder`.
+    """Write the graph and its weights into `folder`; without a `calibration` text the default one is read.
 
     Raises: UnsupportedFeature, or ExportError naming the tensor or field.
     """
     facts = family.read(checkpoint.config)
     context = context_tokens(facts.context_tokens, asked_context)
-    with (
-        Weights(checkpoint.folder) as weights,
-        stages.stage("graph", recipe.name, weights.numbers) as progress,
-    ):
-        built = build(facts, weights, recipe, context, folder, progress)
+    text = None
+    if recipe.rounding == "gptq":
+        text = calibration or default_text(checkpoint.folder)
+    with Weights(checkpoint.folder) as weights, contextlib.ExitStack() as until_written:
+        rounded = None
+        if text is not None:
+            scratch = until_written.enter_context(tempfile.TemporaryDirectory(dir=folder))
+            rounded = _rounded(checkpoint, facts, weights, recipe, text, Path(scratch), stages)
+        with stages.stage("graph", recipe.name, weights.numbers) as progress:
+            built = build(facts, weights, recipe, context, folder, progress, rounded)
     judged = _Judged(checkpoint.folder, folder, facts, built, recipe)
     return Converted(
         way="fused",
         graph=built.graph,
         dims=_dims(facts, built.parameters),
         context_tokens=context,
-        quantization=quantization(recipe, facts.hidden),
+        quantization=quantization(recipe, facts.hidden, text),
         row_multiple=ROW_MULTIPLE,
         unquantized=judged.unquantized,
         stored=judged.stored if recipe.quantized else None,
     )
 
 
-def quantization(recipe: Recipe, hidden: int) -> Quantization:
+def _rounded(
+    checkpoint: Checkpoint,
+    facts: Decoder,
+    weights: Weights,
+    recipe: Recipe,
+    text: CalibrationText,
+    scratch: Path,
+    stages: Stages,
+) -> Rounded:
+    """The model's matrices, rounded with the text before them, in files under `scratch`."""
+    from export.rounding.kept import KeptRows
+    from export.rounding.twins import round_matrices
+
+    tokenizer = load_tokenizer(checkpoint.folder)
+    cut = windows(text, tokenizer, facts.context_tokens, facts.matrix_parameters)
+    kept = KeptRows(scratch, recipe.bits)
+    detail = f"{recipe.rounding}, {sum(map(len, cut))} tokens of {text.name}"
+    with stages.stage("rounding", detail, weights.numbers) as progress:
+        round_matrices(checkpoint.folder, _Named(weights, facts), facts, recipe, cut, kept, progress)
+    return kept
+
+
+def quantization(recipe: Recipe, hidden: int, text: CalibrationText | None) -> Quantization:
     """The recipe as the manifest tells it."""
     if not recipe.quantized:
         return Quantization(recipe.name, recipe.bits)
@@ -69,6 +102,8 @@ def quantization(recipe: Recipe, hidden: int) -> Quantization:
         head_bits=recipe.bits,
         head_block=recipe.block_for(hidden),
         accuracy_level=recipe.accuracy_level,
+        rounding=recipe.rounding,
+        calibration=text.fingerprint if text else None,
     )
 
 

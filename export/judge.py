@@ -1,7 +1,7 @@
 """One bundle before the judge: which models are run on which text, in which order, and what comes of it.
 
 Owns the order that keeps memory low: one model at a time, its logits kept, then the next. Does not know the
-measures (`evaluate`) or the limits (`verify`).
+measures (`evaluate`, `exactness`) or the limits (`verify`).
 """
 
 from __future__ import annotations
@@ -16,24 +16,23 @@ from numpy.typing import NDArray
 
 from export.conversion import Converted
 from export.evaluate import Fidelity, fidelity
+from export.exactness import compare_threads, compare_ways
 from export.stages import Stages
 from export.verify import (
     Check,
     all_logits,
-    compare_chunks,
     compare_rounding,
     compare_tensors,
-    compare_threads,
     compare_values,
     open_model,
     raise_failures,
 )
+from handler.engine import ort
 from handler.engine.bundle import Manifest
 
 Float32 = NDArray[np.float32]
 
 TEXT_TOKENS = 96
-CHUNKED_TOKENS = 24
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class Verdict:
 
     checks: tuple[Check, ...]
     fidelity: Fidelity
-    exact: bool  # logits are bit-identical however a text is cut
+    exact: bool  # logits are bit-identical however a text is cut, whatever is cached or guessed
 
     def as_manifest(self) -> dict[str, Any]:
         """The manifest's `fidelity` field."""
@@ -59,7 +58,7 @@ def judge(
     """
     ids = text_ids[: min(TEXT_TOKENS, manifest.context_tokens - 2)]
     with stages.stage("verify", f"{len(ids)} tokens, against transformers", total=4) as done:
-        shapes, *invariances, logits = _run_as_served(folder, manifest, ids)
+        shapes, invariances, logits = _run_as_served(folder, manifest, ids)
         done(1)
         unquantized = converted.unquantized(ids)
         done(1)
@@ -74,15 +73,16 @@ def judge(
     return Verdict((*checks, *invariances), measured, exact)
 
 
-def _run_as_served(folder: Path, manifest: Manifest, ids: list[int]) -> tuple[Check, Check, Check, Float32]:
+def _run_as_served(folder: Path, manifest: Manifest, ids: list[int]) -> tuple[Check, list[Check], Float32]:
     """The graph's shapes, what its bits depend on, and its logits [T, V]."""
     model = open_model(folder, manifest, threads=1)
     shapes = compare_tensors(model, manifest)
     logits = all_logits(model, ids)
-    chunks = compare_chunks(model, ids[:CHUNKED_TOKENS])
+    invariances = compare_ways(model, ids, logits)
     del model  # before the next: two at once would count twice in memory
-    threads = compare_threads(logits, all_logits(open_model(folder, manifest), ids))
-    return shapes, chunks, threads, logits
+    threads = max(2, ort.usable_cores())
+    many = open_model(folder, manifest, threads=threads)
+    return shapes, [*invariances, compare_threads(many, threads, ids, logits)], logits
 
 
 def _compare_with_stored(

@@ -26,10 +26,12 @@ from export.judge import judge
 from export.passage import PASSAGE
 from export.quantize import Recipe
 from export.report import write_report
+from export.rounding.text import CalibrationText, read_text
 from export.source import Checkpoint, resolve
 from export.stages import Stages
 from export.tokenizer import Text, write_tokenizer
 from export.weights import weight_files
+from handler.engine import cpu
 from handler.engine.bundle import MANIFEST, Manifest, Source, write_manifest
 
 TOOLS = ("onnx", "onnxruntime", "transformers", "tokenizers", "torch", "numpy")
@@ -47,6 +49,8 @@ class Options:
     way: str = "auto"
     name: str | None = None
     revision: str | None = None
+    rounding: str | None = None
+    calibration: Path | None = None
 
 
 def export_bundle(options: Options, stages: Stages, families: Sequence[Family] = FAMILIES) -> Manifest:
@@ -54,11 +58,12 @@ def export_bundle(options: Options, stages: Stages, families: Sequence[Family] =
 
     Raises: ExportError with one line that says what is wrong.
     """
-    recipe = Recipe.named(options.quant, options.block)
+    recipe = Recipe.named(options.quant, options.block, options.rounding)
+    calibration = _calibration(options, recipe)
     with replacing(options.out) as folder:
         with stages.stage("source", options.source):
             checkpoint = resolve(options.source, options.revision)
-        converted = _convert(options, checkpoint, recipe, families, folder, stages)
+        converted = _convert(options, checkpoint, recipe, calibration, families, folder, stages)
         with stages.stage("tokenizer", "tokenizer and chat template"):
             text = write_tokenizer(checkpoint, folder)
         draft = write_manifest(folder, _manifest(options, checkpoint, converted, text))
@@ -91,10 +96,22 @@ def replacing(out: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def _calibration(options: Options, recipe: Recipe) -> CalibrationText | None:
+    """The user's text, refused before any work where nothing would read it."""
+    if options.calibration is None:
+        return None
+    if recipe.rounding != "gptq":
+        raise ExportError(
+            f"--calibration: read by --rounding gptq alone, {recipe.name} is rounded to the nearest"
+        )
+    return read_text(options.calibration)
+
+
 def _convert(
     options: Options,
     checkpoint: Checkpoint,
     recipe: Recipe,
+    calibration: CalibrationText | None,
     families: Sequence[Family],
     folder: Path,
     stages: Stages,
@@ -108,8 +125,11 @@ def _convert(
             if options.way == "fused":
                 raise
         else:
-            return fused.convert(checkpoint, family, recipe, context, folder, stages)
-    return universal.convert(checkpoint, recipe, context, folder, stages)
+            return fused.convert(checkpoint, family, recipe, calibration, context, folder, stages)
+    if options.rounding == "gptq" or calibration:
+        raise ExportError("--rounding: gptq is for fused graphs; the universal way rounds to the nearest")
+    nearest = dataclasses.replace(recipe, rounding="nearest")
+    return universal.convert(checkpoint, nearest, context, folder, stages)
 
 
 def _manifest(options: Options, checkpoint: Checkpoint, converted: Converted, text: Text) -> Manifest:
@@ -126,5 +146,6 @@ def _manifest(options: Options, checkpoint: Checkpoint, converted: Converted, te
         generation=text.generation,
         tools={name: importlib.metadata.version(name) for name in TOOLS},
         fidelity={},
+        instruction_set=cpu.instruction_set(),
         row_multiple=converted.row_multiple,
     )

@@ -1,7 +1,7 @@
 """Blockwise quantization: rows of a weight matrix into the codes and scales that MatMulNBits reads.
 
-Owns the recipe, the rounding and its inverse. Rounding is to the nearest, without data; another rounding has
-only to return the same `Packed`. Does not know ONNX, or which layer a matrix belongs to.
+Owns the recipe, rounding to the nearest, the layout of codes and its inverse. The other rounding, `gptq`,
+returns the same `Packed` and is in `export.rounding`. Does not know ONNX, or which layer a matrix belongs to.
 
 Source: https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md#com.microsoft.MatMulNBits
 """
@@ -18,6 +18,7 @@ from export.errors import ExportError
 
 Float32 = NDArray[np.float32]
 RecipeName = Literal["int4", "int8", "fp32"]
+Rounding = Literal["gptq", "nearest"]
 
 SMALLEST_BLOCK = 16  # MatMulNBits' own floor
 BLOCKS = (16, 32, 64, 128, 256)
@@ -31,16 +32,20 @@ class Recipe:
     bits: int  # 32 = not quantized
     block: int = 128
     accuracy_level: int = 4  # 4 = activations in int8 by block, the fast kernels; 0 = float32
+    rounding: Rounding = "nearest"
 
     @classmethod
-    def named(cls, name: str, block: int = 128) -> Recipe:
-        """The recipe of `--quant` and `--block`."""
+    def named(cls, name: str, block: int = 128, rounding: str | None = None) -> Recipe:
+        """The recipe of `--quant`, `--block` and `--rounding`; unasked, four bits are rounded by data."""
         if block not in BLOCKS:
             raise ExportError(f"--block: {block}, must be one of {', '.join(map(str, BLOCKS))}")
         bits = {"int4": 4, "int8": 8, "fp32": 32}
         if name not in bits:
             raise ExportError(f"--quant: {name!r}, must be one of {', '.join(bits)}")
-        return cls(name, bits[name], block)  # type: ignore[arg-type]
+        if name == "fp32" and rounding == "gptq":
+            raise ExportError("--rounding: gptq, fp32 rounds nothing; use --quant int4 or int8")
+        chosen = rounding or ("gptq" if name == "int4" else "nearest")
+        return cls(name, bits[name], block, rounding=chosen)  # type: ignore[arg-type]
 
     @property
     def quantized(self) -> bool:
@@ -83,10 +88,12 @@ def quantize_rows(rows: Float32, bits: int, block: int) -> Packed:
     np.rint(levels, out=levels)
     np.clip(levels, -middle, middle - 1, out=levels)
     levels += middle
-    codes = levels.astype(np.uint8)  # [N, B, block]
-    if bits == 4:  # two codes a byte, the first in the low half
-        codes = codes[..., 0::2] | (codes[..., 1::2] << 4)
-    return Packed(codes, scales)
+    return Packed(pack_codes(levels.astype(np.uint8), bits), scales)
+
+
+def pack_codes(codes: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
+    """Codes [N, B, block] as stored: at four bits two a byte, the first in the low half."""
+    return codes if bits != 4 else codes[..., 0::2] | (codes[..., 1::2] << np.uint8(4))
 
 
 def dequantize_rows(packed: Packed, bits: int, width: int) -> Float32:

@@ -20,18 +20,27 @@ from export.errors import ExportError
 Float32 = NDArray[np.float32]
 
 
-class Tensors(Protocol):
-    """A model's weights by the names transformers gives its parameters."""
-
-    def read(self, name: str) -> Float32:
-        """A whole tensor."""
+class Rows(Protocol):
+    """Matrices by the names transformers gives them."""
 
     def chunks(self, name: str) -> Iterator[Float32]:
         """A tensor, some of its first axis' rows at a time."""
 
 
+class Tensors(Rows, Protocol):
+    """All of a model's weights."""
+
+    def read(self, name: str) -> Float32:
+        """A whole tensor."""
+
+
 def streamed_logits(folder: Path, tensors: Tensors, ids: list[int]) -> Float32:
     """Logits [T, V] of the architecture in `folder` on these weights."""
+    return _logits(streamed_model(folder, tensors), ids)
+
+
+def streamed_model(folder: Path, tensors: Tensors) -> Any:
+    """transformers' model of the architecture in `folder`; its weights are here only while they compute."""
     from transformers import AutoConfig, AutoModelForCausalLM
     from transformers.integrations.accelerate import init_empty_weights
 
@@ -43,11 +52,11 @@ def streamed_logits(folder: Path, tensors: Tensors, ids: list[int]) -> Float32:
         if module is head:
             module.forward = _streamed_product(f"{name}.weight", tensors)
         elif isinstance(module, torch.nn.Embedding):
-            module.forward = _streamed_lookup(f"{name}.weight", tensors, module.embedding_dim)
+            module.forward = streamed_lookup(f"{name}.weight", tensors, module.embedding_dim)
         elif module._parameters:
             module.register_forward_pre_hook(_loading(name, tensors))
             module.register_forward_hook(_unloading)
-    return _logits(model, ids)
+    return model
 
 
 def whole_logits(folder: Path, ids: list[int]) -> Float32:
@@ -71,7 +80,9 @@ def _streamed_product(name: str, tensors: Tensors) -> Any:
     return forward
 
 
-def _streamed_lookup(name: str, tensors: Tensors, width: int) -> Any:
+def streamed_lookup(name: str, tensors: Rows, width: int) -> Any:
+    """The forward of an embedding [V, width] that is never held."""
+
     def forward(ids: Any) -> Any:  # [B, T] -> [B, T, hidden]
         found, start = torch.empty(*ids.shape, width), 0
         for rows in tensors.chunks(name):

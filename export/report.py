@@ -36,6 +36,7 @@ def write_report(
         "bundle_bytes": sum(sizes.values()),
         "file_bytes": sizes,
         "stage_s": {name: round(value, 3) for name, value in seconds.items()},
+        "instruction_set": manifest.instruction_set,
         "exact": verdict.exact,
         "fidelity": dataclasses.asdict(verdict.fidelity),
         "checks": [dataclasses.asdict(check) for check in verdict.checks],
@@ -60,7 +61,7 @@ def _markdown(
         ("checkpoint", f"{facts['source_bytes'] / 1e6:.1f} MB"),
         ("bundle", f"{facts['bundle_bytes'] / 1e6:.1f} MB"),
     ]
-    lines = [f"# Export of {manifest.name}", "", f"Measured on {measured.tokens} tokens.", ""]
+    lines = [f"# Export of {manifest.name}", "", _measured_on(manifest, verdict), ""]
     lines += _table(("measure", "value"), rows)
     lines += ["", "## Checks", ""]
     checks = [
@@ -84,15 +85,24 @@ def _markdown(
     return "\n".join(lines) + "\n"
 
 
+def _measured_on(manifest: Manifest, verdict: Verdict) -> str:
+    kernels = manifest.instruction_set or "an instruction set that was not recorded"
+    return f"Measured on {verdict.fidelity.tokens} tokens, on {kernels}."
+
+
 def _card(manifest: Manifest, verdict: Verdict, facts: Mapping[str, Any]) -> str:
     source, quantization, dims = manifest.source, manifest.quantization, manifest.dims
     block = (
         f", block {quantization.block}, head block {quantization.head_block}" if quantization.block else ""
     )
+    gptq = quantization.rounding == "gptq"
+    rounding = ", rounded by GPTQ" if gptq else ", rounded to the nearest"
+    if quantization.calibration:
+        rounding += f" with {quantization.calibration}"
     exact = (
-        "bit-identical however a prompt is cut and whatever is cached, on one instruction set"
+        "bit-identical however a prompt is cut and whatever is cached or guessed, on one instruction set"
         if verdict.exact
-        else "not bit-identical when a prompt is cut differently"
+        else "inexact: the last bits depend on how a prompt is cut, and no tokens are guessed ahead"
     )
     rows = [
         ("source", f"{source.id} at {source.revision}"),
@@ -101,8 +111,9 @@ def _card(manifest: Manifest, verdict: Verdict, facts: Mapping[str, Any]) -> str
         ("parameters", f"{dims.parameters:,}"),
         ("layers, heads, kv heads", f"{dims.layers}, {dims.heads}, {dims.kv_heads}"),
         ("vocabulary, context", f"{dims.vocabulary:,}, {manifest.context_tokens:,} tokens"),
-        ("weights", f"{quantization.recipe}{block}"),
+        ("weights", f"{quantization.recipe}{block}{rounding if quantization.block else ''}"),
         ("results", exact),
+        ("measured on", manifest.instruction_set or "not recorded"),
         ("bundle size", f"{facts['bundle_bytes'] / 1e6:.1f} MB"),
         ("made", f"{manifest.created} with " + ", ".join(f"{k} {v}" for k, v in manifest.tools.items())),
     ]

@@ -86,33 +86,6 @@ def compare_rounding(found: Float32, expected: Float32, layers: int) -> Check:
     return Check("activation rounding", change <= limit, change, limit, "accuracy level 4 against level 0")
 
 
-def compare_chunks(model: Any, ids: Sequence[int]) -> Check:
-    """Whether logits stay bit-identical however the text is cut, and after a wrong guess is taken back."""
-    whole = all_logits(model, ids)
-    worst = 0.0
-    for size in (1, 2, 3, 7, 16):
-        cache, parts = model.new_cache(), []
-        for start in range(0, len(ids), size):
-            chunk = list(ids[start : start + size])
-            wrong = [*chunk, *reversed(ids)][: len(chunk) + 3]
-            room = model.context_tokens - cache.length - len(wrong)
-            if size == 7 and room > 1:  # guess three more, wrongly, and take them back
-                parts.append(np.array(model.forward(wrong, cache, rows=len(wrong))[: len(chunk)]))
-                cache.truncate(start + len(chunk))
-            else:
-                parts.append(np.array(model.forward(chunk, cache, rows=len(chunk))))
-        worst = max(worst, float(np.abs(np.concatenate(parts) - whole).max()))
-    return Check(
-        "chunk invariance", worst == 0.0, worst, 0.0, "cuts of 1, 2, 3, 7 and 16 tokens, a guess taken back"
-    )
-
-
-def compare_threads(one: Float32, many: Float32) -> Check:
-    """Whether one thread and all of them give the same bits."""
-    worst = float(np.abs(one - many).max())
-    return Check("thread invariance", worst == 0.0, worst, 0.0, f"1 thread against {ort.usable_cores()}")
-
-
 def compare_tensors(model: Any, manifest: Manifest) -> Check:
     """The graph's own shapes against the manifest's dims."""
     session, dims, graph = model._session, manifest.dims, manifest.graph

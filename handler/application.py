@@ -22,7 +22,7 @@ def build(settings: Settings, *, started_s: float) -> Application:
 
     Raises: StartupError with one line for the operator.
     """
-    loading = start_loading(settings.bundle, threads=settings.threads or None)
+    loading = start_loading(settings.bundle, threads=settings.threads or None, exact=settings.exact)
     # Here, since importing Powertools and pydantic takes as long as the model does.
     from handler.assembly import assemble
 
@@ -40,6 +40,7 @@ def prepare_snapshot(application: Application) -> None:
 
     for _ in application.engine.chat([{"role": "user", "content": "Hello!"}], max_tokens=2):
         pass
+    application.engine.measure_steps()
     application.store.close()
     register_after_restore(application.store.close)
 

@@ -19,6 +19,7 @@ from handler.chat.responses import Responses
 from handler.chat.text_completions import TextCompletions
 from handler.chat.thread import Threads
 from handler.engine.bundle import Manifest
+from handler.engine.cpu import instruction_set
 from handler.engine.engine import Engine
 from handler.routes import Api
 from handler.routes.completions import CompletionRoutes
@@ -50,7 +51,8 @@ def assemble(
     """Connect an engine and a store that are there already; `clock` measures budgets and receipts."""
     telemetry = Telemetry(in_lambda=settings.memory_mib is not None)
     inference = Inference(engine, clock)
-    till = Till(settings, telemetry, init_ms=(clock() - started_s) * 1000)
+    init_ms = (clock() - started_s) * 1000
+    till = Till(settings, telemetry, init_ms, exact=engine.exact, instruction_set=instruction_set())
     name = fingerprint(engine.manifest)
     now: Callable[[], float] = time.time
     threads = Threads(store, engine.model.context_tokens)
@@ -66,7 +68,8 @@ def assemble(
 
 
 def fingerprint(manifest: Manifest) -> str:
-    """Name the exact bytes that answer: the same fingerprint and seed give the same text."""
+    """Name the exact bytes that answer: on one instruction set, the same fingerprint and seed give the same
+    text."""
     files = "".join(f"{name}={entry.sha256};" for name, entry in sorted(manifest.files.items()))
     return "fp_" + hashlib.sha256(files.encode()).hexdigest()[:16]
 

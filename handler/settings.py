@@ -87,6 +87,10 @@ class Settings:
         Variable("days after its last turn that a conversation is forgotten; 0 keeps it", _number(0, 36500)),
     ] = 30.0
     streaming: Annotated[bool, Variable("1 when the runtime can stream an answer; 0 joins it", _flag)] = False
+    exact: Annotated[
+        bool,
+        Variable("1: answers do not depend on caches, cuts and guesses; 0 gives that up for speed", _flag),
+    ] = True
     threads: Annotated[int, Variable("threads of the model; 0 takes every core", _whole(0, 256))] = 0
     max_body_bytes: Annotated[
         int, Variable("largest request body; a longer one is answered with 413", _whole(1024, 10 << 20))

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from bench.workers.serve import Setup, Task, Unsupported, serve
+from bench.workers.serve import Setup, Task, serve
 
 
 class Ours:
@@ -17,14 +16,10 @@ class Ours:
         """Load the bundle as the handler does, hashes checked."""
         from handler.engine import load
 
-        mode = setup.options["mode"]
-        if mode == "exact":
-            self.engine = load(setup.model, threads=setup.threads)
-        elif "exact" in inspect.signature(load).parameters:
-            self.engine = load(setup.model, threads=setup.threads, exact=False)  # type: ignore[call-arg]
-        else:
-            raise Unsupported("the engine has no fast mode")
+        exact = setup.options["mode"] == "exact"
+        self.engine = load(setup.model, threads=setup.threads, exact=exact)
         self.cache = self.engine.model.new_cache()
+        self.measured = False
         return {"version": "this tree"}
 
     def encode(self, text: str) -> list[int]:
@@ -37,7 +32,7 @@ class Ours:
 
         if not task.keep:
             self.cache = self.engine.model.new_cache()
-        draft = None if task.draft_tokens is None else _Counted(task.draft_tokens)
+        draft = None if task.draft_tokens is None else self._draft(task.draft_tokens)
         tokens = generate(
             self.engine.model,
             self.cache,
@@ -66,11 +61,18 @@ class Ours:
             digest.update(logits.tobytes())
             return scripted(logits, history)
 
-        draft = _Counted(0) if drafts else None
+        draft = self._draft(0) if drafts else None
         for _ in generate(model, cache, ids, witness, eos=(), max_tokens=len(script), draft=draft):
             pass
         counted = {"accepted": draft.accepted_tokens, "proposed": draft.proposed_tokens} if draft else {}
         return {"sha256": digest.hexdigest(), "tokens": len(script), **counted}
+
+    def _draft(self, longest_tokens: int) -> _Counted:
+        """Drafts as the engine makes them; what its steps cost is measured once, as in a snapshot."""
+        if not self.measured:
+            self.engine.measure_steps()
+            self.measured = True
+        return _Counted(self.engine.step_costs, longest_tokens)
 
     def _sampler(self, task: Task) -> Callable[[Any, Any], int]:
         """The engine's greedy sampler; with a script its draw is made, and then the script's id returned."""
@@ -89,24 +91,25 @@ class Ours:
 
 
 class _Counted:
-    """The engine's own draft source, with its guesses counted."""
+    """The engine's own draft source, with its guesses counted: right ones stand in the history afterwards."""
 
-    def __init__(self, longest_tokens: int) -> None:
-        from handler.engine.lookup import PromptLookup
+    def __init__(self, costs: Any, longest_tokens: int) -> None:
+        from handler.engine.lookup import LONGEST_DRAFT_TOKENS, PromptLookup
 
-        self._lookup = PromptLookup(longest_tokens) if longest_tokens else PromptLookup()
+        self._lookup = PromptLookup(costs, longest_tokens or LONGEST_DRAFT_TOKENS)
+        self._guess: list[int] = []
+        self._end = 0
         self.proposed_tokens = self.accepted_tokens = 0
 
     def propose(self, history: Sequence[int], limit: int) -> list[int]:
         """Guess as the engine does."""
-        guess = self._lookup.propose(history, limit)
-        self.proposed_tokens += len(guess)
-        return guess
-
-    def accepted(self, count: int) -> None:
-        """Count what was right."""
-        self.accepted_tokens += count
-        self._lookup.accepted(count)
+        for right, came in zip(self._guess, history[self._end :], strict=False):
+            if right != came:
+                break
+            self.accepted_tokens += 1
+        self._guess, self._end = self._lookup.propose(history, limit), len(history)
+        self.proposed_tokens += len(self._guess)
+        return self._guess
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from onnx import TensorProto
 
 from export.errors import UnsupportedFeature
 from export.graph.facts import Decoder, Linear, Norm
-from export.graph.matrices import Matrices, Matrix, Progress
+from export.graph.matrices import Matrices, Matrix, Progress, Rounded
 from export.graph.rope import rope_tables
 from export.graph.stored import Placement, StoredTensors
 from export.graph.writer import GRAPH_FILE, MICROSOFT, GraphWriter
@@ -52,9 +52,15 @@ class Built:
 
 
 def build(
-    facts: Decoder, weights: Weights, recipe: Recipe, context_tokens: int, folder: Path, progress: Progress
+    facts: Decoder,
+    weights: Weights,
+    recipe: Recipe,
+    context_tokens: int,
+    folder: Path,
+    progress: Progress,
+    rounded: Rounded | None = None,
 ) -> Built:
-    """Write `model.onnx` and its data file into `folder`.
+    """Write `model.onnx` and its data file into `folder`; what was not `rounded` before is rounded here.
 
     Raises: ExportError when a tensor is missing, misshapen, or has no place in the graph; UnsupportedFeature.
     """
@@ -66,7 +72,8 @@ def build(
     graph = GraphWriter(folder)
     try:
         stored = StoredTensors(weights, facts.tensors.prefix)
-        _Builder(graph, stored, facts, recipe, progress).decoder(context_tokens)
+        matrices = Matrices(graph, stored, recipe, progress, rounded)
+        _Builder(graph, stored, facts, matrices).decoder(context_tokens)
         ignored = facts.tensors.ignored + (facts.tensors.head.weights if facts.tied else ())
         stored.check_all_used(ignored)
         graph.finish("decoder")
@@ -83,13 +90,11 @@ def _with_positions(contract: Graph) -> Graph:
 class _Builder:
     """One graph under construction: adds one layer at a time, in the order they are computed."""
 
-    def __init__(
-        self, graph: GraphWriter, stored: StoredTensors, facts: Decoder, recipe: Recipe, progress: Progress
-    ) -> None:
+    def __init__(self, graph: GraphWriter, stored: StoredTensors, facts: Decoder, matrices: Matrices) -> None:
         self._graph = graph
         self._stored = stored
         self._facts = facts
-        self._matrices = Matrices(graph, stored, recipe, progress)
+        self._matrices = matrices
         self._rope: tuple[str, ...] = ()
 
     def decoder(self, context_tokens: int) -> None:

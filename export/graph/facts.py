@@ -91,6 +91,12 @@ class Decoder:
     rope: Rope | None
     tensors: Tensors
 
+    @property
+    def matrix_parameters(self) -> int:
+        """How many numbers the layers' matrices hold: one token costs as many multiplications."""
+        attention = self.hidden * self.head_dim * 2 * (self.heads + self.kv_heads)
+        return self.layers * (attention + self.hidden * self.intermediate * (3 if self.gated else 2))
+
 
 @dataclass(frozen=True)
 class Family:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +18,19 @@ from export.errors import ExportError
 from export.graph.facts import Linear
 from export.graph.stored import Placement, StoredTensors
 from export.graph.writer import MICROSOFT, GraphWriter
-from export.quantize import Recipe, quantize_rows
+from export.quantize import Packed, Recipe, quantize_rows
 
 Float32 = NDArray[np.float32]
 Progress = Callable[[int], None]  # told how many parameters were just written
 
 CODES, SCALES = ".codes", ".scales"  # a quantized matrix `name` is these two initializers
+
+
+class Rounded(Protocol):
+    """Matrices that were rounded before, by the checkpoint's names."""
+
+    def packed(self, name: str) -> Iterator[Packed]:
+        """One matrix' rows of outputs, some at a time."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +51,18 @@ class Matrix:
 class Matrices:
     """Writes matrices and their uses into a graph, the weights read from a checkpoint."""
 
-    def __init__(self, graph: GraphWriter, stored: StoredTensors, recipe: Recipe, progress: Progress) -> None:
+    def __init__(
+        self,
+        graph: GraphWriter,
+        stored: StoredTensors,
+        recipe: Recipe,
+        progress: Progress,
+        rounded: Rounded | None = None,  # else to the nearest, here
+    ) -> None:
         self._graph = graph
         self._stored = stored
         self._recipe = recipe
+        self._rounded = rounded
         self._progress = progress
 
     def store(self, name: str, linear: Linear, height: int, width: int) -> Matrix:
@@ -61,16 +77,14 @@ class Matrices:
             )
         quantized = self._recipe.quantized
         self._stored.place(linear, name, width, quantized)
-        rows = self._counted(self._stored.rows(linear))
         if not quantized:
-            self._graph.weight(name, (height, width), rows)
+            self._graph.weight(name, (height, width), self._counted(self._stored.rows(linear)))
             return Matrix(name, height, width, None)
         block, bits = self._recipe.block_for(width), self._recipe.bits
         scales: list[Float32] = []  # small; written when all codes are on disk
 
         def codes() -> Iterator[NDArray[np.uint8]]:
-            for chunk in rows:
-                packed = quantize_rows(chunk, bits, block)
+            for packed in self._packed(linear, width):
                 scales.append(packed.scales)
                 yield packed.codes
 
@@ -139,6 +153,17 @@ class Matrices:
         if not linear.biases:
             return ""
         return self.vector(name, linear.biases, self._stored.heights(linear, width))
+
+    def _packed(self, linear: Linear, width: int) -> Iterator[Packed]:
+        """The rounded rows of the stacked matrices."""
+        if self._rounded is None:
+            for chunk in self._counted(self._stored.rows(linear)):
+                yield quantize_rows(chunk, self._recipe.bits, self._recipe.block_for(width))
+            return
+        for name in linear.weights:
+            for packed in self._rounded.packed(name):
+                yield packed
+                self._progress(len(packed.codes) * width)
 
     def _counted(self, chunks: Iterator[Float32]) -> Iterator[Float32]:
         for chunk in chunks:

@@ -67,7 +67,6 @@ class StoredTensors:
         """The rows [out, in] of a matrix product, stacked parts one after the other, some at a time."""
         for name in linear.weights:
             found = self.find(name)
-            self._used.add(found)
             if linear.transposed:
                 yield self._weights.read(found).T
             else:
@@ -82,12 +81,13 @@ class StoredTensors:
         ]
 
     def place(self, linear: Linear, initializer: str, width: int, quantized: bool) -> None:
-        """Note where the parts of a matrix product went."""
+        """Note where the parts of a matrix product go."""
         start = 0
         for name, height in zip(linear.weights, self.heights(linear, width), strict=True):
             self.placements[name] = Placement(
                 initializer, start, start + height, quantized, linear.transposed, width
             )
+            self._used.add(self.find(name))
             start += height
 
     @property

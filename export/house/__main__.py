@@ -19,11 +19,12 @@ from export.house import stages
 COMMANDS = {
     "corpus": (stages.corpus,),
     "tokenizer": (stages.tokenizer,),
+    "calibration": (stages.calibration,),
     "names": (stages.names,),
     "train": (stages.train,),
     "save": (stages.save,),
     "evaluate": (stages.evaluate,),
-    "all": (stages.corpus, stages.tokenizer, stages.train, stages.save, stages.evaluate),
+    "all": (stages.corpus, stages.tokenizer, stages.train, stages.save, stages.calibration, stages.evaluate),
 }
 
 

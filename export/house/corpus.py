@@ -78,6 +78,13 @@ def check_leaks(train: Iterable[Dialogue], held_out: Iterable[Dialogue]) -> None
                 raise LeakError(f"held-out question {turn.user!r} is in the training part")
 
 
+def calibration_text(dialogues: int, seed: int) -> str:
+    """The training part's first dialogues, in the form that the export's calibration text has."""
+    composer = Composer(random.Random(f"{seed}/train"))
+    chats = (dialogue.messages() for dialogue in _distinct(composer, dialogues, set()))
+    return "\n".join("".join(f"{m['role'].title()}: {m['content']}\n" for m in chat) for chat in chats)
+
+
 def read_part(folder: Path, part: str) -> Iterator[Dialogue]:
     """Yield the dialogues of one part as written."""
     with (folder / f"{part}.jsonl").open(encoding="utf-8") as file:

@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 
 from export.house.batches import Example, encode_all, pad_id
-from export.house.corpus import read_part, write_corpus
+from export.house.corpus import calibration_text, read_part, write_corpus
 from export.house.evaluate import correction_probes, measure, question_probes, recall_probes
 from export.house.model import ModelSize, load_checkpoint, new_model, save_checkpoint
 from export.house.names import make_name
@@ -22,12 +22,14 @@ from export.house.report import markdown, model_card, plot_losses, read_losses
 from export.house.tokenizer import load_tokenizer, train_tokenizer
 from export.house.train import Schedule, Trainer, mean_loss
 from export.house.turns import Dialogue
+from export.rounding.text import CALIBRATION_FILE
 
 SIZE = ModelSize()
 VOCABULARY = 3072
 DIALOGUES = 40_000
 STEPS = 2140
 MAX_TRAIN_TOKENS = 640
+CALIBRATION_DIALOGUES = 64
 HELD_OUT_NAMES = 120
 HELD_OUT_NAMES_FILE = Path("tests/data/house_heldout_names.json")
 _TOKENIZER_DIALOGUES = 12_000
@@ -39,6 +41,13 @@ def corpus(options: argparse.Namespace) -> None:
     record = write_corpus(options.work / "corpus", dialogues=options.dialogues, seed=options.seed)
     print(f"corpus: {record['dialogues']} dialogues, {record['turns']} training turns")
     print(f"corpus: train sha256 {record['sha256']['train']}")
+
+
+def calibration(options: argparse.Namespace) -> None:
+    """Write the text that the checkpoint is rounded with, beside it."""
+    file = options.checkpoint / CALIBRATION_FILE
+    file.write_text(calibration_text(CALIBRATION_DIALOGUES, options.seed), encoding="utf-8")
+    print(f"calibration: {file}")
 
 
 def names(options: argparse.Namespace) -> None:

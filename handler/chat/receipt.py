@@ -21,6 +21,8 @@ class Till:
     settings: Settings
     telemetry: Telemetry
     init_ms: float
+    exact: bool
+    instruction_set: str
 
     def facts(self, runs: Sequence[Run], budget: Budget, dropped_items: Sequence[str] = ()) -> Dormouse:
         """Sum up the runs of one answer."""
@@ -53,6 +55,8 @@ class Till:
             memory_mib=self.settings.memory_mib,
             gb_s=gb_s,
             cost_usd=None if gb_s is None else self._cost_usd(gb_s),
+            exact=self.exact and all(run.job.begun_on in (None, self.instruction_set) for run in runs),
+            instruction_set=self.instruction_set,
         )
 
     def _gb_s(self, billed_ms: float) -> float | None:

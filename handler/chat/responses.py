@@ -123,6 +123,7 @@ class Responses:
             tenant=caller.tenant,
             model=engine.manifest.name,
             fingerprint=self.fingerprint,
+            instruction_set=self.till.instruction_set,
             created_at_s=now,
             budget=budget,
             thread=thread,

@@ -38,6 +38,7 @@ class Turn:
     tenant: str
     model: str
     fingerprint: str
+    instruction_set: str
     created_at_s: int
     budget: Budget
     thread: Thread
@@ -127,6 +128,7 @@ class Turn:
     def record(self, body: ResponseObject) -> StoredResponse:
         """The response as it is kept; an incomplete one keeps its prompt, to be continued."""
         state: dict[str, Any] = {"fingerprint": self.fingerprint, "item_id": self.item_id}
+        state["instruction_set"] = self.instruction_set
         if body.status == "incomplete":
             unspoken = len(self.job.prompt_ids) - self.job.prior_tokens
             state["prompt_ids"] = list(self.job.prompt_ids[:unspoken])
@@ -191,5 +193,6 @@ def continued_job(previous: StoredResponse, item: Item, request: ResponseRequest
         stop=stop,
         top_logprobs=request.top_logprobs,
         prior_tokens=len(item.token_ids),
+        begun_on=previous.state.get("instruction_set"),
         resumable=True,
     )

@@ -18,15 +18,20 @@ if TYPE_CHECKING:
 __all__ = ["load", "start_loading"]
 
 
-def load(folder: str | Path, *, threads: int | None = None) -> Engine:
+def load(folder: str | Path, *, threads: int | None = None, exact: bool = True) -> Engine:
     """Load a bundle, checking the hash of every file; `threads` None means one for each usable core.
+
+    `exact`: the same prompt and seed give the same tokens whatever is cached, guessed or cut; False gives
+    that up, to decode faster.
 
     Raises: BundleError naming the file that is missing, damaged or of another format.
     """
-    return start_loading(folder, threads=threads, alone=True).engine()
+    return start_loading(folder, threads=threads, exact=exact, alone=True).engine()
 
 
-def start_loading(folder: str | Path, *, threads: int | None = None, alone: bool = False) -> Loading:
+def start_loading(
+    folder: str | Path, *, threads: int | None = None, exact: bool = True, alone: bool = False
+) -> Loading:
     """Begin with what takes longest, in threads; `engine()` of what is returned does the rest.
 
     `alone`: the caller has nothing else to do meanwhile, so that every core may be used.
@@ -35,4 +40,4 @@ def start_loading(folder: str | Path, *, threads: int | None = None, alone: bool
     """
     from handler.engine import loader  # here, so that `handler.engine.bundle` can be imported for nothing
 
-    return loader.Loading(Path(folder), threads, alone)
+    return loader.Loading(Path(folder), threads, exact=exact, alone=alone)

@@ -89,6 +89,8 @@ class Quantization:
     head_block: int | None = None
     symmetric: bool = True
     accuracy_level: int | None = None
+    rounding: Literal["gptq", "nearest"] = "nearest"
+    calibration: str | None = None  # gptq: the text it looked at, by name and hash
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,7 @@ class Manifest:
     fidelity: Mapping[str, Any]  # measured at export
     files: Mapping[str, FileEntry] = field(default_factory=dict)
     exact: bool = True  # logits do not depend on chunking, cache state or thread count
+    instruction_set: str | None = None  # on which exactness and fidelity were measured; at first not recorded
     row_multiple: int = 2  # rows of one call are padded to a multiple of this
     format: int = FORMAT
 

@@ -5,7 +5,8 @@ Usable alone as a library. Knows no HTTP, no AWS, no sessions.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from handler.engine.bundle import Manifest
@@ -13,17 +14,45 @@ from handler.engine.generate import Generation, Model, ShouldStop, generate
 from handler.engine.lookup import PromptLookup
 from handler.engine.prompt import ChatPrompt, Tools
 from handler.engine.sampling import SamplingParams, make_sampler, sampling_params
+from handler.engine.steps import USUAL, StepCosts
 from handler.engine.template import Message
 from handler.engine.text import TextStream
 from handler.engine.warm import WarmSlot
+
+MEASURED_AFTER_TOKENS = 64  # rows are timed behind so many places of the cache
+MEASURED_PASSES = 3
 
 
 class Engine:
     """One model, ready to answer; it keeps the latest conversation's keys and values warm."""
 
-    def __init__(self, manifest: Manifest, model: Model, prompt: ChatPrompt, tokenizer: Any) -> None:
+    def __init__(
+        self, manifest: Manifest, model: Model, prompt: ChatPrompt, tokenizer: Any, *, exact: bool = True
+    ) -> None:
+        self.exact = exact  # answers do not depend on what is cached, guessed, or cut
         self.manifest, self.model, self.prompt, self.tokenizer = manifest, model, prompt, tokenizer
         self.warm = WarmSlot(model.new_cache)
+        self.step_costs = USUAL  # until they are measured
+
+    def measure_steps(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        """Time calls of every row count in the table; drafts are as long as it pays here from then on.
+
+        Takes as long as some thirty tokens, therefore only where starting may take time.
+
+        Raises: Unavailable when the model fails.
+        """
+        cache, filled = self.model.new_cache(), [0] * MEASURED_AFTER_TOKENS
+        if len(filled) + USUAL.rows[-1] > self.model.context_tokens:
+            return
+        self.model.forward(filled, cache, rows=0)
+        best = dict.fromkeys(USUAL.rows, float("inf"))
+        for _ in range(MEASURED_PASSES):
+            for rows in USUAL.rows:
+                cache.truncate(len(filled))
+                start = clock()
+                self.model.forward([0] * rows, cache, rows=rows)
+                best[rows] = min(best[rows], clock() - start)
+        self.step_costs = StepCosts(tuple(best), tuple(best.values()))
 
     def params(self, **sampling: Any) -> SamplingParams:
         """Merge the bundle's generation defaults with what the caller gave; draws a seed where none is given.
@@ -58,7 +87,7 @@ class Engine:
                 eos=self.manifest.tokens.eos,
                 max_tokens=max_tokens,
                 should_stop=should_stop,
-                draft=PromptLookup() if speculate and self.manifest.exact else None,
+                draft=PromptLookup(self.step_costs) if speculate and self.manifest.exact else None,
                 top_logprobs=top_logprobs,
                 on_end=lambda generation: self.warm.put(cache, generation.ids),
             )

@@ -53,10 +53,7 @@ class Draft(Protocol):
     """A source of guesses; right or wrong, they never change the answer."""
 
     def propose(self, history: Sequence[int], limit: int) -> list[int]:
-        """Guess up to `limit` ids that may follow `history`."""
-
-    def accepted(self, count: int) -> None:
-        """Learn how many ids of the latest guess were right."""
+        """Guess up to `limit` ids that may follow `history`, which only ever grows between calls."""
 
 
 def generate(
@@ -203,8 +200,6 @@ class Generation:
             if at == len(guess) or id_ != guess[at]:
                 break
         self._cache.truncate(len(self.ids) - 1)  # the id drawn last is not computed yet
-        if guess and self._draft is not None:
-            self._draft.accepted(len(drawn) - 1)
         return drawn
 
 

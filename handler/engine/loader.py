@@ -33,9 +33,11 @@ PARALLEL_BYTES = 128 << 20
 class Loading:
     """A bundle being loaded: the weights by two threads, the rest when the engine is asked for."""
 
-    def __init__(self, folder: Path, threads: int | None = None, alone: bool = False) -> None:
+    def __init__(
+        self, folder: Path, threads: int | None = None, *, exact: bool = True, alone: bool = False
+    ) -> None:
         """Raises: BundleError when the manifest, the sizes or the graph are wrong."""
-        self._folder, self._manifest = folder, read_manifest(folder)
+        self._folder, self._manifest, self._exact = folder, read_manifest(folder), exact
         manifest = self._manifest
         integrity.check_sizes(folder, manifest.files)
         parsed = {manifest.graph.file, PACKED if PACKED in manifest.files else TOKENIZER, TEMPLATE}
@@ -43,7 +45,7 @@ class Loading:
         self._verified = Background(lambda: integrity.verify(folder, manifest.files, mapped))
         self._threads: list[Background[Any]] = [self._verified]
         with self._settled():
-            self._model = Background(_model_opener(folder, manifest, threads, alone))
+            self._model = Background(_model_opener(folder, manifest, threads, exact, alone))
             self._threads.append(self._model)
 
     def engine(self, *, for_chat: bool = False) -> Engine:
@@ -59,7 +61,8 @@ class Loading:
             from handler.engine.engine import Engine
 
             self._verified.result()  # first: damaged weights are the reason, whatever came of the session
-            return Engine(self._manifest, self._model.result(), prompt, tokenizer)
+            exact = self._exact and self._manifest.exact
+            return Engine(self._manifest, self._model.result(), prompt, tokenizer, exact=exact)
 
     @contextmanager
     def _settled(self) -> Iterator[None]:
@@ -72,7 +75,9 @@ class Loading:
             raise
 
 
-def _model_opener(folder: Path, manifest: Manifest, threads: int | None, alone: bool) -> Callable[[], Model]:
+def _model_opener(
+    folder: Path, manifest: Manifest, threads: int | None, exact: bool, alone: bool
+) -> Callable[[], Model]:
     """Import ONNX Runtime at once, undisturbed by other imports; give the call that makes the model."""
     graph = integrity.read(folder, manifest.files, manifest.graph.file)
     from handler.engine import ort
@@ -82,10 +87,16 @@ def _model_opener(folder: Path, manifest: Manifest, threads: int | None, alone: 
 
     def open_model() -> Model:
         session = ort.open_session(
-            graph, folder, manifest.graph.file, threads=threads, optimize=not fused, in_parallel=in_parallel
+            graph,
+            folder,
+            manifest.graph.file,
+            threads=threads,
+            optimize=not fused,
+            in_parallel=in_parallel,
+            exact=exact,
         )
         if fused:
-            return ort.OrtModel(session, manifest)
+            return ort.OrtModel(session, manifest, exact=exact)
         from handler.engine import ort_concat
 
         return ort_concat.ConcatModel(session, manifest)

@@ -2,7 +2,8 @@
 
 Owns the rule that makes results exact: every call computes an even number of rows, so that the kernels, which
 work in pairs of rows, give the same bits however a prompt is cut and whatever is cached. An odd call is
-padded with one more row, whose key and value the next call overwrites.
+padded with one more row, whose key and value the next call overwrites. Not `exact`, a single row stays alone:
+faster where the context is long, and then the last bits depend on what was guessed and cached.
 Knows tensors by their role in the manifest alone, and nothing of what ids mean.
 """
 
@@ -30,16 +31,27 @@ CHUNK_ROWS = 128  # prefill this way is 5 to 9 % faster than in one piece; even,
 KEPT_STEP_ROWS = 16  # row counts up to this keep their bindings: decoding and drafts
 GROWTH_TOKENS = 256  # KV buffers grow to twice their size, in multiples of this
 
+TILED_ATTENTION_OFF = "ORT_GQA_DISABLE_FLASH_ATTENTION"
+
 Floats = NDArray[np.float32]
 
 
 def open_session(
-    graph: bytes, folder: Path, name: str, *, threads: int | None, optimize: bool, in_parallel: bool = False
+    graph: bytes,
+    folder: Path,
+    name: str,
+    *,
+    threads: int | None,
+    optimize: bool,
+    in_parallel: bool = False,
+    exact: bool = True,
 ) -> Any:
     """Create a session from the very bytes that were verified; external weights are mapped from `folder`.
 
     `in_parallel`: kernels rearrange their weights with all threads. ONNX Runtime then lets go of the mapped
     ones only at the end, so that both forms are resident at once; else one tensor after the other.
+    `exact`: attention in one piece. The tiled kernel sums by blocks whose size is that of the processor's L2
+    cache, so that hosts with one instruction set could differ; it is faster only for a single row.
 
     Raises: BundleError when ONNX Runtime refuses the graph.
     """
@@ -52,6 +64,7 @@ def open_session(
     options.graph_optimization_level = level.ORT_ENABLE_ALL if optimize else level.ORT_DISABLE_ALL
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
     options.add_session_config_entry("session.prepack.enable_parallel", str(int(in_parallel)))
+    os.environ[TILED_ATTENTION_OFF] = str(int(exact))  # read when the kernels are made
     try:
         return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its exceptions share no base class but this one
@@ -138,11 +151,11 @@ class _Step:
 class OrtModel:
     """A fused graph: `forward` appends to a cache in place and returns logits for the rows asked for."""
 
-    def __init__(self, session: Any, manifest: Manifest) -> None:
+    def __init__(self, session: Any, manifest: Manifest, *, exact: bool = True) -> None:
         check_tensors(session, manifest)
         self.context_tokens = manifest.context_tokens
         self._session, self._manifest = session, manifest
-        self._multiple = manifest.row_multiple
+        self._multiple, self._exact = manifest.row_multiple, exact
 
     def new_cache(self) -> OrtCache:
         """Make an empty cache; it takes memory as it grows."""
@@ -190,6 +203,8 @@ class OrtModel:
         return step.logits[0, :wanted]
 
     def _pad(self, count: int) -> int:
+        if count == 1 and not self._exact:
+            return 1
         return -(-count // self._multiple) * self._multiple
 
     def _step(self, cache: OrtCache, computed: int, logit_rows: int) -> _Step:

@@ -1,7 +1,8 @@
 """Choosing the next id: penalties, filters and a draw that depends on (seed, position) alone.
 
-Owns `SamplingParams` and the closure made from it. The closure has no state: the same logits, history and
-seed give the same id in any process, so an answer can be resumed anywhere and a guess be checked by drawing.
+Owns `SamplingParams` and the closure made from it. What the closure remembers saves work and decides nothing:
+the same logits, history and seed give the same id in any process, so an answer can be resumed anywhere and a
+guess be checked by drawing.
 Knows nothing of models, text or time.
 """
 
@@ -10,23 +11,24 @@ from __future__ import annotations
 import dataclasses
 import math
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from handler.engine import filters
+from handler.engine.penalties import History, Logits, Processor, make_bias, make_penalty
 from handler.errors import InvalidRequest
 
-Logits = NDArray[np.float32]  # [V]
-History = Sequence[int] | NDArray[np.int64]  # prompt and answer so far
 Sampler = Callable[[Logits, History], int]
-Processor = Callable[[Logits, History], Logits]
 
 BLOCK = 512  # a cumulated sum over a whole vocabulary takes milliseconds, sums of blocks do not
+DRAWN_AT_ONCE = 64
+WORDS = 4  # in what Philox gives for one value of its counter
+COLDEST = 1e-6  # below it logits would overflow; long before, the most likely id has all the weight
 SEED_BITS = 63  # what fits OpenAI's integer and DynamoDB's numbers
 
 
@@ -113,43 +115,20 @@ def make_sampler(params: SamplingParams) -> Sampler:
     return sample
 
 
-def penalize(
-    logits: Logits, history: History, repetition: float, presence: float, frequency: float
-) -> Logits:
-    """Make the ids of the history less likely (more, where a penalty is negative or below 1).
-
-    Source: repetition: Keskar et al. 2019, https://arxiv.org/abs/1909.05858;
-    presence and frequency: https://platform.openai.com/docs/api-reference/chat/create
-    """
-    ids, counts = np.unique(np.asarray(history, np.int64), return_counts=True)
-    out = logits.copy()
-    seen = out[ids]
-    seen = np.where(seen < 0, seen * repetition, seen / repetition)
-    out[ids] = seen - presence - frequency * counts
-    return out
-
-
-def bias(logits: Logits, history: History, ids: NDArray[np.int64], values: NDArray[np.float32]) -> Logits:
-    """Add `values` to the logits of `ids`."""
-    del history
-    out = logits.copy()
-    out[ids] += values
-    return out
-
-
 def uniform(seed: int, position: int) -> float:
     """Draw a number in [0, 1) that depends on (seed, position) alone.
 
     Source: Philox, Salmon et al. 2011, https://doi.org/10.1145/2063384.2063405
     """
-    bits = np.random.Philox(key=seed % (1 << 64), counter=position).random_raw()
-    return (int(bits) >> 11) * 2.0**-53
+    block, at = divmod(position, DRAWN_AT_ONCE)
+    return _numbers(seed % (1 << 64), block)[at]
 
 
 def log_normalizer(logits: Logits) -> float:
     """Log of the sum of exponentials: a logit less this is a log-probability."""
     best = float(logits.max())
-    return best + math.log(float(np.exp(logits - np.float32(best)).sum(dtype=np.float64)))
+    weights = logits - np.float32(best)
+    return best + math.log(float(np.exp(weights, out=weights).sum(dtype=np.float64)))
 
 
 def most_likely(logits: Logits, count: int) -> list[int]:
@@ -161,15 +140,21 @@ def most_likely(logits: Logits, count: int) -> list[int]:
     return best_first
 
 
+@lru_cache(maxsize=4)
+def _numbers(seed: int, block: int) -> list[float]:
+    """The numbers of successive positions: making Philox takes far longer than what it then draws."""
+    words = np.random.Philox(key=seed, counter=block * DRAWN_AT_ONCE).random_raw(WORDS * DRAWN_AT_ONCE)
+    numbers: list[float] = ((words[::WORDS] >> np.uint64(11)) * 2.0**-53).tolist()
+    return numbers
+
+
 def _processors(params: SamplingParams) -> list[Processor]:
     found: list[Processor] = []
     if params.logit_bias:
-        ids = np.array(list(params.logit_bias), np.int64)
-        found.append(partial(bias, ids=ids, values=np.array(list(params.logit_bias.values()), np.float32)))
+        found.append(make_bias(params.logit_bias))
     penalties = (params.repetition_penalty, params.presence_penalty, params.frequency_penalty)
     if penalties != (1, 0, 0):
-        repetition, presence, frequency = penalties
-        found.append(partial(penalize, repetition=repetition, presence=presence, frequency=frequency))
+        found.append(make_penalty(*penalties))
     return found
 
 
@@ -193,16 +178,17 @@ def _greedy(logits: Logits, history: History) -> int:
 
 def _drawer(params: SamplingParams) -> Sampler:
     chosen = _filters(params)
-    temperature, seed = np.float32(params.temperature), params.seed
+    temperature, seed = np.float32(max(params.temperature, COLDEST)), params.seed
 
     def draw(logits: Logits, history: History) -> int:
-        scores = logits / temperature
+        scores = logits if temperature == 1 else logits / temperature
         ids: filters.Kept | None = None
         for keep in chosen:
             kept = keep(scores)
             scores = scores[kept]
             ids = kept if ids is None else ids[kept]
-        at = _pick(np.exp(scores - scores.max()), uniform(seed, len(history)))
+        weights = scores - scores.max()
+        at = _pick(np.exp(weights, out=weights), uniform(seed, len(history)))
         return at if ids is None else int(ids[at])
 
     return draw

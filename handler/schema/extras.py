@@ -25,6 +25,11 @@ class Receipt(Answer):
     memory_mib: int | None
     gb_s: float | None
     cost_usd: float | None
+    # Defaults for what was stored before receipts said so.
+    exact: bool = (
+        False  # the tokens do not depend on what was cached or guessed, nor on how the prompt was cut
+    )
+    instruction_set: str = ""  # which kernels computed them; other ones may give other tokens
 
 
 class Dormouse(Answer):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ from handler.engine.engine import Engine
 from handler.engine.generate import generate
 from handler.engine.lookup import PromptLookup
 from handler.engine.sampling import SamplingParams, make_sampler
+from handler.engine.text import TextStream
 from handler.engine.warm import WarmSlot
 
 FAMILIES = ["llama", "qwen2", "qwen3", "gpt2"]
@@ -127,6 +129,53 @@ def test_answers_do_not_depend_on_speculation(engine: Engine, params: SamplingPa
         return [*generation, generation.stop_reason]
 
     assert run(None) == run(PromptLookup())
+
+
+def test_answers_under_a_mask_do_not_depend_on_speculation(engine: Engine) -> None:
+    """A grammar allows other ids after every id: a guess that it forbids is not drawn, and nothing moves."""
+    prompt, draw = IDS[:20] * 3, make_sampler(SamplingParams(temperature=0.9, seed=3))
+
+    def masked(logits: Any, history: Any) -> int:
+        allowed = np.full_like(logits, -np.inf)
+        start = history[-1] % 3
+        allowed[start::3] = logits[start::3]
+        return draw(allowed, history)
+
+    def run(draft: PromptLookup | None) -> list[int]:
+        cache = engine.model.new_cache()
+        tokens = generate(engine.model, cache, prompt, masked, eos=(), max_tokens=60, draft=draft)
+        return [token.id for token in tokens]
+
+    ids = run(PromptLookup())
+    assert ids == run(None)
+    assert all(id_ % 3 == before % 3 for before, id_ in itertools.pairwise([prompt[-1], *ids]))
+
+
+def test_a_stop_string_ends_the_text_at_the_same_place_with_guesses_and_without(engine: Engine) -> None:
+    """Right guesses run ahead of what is shown; a stop string within them still cuts there."""
+    params = SamplingParams(temperature=0.9, seed=4)
+
+    def text(stop: tuple[str, ...], speculate: bool) -> str:
+        engine.warm = WarmSlot(engine.model.new_cache)
+        tokens = engine.generate(IDS[:20] * 3, params, max_tokens=60, speculate=speculate)
+        return "".join(piece.text for piece in TextStream(tokens, engine.tokenizer, stop))
+
+    whole = text((), True)
+    stop = whole[len(whole) // 2 :][:3]
+    assert text((stop,), True) == text((stop,), False) == whole[: whole.index(stop)]
+
+
+def test_fast_mode_computes_single_rows_and_exact_mode_pairs(
+    tiny_bundle: Callable[..., Path], engine: Engine, request: pytest.FixtureRequest
+) -> None:
+    """All that differs between the modes: whether one id alone is padded."""
+    fast = load(tiny_bundle(request.node.callspec.params["engine"], "int4"), threads=1, exact=False)
+    assert (engine.exact, fast.exact) == (True, False)
+    for one, computed in ((engine, 2), (fast, 1)):
+        cache = one.model.new_cache()
+        one.model.forward(IDS[:3], cache)
+        one.model.forward(IDS[3:4], cache)
+        assert {rows for rows, _ in cache.steps} == {4, computed}
 
 
 @pytest.mark.parametrize("params", SAMPLINGS, ids=["greedy", "sampled", "penalized"])

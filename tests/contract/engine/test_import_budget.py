@@ -15,15 +15,16 @@ ROOT = Path(__file__).parents[3]
 # Until the engine's first token, from text to text.
 ENGINE = """
     background engine engine.bundle engine.control engine.engine engine.filters engine.generate
-    engine.integrity engine.loader engine.lookup engine.ort engine.prompt engine.sampling engine.strict
-    engine.template engine.text engine.token_bytes engine.values engine.vocabulary engine.warm errors
+    engine.integrity engine.loader engine.lookup engine.ort engine.penalties engine.prompt engine.sampling
+    engine.steps engine.strict engine.template engine.text engine.token_bytes engine.values
+    engine.vocabulary engine.warm errors
 """
 ENGINE_PACKAGES = "handler numpy onnxruntime tokenizers"
 ENGINE_LIBRARY = """
-    ast base64 binascii bisect collections contextlib contextvars copy copyreg ctypes dataclasses datetime dis
-    enum errno fnmatch functools hashlib heapq hmac importlib inspect ipaddress itertools json keyword
-    linecache math mmap ntpath numbers opcode operator pathlib pickle platform random re reprlib secrets
-    struct textwrap threading token tokenize types typing urllib warnings weakref
+    array ast base64 binascii bisect collections contextlib contextvars copy copyreg ctypes dataclasses
+    datetime dis enum errno fnmatch functools hashlib heapq hmac importlib inspect ipaddress itertools
+    json keyword linecache math mmap ntpath numbers opcode operator pathlib pickle platform random re
+    reprlib secrets struct textwrap threading token tokenize types typing urllib warnings weakref
 """
 # Until the whole function is ready for its first event, with sessions in SQLite.
 FUNCTION_PACKAGES = """
@@ -31,10 +32,9 @@ FUNCTION_PACKAGES = """
     typing_extensions typing_inspection
 """
 FUNCTION_LIBRARY = """
-    array asyncio atexit bz2 calendar concurrent csv decimal difflib email encodings fcntl fractions gc gzip
-    http locale logging lzma pprint quopri select selectors shutil signal socket sqlite3 ssl string subprocess
-    sysconfig
-    tempfile traceback uuid zipfile zlib zoneinfo
+    asyncio atexit bz2 calendar concurrent csv decimal difflib email encodings fcntl fractions gc gzip
+    http locale logging lzma pprint quopri select selectors shutil signal socket sqlite3 ssl string
+    subprocess sysconfig tempfile traceback uuid zipfile zlib zoneinfo
 """
 FIRST_TOKEN = """
 engine = load(sys.argv[1], threads=1)

@@ -12,7 +12,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from export.verify import all_logits, at_accuracy_level, compare_chunks, open_model
+from export.verify import all_logits, at_accuracy_level, open_model
 from handler.engine import load
 from handler.engine.bundle import read_manifest
 from tests.conftest import TinyBundle, TinyCheckpoint
@@ -102,15 +102,6 @@ def test_logits_are_bit_identical_however_a_text_is_cut(
         cache = model.new_cache()
         parts = [model.forward(IDS[a:b], cache, rows=b - a).copy() for a, b in itertools.pairwise(cuts)]
         assert np.array_equal(np.concatenate(parts), whole), cuts
-
-
-def test_a_bundle_that_depends_on_its_cuts_is_seen(tiny_bundle: TinyBundle) -> None:
-    """Were single rows computed as such, the check for chunk invariance would say no."""
-    bundle = tiny_bundle("llama", "int4")
-    model = open_model(bundle, read_manifest(bundle))
-    assert compare_chunks(model, IDS[:24]).passed
-    model._multiple = 1
-    assert not compare_chunks(model, IDS[:24]).passed
 
 
 def test_a_corrupted_scale_is_seen(tiny_bundle: TinyBundle, tmp_path: Path) -> None:

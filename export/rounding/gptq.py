@@ -1,0 +1,124 @@
+"""GPTQ: rows of a matrix rounded one column after the other, each error made good in the columns to come.
+
+Owns the arithmetic on one matrix: what is known of its inputs, scales and codes. Does not know where inputs
+come from, or models.
+
+What is minimized is (w - q) M (w - q) for each row w and M, the second moments of the matrix's inputs. With
+M = L L', L lower triangular, that is Babai's nearest plane, walked from the last column to the first, and
+needs no inverse; it gives the codes of GPTQ's own form. A block's scale is chosen before, so that columns
+may be taken in the order of their weight in M.
+
+Source: https://arxiv.org/abs/2210.17323 (GPTQ), https://arxiv.org/abs/2507.18553 (as nearest plane)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from export.quantize import Packed, pack_codes
+
+Tensor = Any  # torch.Tensor; PyTorch is not type checked here
+
+DAMPING = 0.01  # of M's mean diagonal, added to it: what the text hardly uses stays put
+PER_INPUT = 4.0  # the same, for each input over each token: a short text is followed less than a long one
+SHRINK = (1.0, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6)  # scales tried, as parts of the one that keeps the largest
+COLUMNS = 128  # rounded before their errors are carried to the rest in one product
+
+
+@dataclass(frozen=True)
+class Moments:
+    """What is known of a matrix's inputs, ready for rounding; K is padded to whole blocks."""
+
+    block: int
+    damping: float  # added to the diagonal of X'X
+    matrix: Tensor  # M [K, K], damped
+    order: Tensor  # [K]; columns are rounded from its end to its start
+    ratios: Tensor  # [K, K]: L in that order, each column divided by its diagonal
+    diagonal: Tensor  # [K]: L's
+
+    def solve(self, rows: Tensor) -> Tensor:
+        """Rows [N, K] times the inverse of M. K must be whole blocks or less; what is padded is cut off."""
+        width = len(self.matrix)
+        padded = torch.nn.functional.pad(rows, (0, width - rows.shape[1]))
+        found = torch.empty_like(padded)
+        found[:, self.order] = torch.cholesky_solve(padded[:, self.order].T, self.ratios * self.diagonal).T
+        return found[:, : rows.shape[1]]
+
+
+def moments_of(inputs: Tensor, block: int) -> Moments:
+    """The moments of inputs X [T, K]: the fewer they are for their width, the less they are trusted."""
+    tokens, width = inputs.shape
+    return moments(inputs.T @ inputs, block, DAMPING + PER_INPUT * width / tokens)
+
+
+def moments(inputs: Tensor, block: int, damping: float) -> Moments:
+    """The moments X'X [K, K] of inputs X, damped (in place) and factored."""
+    width = len(inputs)
+    damping *= float(inputs.diagonal().mean()) or 1.0
+    missing = -width % block
+    matrix = torch.nn.functional.pad(inputs, (0, missing, 0, missing)) if missing else inputs
+    matrix.diagonal().add_(damping)
+    order = torch.argsort(matrix.diagonal(), stable=True)
+    lower = torch.linalg.cholesky(matrix[order[:, None], order])
+    diagonal = lower.diagonal().clone()
+    return Moments(block, damping, matrix, order, lower.div_(diagonal), diagonal)
+
+
+def round_rows(rows: Tensor, inputs: Moments, bits: int) -> Packed:
+    """Rows [N, K] as codes and scales."""
+    width = len(inputs.matrix)
+    rows = torch.nn.functional.pad(rows, (0, width - rows.shape[1]))
+    scales = search_scales(rows, inputs, bits)  # [N, B]
+    codes = _codes(rows, scales, inputs, bits)  # [N, K]
+    middle = 1 << (bits - 1)
+    blocks = (codes + middle).to(torch.uint8).reshape(len(rows), -1, inputs.block)
+    return Packed(pack_codes(blocks.numpy(), bits), scales.numpy())
+
+
+def search_scales(rows: Tensor, inputs: Moments, bits: int) -> Tensor:
+    """For each block of each row, of the scales tried the one with the least error, weighted by M's diagonal.
+
+    Shapes: rows [N, K], scales [N, B].
+    """
+    middle = 1 << (bits - 1)
+    values = rows.reshape(len(rows), -1, inputs.block)  # [N, B, block]
+    weights = inputs.matrix.diagonal().reshape(1, -1, inputs.block)
+    low, high = values.amin(-1), values.amax(-1)
+    widest = torch.where(-low > high, low, high) / -middle
+    best = torch.full_like(widest, torch.inf)
+    scales = widest
+    for part in SHRINK:
+        tried = widest * part
+        levels = (values / _nonzero(tried)[..., None]).round_().clamp_(-middle, middle - 1)
+        errors = levels.mul_(tried[..., None]).sub_(values).square_().mul_(weights).sum(-1)
+        scales = torch.where(errors < best, tried, scales)
+        best = torch.minimum(errors, best)
+    return scales
+
+
+def _codes(rows: Tensor, scales: Tensor, inputs: Moments, bits: int) -> Tensor:
+    """The code of each weight, as numbers [N, K] around zero."""
+    middle = 1 << (bits - 1)
+    order, ratios = inputs.order, inputs.ratios
+    targets = rows.T[order]  # [K, N], as all below
+    steps = scales.repeat_interleave(inputs.block, 1).T[order]
+    errors, codes = torch.zeros_like(targets), torch.empty_like(targets)
+    inverse = 1 / _nonzero(steps)
+    for stop in range(len(order), 0, -COLUMNS):
+        start = max(0, stop - COLUMNS)
+        shifted = targets[start:stop] + ratios[stop:, start:stop].T @ errors[stop:]
+        for at in range(stop - 1, start - 1, -1):
+            code = (shifted[at - start] * inverse[at]).round_().clamp_(-middle, middle - 1)
+            error = targets[at] - code * steps[at]
+            codes[at], errors[at] = code, error
+            shifted[: at - start].addr_(ratios[at, start:at], error)
+    placed = torch.empty_like(codes)
+    placed[order] = codes
+    return placed.T.contiguous()
+
+
+def _nonzero(scales: Tensor) -> Tensor:
+    return torch.where(scales == 0, torch.ones_like(scales), scales)
