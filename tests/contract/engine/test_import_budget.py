@@ -21,10 +21,10 @@ ENGINE = """
 """
 ENGINE_PACKAGES = "handler numpy onnxruntime tokenizers"
 ENGINE_LIBRARY = """
-    array ast base64 binascii bisect collections contextlib contextvars copy copyreg ctypes dataclasses datetime
-    dis enum errno fnmatch functools hashlib heapq hmac importlib inspect ipaddress itertools json keyword
-    linecache math mmap ntpath numbers opcode operator pathlib pickle platform random re reprlib secrets
-    struct textwrap threading token tokenize types typing urllib warnings weakref
+    array ast base64 binascii bisect collections contextlib contextvars copy copyreg ctypes dataclasses
+    datetime dis enum errno fnmatch functools hashlib heapq hmac importlib inspect ipaddress itertools
+    json keyword linecache math mmap ntpath numbers opcode operator pathlib pickle platform random re
+    reprlib secrets struct textwrap threading token tokenize types typing urllib warnings weakref
 """
 # Until the whole function is ready for its first event, with sessions in SQLite.
 FUNCTION_PACKAGES = """
