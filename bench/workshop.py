@@ -37,5 +37,7 @@ class Workshop:
 
     def _start(self, python: Path, module: str, log: str) -> WorkerProcess:
         return WorkerProcess(
-            [str(python), "-m", f"bench.workers.{module}"], log=self._root / "logs" / f"{log}.log"
+            [str(python), "-m", f"bench.workers.{module}"],
+            log=self._root / "logs" / f"{log}.log",
+            environment={"PYTHONDONTWRITEBYTECODE": ""},  # else every start compiles what users have compiled
         )
