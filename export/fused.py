@@ -100,7 +100,7 @@ def quantization(recipe: Recipe, hidden: int, text: CalibrationText | None) -> Q
         bits=recipe.bits,
         block=recipe.block,
         head_bits=recipe.bits,
-        head_block=recipe.block_for(hidden),
+        head_block=recipe.block_of_table(hidden),
         accuracy_level=recipe.accuracy_level,
         rounding=recipe.rounding,
         calibration=text.fingerprint if text else None,

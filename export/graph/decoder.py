@@ -132,14 +132,16 @@ class _Builder:
         facts, matrices = self._facts, self._matrices
         table = facts.tensors.embedding
         shape = facts.vocabulary, facts.hidden
-        head = matrices.store("head", Linear((table,)) if facts.tied else facts.tensors.head, *shape)
+        head = matrices.store(
+            "head", Linear((table,)) if facts.tied else facts.tensors.head, *shape, is_table=True
+        )
         if facts.tied:
             self._stored.placements[facts.tensors.head.weights[0]] = self._stored.placements[table]
         embedding = head
         if head.padded:  # rows that end in padding can be multiplied with, not looked up in
             embedding = matrices.store_plain("embedding", table, *shape)
         elif not facts.tied:
-            embedding = matrices.store("embedding", Linear((table,)), *shape)
+            embedding = matrices.store("embedding", Linear((table,)), *shape, is_table=True)
         embedded = matrices.lookup("embedded", "input_ids", embedding)
         if facts.tensors.positions is None:
             return head, embedded

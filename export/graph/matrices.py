@@ -65,8 +65,8 @@ class Matrices:
         self._rounded = rounded
         self._progress = progress
 
-    def store(self, name: str, linear: Linear, height: int, width: int) -> Matrix:
-        """Write the stacked matrices of `linear` as one, by the recipe.
+    def store(self, name: str, linear: Linear, height: int, width: int, *, is_table: bool = False) -> Matrix:
+        """Write the stacked matrices of `linear` as one, by the recipe; `is_table`: of the vocabulary's rows.
 
         Raises: ExportError when the checkpoint's shapes are not these.
         """
@@ -80,11 +80,12 @@ class Matrices:
         if not quantized:
             self._graph.weight(name, (height, width), self._counted(self._stored.rows(linear)))
             return Matrix(name, height, width, None)
-        block, bits = self._recipe.block_for(width), self._recipe.bits
+        block = self._recipe.block_of_table(width) if is_table else self._recipe.block_for(width)
+        bits = self._recipe.bits
         scales: list[Float32] = []  # small; written when all codes are on disk
 
         def codes() -> Iterator[NDArray[np.uint8]]:
-            for packed in self._packed(linear, width):
+            for packed in self._packed(linear, width, block):
                 scales.append(packed.scales)
                 yield packed.codes
 
@@ -154,11 +155,11 @@ class Matrices:
             return ""
         return self.vector(name, linear.biases, self._stored.heights(linear, width))
 
-    def _packed(self, linear: Linear, width: int) -> Iterator[Packed]:
+    def _packed(self, linear: Linear, width: int, block: int) -> Iterator[Packed]:
         """The rounded rows of the stacked matrices."""
         if self._rounded is None:
             for chunk in self._counted(self._stored.rows(linear)):
-                yield quantize_rows(chunk, self._recipe.bits, self._recipe.block_for(width))
+                yield quantize_rows(chunk, self._recipe.bits, block)
             return
         for name in linear.weights:
             for packed in self._rounded.packed(name):

@@ -69,7 +69,7 @@ class _Twins:
         if facts.tied:
             hidden = _read(streamed_model(source, self._tensors), text).flatten(0, 1)
             inputs = hidden.T @ hidden
-        self._keep_table(table, moments(inputs, self._recipe.block_for(facts.hidden), LOOKUP_DAMPING))
+        self._keep_table(table, moments(inputs, self._recipe.block_of_table(facts.hidden), LOOKUP_DAMPING))
 
     def layers(self, source: Path, text: Tensor) -> None:
         """Round the layers' matrices in the order they compute, and a head of its own at the end."""
@@ -79,7 +79,7 @@ class _Twins:
             self._watch(model, facts, layer)
         table = facts.tensors.embedding
         rounded: Rows = (
-            self._kept if facts.hidden % self._recipe.block_for(facts.hidden) == 0 else self._tensors
+            self._kept if facts.hidden % self._recipe.block_of_table(facts.hidden) == 0 else self._tensors
         )
         lookups = [streamed_lookup(table, rows, facts.hidden) for rows in (self._tensors, rounded)]
         model.get_input_embeddings().forward = lambda ids: torch.cat(
@@ -136,7 +136,7 @@ class _Twins:
 
     def _head(self, name: str, hidden: Tensor) -> None:
         published, rounded = hidden.flatten(0, 1).chunk(2)
-        inputs = moments_of(rounded, self._recipe.block_for(self._facts.hidden))
+        inputs = moments_of(rounded, self._recipe.block_of_table(self._facts.hidden))
         shift = inputs.solve(published.T @ rounded + inputs.damping * torch.eye(hidden.shape[-1]))
         self._keep_table(name, inputs, shift)
 

@@ -53,10 +53,14 @@ def test_two_codes_share_a_byte_the_first_in_its_low_half() -> None:
     assert codes.tolist() == [[[0x10, 0x32, 0x54, 0x76, 0x98, 0xBA, 0xDC, 0xFE]]]
 
 
-@pytest.mark.parametrize(("width", "block"), [(896, 128), (576, 64), (96, 32), (48, 16), (40, 16)])
-def test_the_block_is_the_largest_that_divides_the_width(width: int, block: int) -> None:
-    """128 where it fits, smaller where it must, 16 with padding where nothing divides."""
-    assert Recipe.named("int4").block_for(width) == block
+@pytest.mark.parametrize(
+    ("width", "block", "of_table"),
+    [(896, 128, 128), (576, 128, 64), (192, 64, 64), (144, 32, 16), (96, 32, 32), (40, 16, 16)],
+)
+def test_the_block_is_the_largest_that_pads_little(width: int, block: int, of_table: int) -> None:
+    """128 where no more than an eighth of a row is padding, smaller where it must; tables are not padded."""
+    recipe = Recipe.named("int4")
+    assert (recipe.block_for(width), recipe.block_of_table(width)) == (block, of_table)
 
 
 def test_a_block_that_no_kernel_reads_is_refused() -> None:
