@@ -81,6 +81,9 @@ class FixedCache:
         """Set it."""
         self.length = length
 
+    def reserve(self, total: int) -> None:
+        """There is room."""
+
 
 class Said:
     """Tokens that were decided beforehand."""

@@ -18,6 +18,7 @@ from handler.engine.sampling import Sampler, log_normalizer, most_likely
 from handler.engine.values import StopReason, Token
 from handler.errors import ContextOverflow, InvalidRequest
 
+RESERVED_TOKENS = 256  # of an answer, with the prompt: room is made once, and not while tokens are awaited
 PREFILL_STEP_TOKENS = 128  # between two looks at `should_stop`; also the fastest chunk on two cores
 
 Rows = NDArray[np.float32]  # [rows, V]
@@ -33,6 +34,9 @@ class Cache(Protocol):
 
     def truncate(self, length: int) -> None:
         """Forget everything from position `length` on."""
+
+    def reserve(self, total: int) -> None:
+        """Make room for `total` ids at once; more of them may follow all the same."""
 
 
 class Model(Protocol):
@@ -177,6 +181,7 @@ class Generation:
         """Compute what is not cached of the prompt; give the last id's logits, or None if told to stop."""
         at = self.cached_tokens
         self._cache.truncate(at)
+        self._cache.reserve(self.prompt_tokens + min(self._limits.budget_tokens, RESERVED_TOKENS))
         while True:
             self.stop_reason = self._limits.should_stop()
             if self.stop_reason is not None:

@@ -29,7 +29,7 @@ from handler.errors import BundleError, Unavailable
 
 CHUNK_ROWS = 128  # prefill this way is 5 to 9 % faster than in one piece; even, so that chunks are exact
 KEPT_STEP_ROWS = 16  # row counts up to this keep their bindings: decoding and drafts
-GROWTH_TOKENS = 256  # KV buffers grow to twice their size, in multiples of this
+GROWTH_TOKENS = 128  # KV buffers grow to twice their size, in multiples of this
 
 TILED_ATTENTION_OFF = "ORT_GQA_DISABLE_FLASH_ATTENTION"
 
@@ -123,7 +123,7 @@ class OrtCache:
         self.length = length
 
     def reserve(self, total: int) -> None:
-        """Make room for `total` positions; growing copies what is held, therefore it doubles."""
+        """Make room for `total` ids; growing later copies what is held, therefore it then doubles."""
         if total <= self.capacity:
             return
         wanted = max(total, 2 * self.capacity)

@@ -40,6 +40,9 @@ class ConcatCache:
         if length < self.length:
             self.past = [np.ascontiguousarray(x[:, :, :length]) for x in self.past]
 
+    def reserve(self, total: int) -> None:
+        """Nothing: every call makes its own room."""
+
 
 class ConcatModel:
     """A universal graph: one call takes ids and past, and returns all logits and the present."""

@@ -217,6 +217,17 @@ def test_an_answer_cut_at_every_token_continues_as_the_whole(engine: Engine, par
         assert whole[:cut] + run(prompt + whole[:cut], 20 - cut) == whole
 
 
+def test_an_answer_does_not_wait_for_room(engine: Engine) -> None:
+    """Keys and values move at most before the first token, never between two."""
+    cache = engine.model.new_cache()
+    sampler = make_sampler(SamplingParams(temperature=0))
+    tokens = iter(generate(engine.model, cache, IDS[:100], sampler, eos=(), max_tokens=60))
+    next(tokens)
+    capacity = cache.capacity
+    assert len(list(tokens)) == 59
+    assert cache.capacity == capacity
+
+
 def test_the_context_can_be_used_to_its_end(engine: Engine) -> None:
     """Prompt and answer together fill the context exactly, odd or even."""
     context = engine.model.context_tokens

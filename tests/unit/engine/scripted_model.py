@@ -22,6 +22,9 @@ class ScriptedCache:
         assert 0 <= length <= len(self.ids)
         del self.ids[length:]
 
+    def reserve(self, total: int) -> None:
+        pass
+
 
 class ScriptedModel:
     """Gives `script(ids)` as the logits after `ids`; counts the rows it computes."""
