@@ -13,6 +13,7 @@ from bench.charts import draw
 from bench.contenders import CONTENDERS
 from bench.goals import outcomes
 from bench.results import MACHINE, Result, ShapeResult
+from bench.scenarios import ROUND
 from bench.spread import Spread
 
 ABSENT = "–"
@@ -67,13 +68,20 @@ def markdown(result: Result) -> str:
         f"{machine['cores']} cores, {machine['memory_gib']} GiB; {machine['system']}; "
         f"commit {machine['commit']}; load {machine['load']:.1f} when the run began.",
         f"Rounds: {result.rounds}, interleaved, everyone else held still; {result.threads} threads for every "
-        "contender; median (quartiles). First two rounds only: Q8_0, optimum, transformers, prefill 2,048. "
+        "contender; median (quartiles). Fewer rounds: "
+        f"{', '.join(_limited())}. "
         "Models have random weights: speed depends on shapes alone.",
         f"Made by `{result.command}`.",
     ]
     for shape in result.shapes.values():
         lines += ["", f"## {shape.shape}", *_sections(shape)]
     return "\n".join(lines) + "\n"
+
+
+def _limited() -> list[str]:
+    """What takes part in some rounds only."""
+    named = [(c.title, c.rounds) for c in CONTENDERS] + [(s.name, s.rounds) for s in ROUND]
+    return [f"{name} {rounds}" for name, rounds in named if rounds is not None]
 
 
 def _sections(shape: ShapeResult) -> Iterable[str]:

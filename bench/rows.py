@@ -31,25 +31,23 @@ def main() -> None:
     print("| bits | block | accuracy level | row counts whose rows differ | largest difference |")
     print("|---|---|---|---|---|")
     for bits, block, level in FORMATS:
-        found = {count: worst for count in COUNTS if (worst := _difference(bits, block, level, count))}
+        found = _differences(bits, block, level)
         counts = "every odd one" if list(found) == ODD else ", ".join(map(str, found)) or "none"
         print(f"| {bits} | {block} | {level} | {counts} | {max(found.values(), default=0):.2g} |", flush=True)
 
 
-_sessions: dict[tuple[int, int, int], tuple[onnxruntime.InferenceSession, np.ndarray, np.ndarray]] = {}
-
-
-def _difference(bits: int, block: int, level: int, count: int) -> float:
-    """The largest, over the first `count` rows, between a call of them alone and a call of all."""
-    key = (bits, block, level)
-    if key not in _sessions:
-        rows = np.random.default_rng(0).normal(size=(ROWS, INPUTS)).astype(np.float32)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        session = onnxruntime.InferenceSession(_graph(*key), options, ["CPUExecutionProvider"])
-        _sessions[key] = session, rows, session.run(None, {"a": rows})[0]
-    session, rows, whole = _sessions[key]
-    return float(np.abs(session.run(None, {"a": rows[:count]})[0] - whole[:count]).max())
+def _differences(bits: int, block: int, level: int) -> dict[int, float]:
+    """For each row count whose rows differ from those of a call of all: the largest difference."""
+    rows = np.random.default_rng(0).normal(size=(ROWS, INPUTS)).astype(np.float32)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(_graph(bits, block, level), options, ["CPUExecutionProvider"])
+    whole = session.run(None, {"a": rows})[0]
+    worst = {
+        count: float(np.abs(session.run(None, {"a": rows[:count]})[0] - whole[:count]).max())
+        for count in COUNTS
+    }
+    return {count: difference for count, difference in worst.items() if difference}
 
 
 def _graph(bits: int, block: int, level: int) -> bytes:
