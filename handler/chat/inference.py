@@ -31,6 +31,7 @@ class Job:
     top_logprobs: int | None = None
     prior_tokens: int = 0  # so many ids at the end of the prompt are the beginning of this very answer
     begun_on: str | None = None  # the instruction set that this beginning was computed on
+    repeats: bool = False  # another choice for the prompt of the job before it
     resumable: bool = False  # keep back what is not certain yet when the answer is cut
 
 
