@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from handler.chat.choices import Frame
 from handler.chat.completions import Completions
 from handler.chat.conversations import Conversations
 from handler.chat.inference import Inference
@@ -55,12 +56,11 @@ def assemble(
     till = Till(settings, telemetry, init_ms, exact=engine.exact, instruction_set=instruction_set())
     name = fingerprint(engine.manifest)
     now: Callable[[], float] = time.time
+    frame = Frame(inference, till, name, now)
     threads = Threads(store, engine.model.context_tokens)
     endpoints = [
         *ServiceRoutes(engine.manifest, _created_s(engine.manifest), settings).endpoints(),
-        *CompletionRoutes(
-            Completions(inference, till, name, now), TextCompletions(inference, till, name, now), telemetry
-        ).endpoints(),
+        *CompletionRoutes(Completions(frame), TextCompletions(frame), telemetry).endpoints(),
         *ResponseRoutes(Responses(inference, store, threads, till, name, now), telemetry).endpoints(),
         *ConversationRoutes(Conversations(store, now)).endpoints(),
     ]

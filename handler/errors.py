@@ -89,10 +89,11 @@ class DeadlineTooShort(InvalidRequest):
 
     code = "deadline_too_short"
 
-    def __init__(self, prompt_tokens: int, needed_s: float, limit_s: float) -> None:
+    def __init__(self, prompt_tokens: int, needed_s: float | None, limit_s: float) -> None:
+        needed = "longer than that" if needed_s is None else f"about {needed_s:.1f} s"
         super().__init__(
-            f"Reading the prompt of {prompt_tokens} tokens takes about {needed_s:.1f} s here, and the time "
-            f"limit of this request leaves {limit_s:.1f} s. Shorten the prompt or allow more time."
+            f"The time limit of this request leaves {limit_s:.1f} s, and reading the prompt's "
+            f"{prompt_tokens} tokens takes {needed} here. Shorten the prompt or allow more time."
         )
 
 

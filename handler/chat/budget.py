@@ -27,6 +27,7 @@ class Budget:
 
     def __init__(self, limit_s: float, clock: Clock) -> None:
         self._clock = clock
+        self.limit_s = limit_s
         self.started_s = clock()
         self.until_s = self.started_s + limit_s
 

@@ -12,6 +12,7 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 from handler.chat.budget import Budget, Clock
+from handler.chat.speed import Speed
 from handler.engine.engine import Engine
 from handler.engine.generate import Generation
 from handler.engine.sampling import SamplingParams
@@ -26,12 +27,20 @@ class Job:
 
     prompt_ids: Sequence[int]
     params: SamplingParams
-    max_tokens: int | None = None
+    max_tokens: int | None = None  # 0: nothing, the prompt is only to be scored
     stop: tuple[str, ...] = ()
     top_logprobs: int | None = None
+    is_text: bool = False  # no conversation: the answer's text goes on with the prompt's
+    echo: str | None = None  # the prompt's text, to be said first, scored where log-probabilities are asked
     prior_tokens: int = 0  # so many ids at the end of the prompt are the beginning of this very answer
     begun_on: str | None = None  # the instruction set that this beginning was computed on
+    repeats: bool = False  # another choice for the prompt of the job before it
     resumable: bool = False  # keep back what is not certain yet when the answer is cut
+
+    @property
+    def is_scored(self) -> bool:
+        """Whether the prompt's own log-probabilities are asked for."""
+        return self.echo is not None and self.top_logprobs is not None
 
 
 class Run:
@@ -43,6 +52,7 @@ class Run:
         self.prompt_tokens = len(job.prompt_ids)
         self.cached_tokens = 0
         self.output_ids: list[int] = []
+        self.ending: tuple[Token, ...] = ()  # the end-of-sequence token, if it came; it has no text
         self.prefill_ms = 0.0
         self.decode_ms = 0.0
         self.cold = False
@@ -67,7 +77,7 @@ class Inference:
         self._lock = threading.Lock()  # not re-entrant: a stream may be begun and ended by different threads
         self._cold = True
         self._warm_tokens = 0
-        self._prefill_tokens_per_s: float | None = None
+        self._reading, self._scoring = Speed(), Speed()
 
     def budget(self, limit_s: float) -> Budget:
         """Start the time that an answer may take, on the clock that it is measured by."""
@@ -79,23 +89,52 @@ class Inference:
         run._pieces = self._pieces(run, budget)
         return run
 
-    def check_time(self, prompt_tokens: int, budget: Budget) -> None:
+    def check_time(self, prompt_tokens: int, budget: Budget, *, scored: bool = False) -> None:
         """Refuse at once what cannot even be read in the time there is, as far as the speed so far tells.
 
         Raises: DeadlineTooShort.
         """
-        speed = self._prefill_tokens_per_s
-        fresh = prompt_tokens - self._warm_tokens  # at best all that is warm is of use
-        if speed and fresh > 0 and fresh / speed > budget.remaining_s():
-            raise DeadlineTooShort(prompt_tokens, fresh / speed, budget.remaining_s())
+        speed = self._scoring if scored else self._reading
+        needed_s = speed.needed_s(prompt_tokens - self._warm_tokens)  # at best all that is warm is of use
+        if needed_s is not None and needed_s > budget.remaining_s():
+            raise DeadlineTooShort(prompt_tokens, needed_s, budget.remaining_s())
 
     def _pieces(self, run: Run, budget: Budget) -> Generator[Piece, None, None]:
         if not self._lock.acquire(timeout=budget.remaining_s()):
             raise Unavailable("The model is busy with another request; try again in a moment.", code="busy")
         try:
-            yield from self._generate(run, budget)
+            run.cold, self._cold = self._cold, False
+            yield from self._answer(run, budget)
         finally:
             self._lock.release()
+
+    def _answer(self, run: Run, budget: Budget) -> Generator[Piece, None, None]:
+        job = run.job
+        if job.echo is not None:
+            yield Piece(job.echo, self._score(run, budget) if job.is_scored else ())
+        if job.max_tokens == 0:
+            run.stop_reason = "length"
+            return
+        yield from self._generate(run, budget)
+        if job.is_scored and run.stop_reason == "deadline" and not run.output_ids:
+            raise DeadlineTooShort(run.prompt_tokens, None, budget.limit_s)
+
+    def _score(self, run: Run, budget: Budget) -> tuple[Token, ...]:
+        """Score a prompt whole: who sums scores up would take a part of them for all."""
+        started, allowed_s = self._clock(), budget.remaining_s()
+        scoring = self.engine.score(
+            run.job.prompt_ids, top_logprobs=run.job.top_logprobs or 0, should_stop=budget.should_stop
+        )
+        tokens = tuple(scoring)
+        run.cached_tokens = scoring.cached_tokens
+        self._warm_tokens = len(scoring.tokens) - 1
+        taken_s, fresh = self._clock() - started, len(tokens) - 1 - scoring.cached_tokens
+        run.prefill_ms += taken_s * 1000
+        self._scoring.learn(fresh, taken_s)
+        if scoring.stop_reason is not None:
+            needed_s = taken_s * (run.prompt_tokens - 1 - scoring.cached_tokens) / fresh if fresh else None
+            raise DeadlineTooShort(run.prompt_tokens, needed_s, allowed_s)
+        return tokens
 
     def _generate(self, run: Run, budget: Budget) -> Generator[Piece, None, None]:
         job = run.job
@@ -107,31 +146,32 @@ class Inference:
             should_stop=budget.should_stop,
             top_logprobs=job.top_logprobs,
         )
-        run.cached_tokens = generation.cached_tokens
-        run.cold, self._cold = self._cold, False
+        if not job.is_scored:
+            run.cached_tokens = generation.cached_tokens
         stopwatch = _Stopwatch(generation, self._clock)
         prior = job.prompt_ids[len(job.prompt_ids) - job.prior_tokens :]
-        text = TextStream(stopwatch, self.engine.tokenizer, job.stop, prior=prior, resumable=job.resumable)
+        text = TextStream(
+            stopwatch,
+            self.engine.tokenizer,
+            job.stop,
+            prior=prior,
+            following=job.prompt_ids if job.is_text else (),
+            resumable=job.resumable,
+        )
         try:
             yield from text
         finally:
             generation.close()
             run.output_ids = generation.output_ids
+            run.ending = generation.ending
             self._warm_tokens = len(generation.ids)
             ended = self._clock()
             first = stopwatch.first_s or ended
-            run.prefill_ms, run.decode_ms = (first - started) * 1000, (ended - first) * 1000
+            run.prefill_ms += (first - started) * 1000
+            run.decode_ms = (ended - first) * 1000
             run.stop_reason = text.stop_reason or "cancelled"
-            self._learn_speed(run, first - started)
-
-    def _learn_speed(self, run: Run, prefill_s: float) -> None:
-        fresh = run.prompt_tokens - run.cached_tokens
-        if (
-            run.output_ids and fresh >= 32 and prefill_s > 0
-        ):  # below that, fixed costs would be taken for slowness
-            seen = fresh / prefill_s
-            known = self._prefill_tokens_per_s
-            self._prefill_tokens_per_s = seen if known is None else max(seen, 0.5 * (known + seen))
+            if run.output_ids and not job.is_scored:
+                self._reading.learn(run.prompt_tokens - run.cached_tokens, first - started)
 
 
 class _Stopwatch:

@@ -37,6 +37,7 @@ class Till:
         )
 
     def _receipt(self, runs: Sequence[Run], budget: Budget) -> Receipt:
+        asked = [run for run in runs if not run.job.repeats]
         cold = any(run.cold for run in runs)
         output_tokens = sum(len(run.output_ids) for run in runs)
         decode_ms = sum(run.decode_ms for run in runs)
@@ -44,8 +45,8 @@ class Till:
         decoded = output_tokens - sum(1 for run in runs if run.output_ids)
         gb_s = self._gb_s(budget.elapsed_s() * 1000 + (self.init_ms if cold else 0))
         return Receipt(
-            prompt_tokens=runs[0].prompt_tokens,
-            cached_tokens=runs[0].cached_tokens,
+            prompt_tokens=sum(run.prompt_tokens for run in asked),
+            cached_tokens=sum(run.cached_tokens for run in asked),
             output_tokens=output_tokens,
             prefill_ms=round(sum(run.prefill_ms for run in runs), 3),
             decode_ms=round(decode_ms, 3),

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from handler.engine.bundle import Manifest
 from handler.engine.sampling import SamplingParams, sampling_params
 from handler.errors import InvalidRequest, ModelNotFound
+from handler.schema.chat_completions import ChatCompletionRequest
+from handler.schema.completions import CompletionRequest
 from handler.schema.fields import Sampling
 
 SMALLEST_TOP_P = 1e-9
@@ -48,6 +50,20 @@ def params_of(
         frequency_penalty=frequency_penalty,
         logit_bias=_bias(logit_bias, manifest.dims.vocabulary),
         seed=seed,
+    )
+
+
+def completion_params(
+    request: ChatCompletionRequest | CompletionRequest, manifest: Manifest
+) -> SamplingParams:
+    """Gather the parameters of a stateless request. Raises: InvalidRequest."""
+    return params_of(
+        request,
+        manifest,
+        seed=request.seed,
+        presence_penalty=request.presence_penalty,
+        frequency_penalty=request.frequency_penalty,
+        logit_bias=request.logit_bias,
     )
 
 

@@ -1,18 +1,17 @@
-"""`POST /v1/completions`: a text goes on; no chat template, nothing kept."""
+"""`POST /v1/completions`: texts go on, or are scored; no chat template, nothing kept."""
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from handler.chat.budget import Budget, Caller
-from handler.chat.completions import choices_of, finish_reason, usage_of
-from handler.chat.inference import Inference, Job, Run
-from handler.chat.receipt import Till
-from handler.chat.sampling import check_model, params_of, stop_strings
-from handler.errors import ContextOverflow
+from handler.chat.choices import Frame, Shape, choices_of, finish_reason
+from handler.chat.inference import Job, Run
+from handler.chat.sampling import check_model, completion_params, stop_strings
+from handler.chat.text_logprobs import LogprobLists
+from handler.engine.text import whole_text
+from handler.errors import ContextOverflow, InvalidRequest
 from handler.schema.completions import Completion, CompletionChoice, CompletionRequest
 
 
@@ -20,76 +19,98 @@ from handler.schema.completions import Completion, CompletionChoice, CompletionR
 class TextCompletions:
     """The use case."""
 
-    inference: Inference
-    till: Till
-    fingerprint: str
-    now_s: Callable[[], float]
+    frame: Frame
 
     def answer(self, request: CompletionRequest, caller: Caller) -> Completion:
         """Answer whole. Raises: RequestError."""
         budget, jobs = self._prepare(request, caller)
-        choices, runs = [], []
-        for index, job in enumerate(jobs):
-            run = self.inference.run(job, budget)
-            text = "".join(piece.text for piece in run)
-            runs.append(run)
-            choices.append(CompletionChoice(index=index, text=text, finish_reason=finish_reason(run)))
-        facts = self.till.facts(runs, budget)
-        return Completion(**self._head(), choices=choices, usage=usage_of(runs), dormouse=facts)
+        return self.frame.answer(self._shape(), jobs, budget)
 
     def stream(self, request: CompletionRequest, caller: Caller) -> Iterator[Completion]:
         """Answer chunk by chunk; a wrong request is refused before the first. Raises: RequestError."""
         budget, jobs = self._prepare(request, caller)
         include_usage = bool(request.stream_options and request.stream_options.include_usage)
-        return self._chunks(jobs, budget, include_usage)
-
-    def _chunks(self, jobs: Sequence[Job], budget: Budget, include_usage: bool) -> Iterator[Completion]:
-        head = self._head()
-        runs: list[Run] = []
-        for index, job in enumerate(jobs):
-            run = self.inference.run(job, budget)
-            runs.append(run)
-            try:
-                for piece in run:
-                    if piece.text:
-                        choice = CompletionChoice(index=index, text=piece.text, finish_reason=None)
-                        yield Completion(**head, choices=[choice])
-            finally:
-                run.close()
-            last = CompletionChoice(index=index, text="", finish_reason=finish_reason(run))
-            facts = self.till.facts(runs, budget) if job is jobs[-1] else None
-            yield Completion(**head, choices=[last], dormouse=facts)
-        if include_usage:
-            yield Completion(**head, choices=[], usage=usage_of(runs))
+        return self.frame.stream(self._shape(), jobs, budget, include_usage=include_usage)
 
     def _prepare(self, request: CompletionRequest, caller: Caller) -> tuple[Budget, list[Job]]:
-        budget = self.inference.budget(caller.limit_s)
-        engine = self.inference.engine
-        check_model(engine.manifest, request.model)
-        params = params_of(
-            request,
-            engine.manifest,
-            seed=request.seed,
-            presence_penalty=request.presence_penalty,
-            frequency_penalty=request.frequency_penalty,
-            logit_bias=request.logit_bias,
-        )
-        prompt_ids = engine.prompt.encode_text(request.prompt)
-        limit = engine.model.context_tokens
-        if len(prompt_ids) >= limit:
-            raise ContextOverflow(
-                f"This model's context is {limit} tokens, of which the answer needs at least 1; "
-                f"the prompt has {len(prompt_ids)} tokens.",
-                param="prompt",
+        inference = self.frame.inference
+        budget = inference.budget(caller.limit_s)
+        check_model(inference.engine.manifest, request.model)
+        params = completion_params(request, inference.engine.manifest)
+        prompts = request.prompts
+        jobs = []
+        for at, prompt in enumerate(prompts):
+            ids = self._ids(prompt, "prompt" if prompts[0] is request.prompt else f"prompt[{at}]", request)
+            job = Job(
+                ids,
+                params,
+                max_tokens=request.max_tokens,
+                stop=stop_strings(request.stop),
+                top_logprobs=request.logprobs,
+                is_text=True,
+                echo=self._text(prompt, request) if request.echo else None,
             )
-        self.inference.check_time(len(prompt_ids), budget)
-        job = Job(prompt_ids, params, max_tokens=request.max_tokens, stop=stop_strings(request.stop))
-        return budget, choices_of(job, request.n)
+            jobs += choices_of(job, request.n)
+        asked = sum(len(job.prompt_ids) for job in jobs if not job.repeats)
+        inference.check_time(asked, budget, scored=jobs[0].is_scored)
+        return budget, jobs
 
-    def _head(self) -> dict[str, Any]:
-        return {
-            "id": "cmpl-" + secrets.token_hex(12),
-            "created": int(self.now_s()),
-            "model": self.inference.engine.manifest.name,
-            "system_fingerprint": self.fingerprint,
-        }
+    def _ids(self, prompt: str | list[int], param: str, request: CompletionRequest) -> list[int]:
+        """Encode a text, in which control strings stay text; ids are taken as they are, control or not."""
+        engine = self.frame.inference.engine
+        vocabulary, limit = engine.manifest.dims.vocabulary, engine.model.context_tokens
+        if isinstance(prompt, str):
+            ids = engine.prompt.encode_text(prompt)
+        else:
+            ids = prompt
+            wrong = next((at for at, id_ in enumerate(ids) if id_ >= vocabulary), None)
+            if wrong is not None:
+                message = f"{ids[wrong]} is not one of the {vocabulary} token ids"
+                where = f"{param}[{wrong}]"
+                raise InvalidRequest(
+                    f"Invalid value for '{where}': {message}.", param=where, code="invalid_value"
+                )
+        needed = 0 if request.max_tokens == 0 else 1
+        if len(ids) + needed > limit:
+            raise ContextOverflow(
+                f"This model's context is {limit} tokens, of which the answer needs at least {needed}; "
+                f"the prompt has {len(ids)} tokens.",
+                param=param,
+            )
+        return ids
+
+    def _text(self, prompt: str | list[int], request: CompletionRequest) -> str:
+        """What is echoed: a text as it is, ids decoded, half a character only where no answer ends it."""
+        if isinstance(prompt, str):
+            return prompt
+        tokenizer = self.frame.inference.engine.tokenizer
+        is_all = request.max_tokens == 0
+        return str(tokenizer.decode(prompt)) if is_all else whole_text(tokenizer, prompt)
+
+    def _shape(self) -> Shape[Completion, Completion]:
+        return Shape("cmpl-", Completion, Completion, self._choice, self._parts)
+
+    def _choice(self, index: int, run: Run) -> CompletionChoice:
+        pieces, lists = list(run), self._lists(run)
+        tokens = [token for piece in pieces for token in piece.tokens]
+        return CompletionChoice(
+            index=index,
+            text="".join(piece.text for piece in pieces),
+            logprobs=None if lists is None else lists.of([*tokens, *run.ending]),
+            finish_reason=finish_reason(run),
+        )
+
+    def _parts(self, index: int, run: Run) -> Iterator[CompletionChoice]:
+        lists = self._lists(run)
+        for piece in run:
+            if piece.text or (lists is not None and piece.tokens):
+                logprobs = None if lists is None else lists.of(piece.tokens)
+                yield CompletionChoice(index=index, text=piece.text, logprobs=logprobs, finish_reason=None)
+        logprobs = None if lists is None or not run.ending else lists.of(run.ending)
+        yield CompletionChoice(index=index, text="", logprobs=logprobs, finish_reason=finish_reason(run))
+
+    def _lists(self, run: Run) -> LogprobLists | None:
+        if run.job.top_logprobs is None:
+            return None
+        following = () if run.job.echo is not None else run.job.prompt_ids
+        return LogprobLists(self.frame.inference.engine.tokenizer, following)

@@ -14,10 +14,12 @@ from handler.engine.generate import Generation, Model, ShouldStop, generate
 from handler.engine.lookup import PromptLookup
 from handler.engine.prompt import ChatPrompt, Tools
 from handler.engine.sampling import SamplingParams, make_sampler, sampling_params
+from handler.engine.score import Scores, Scoring
 from handler.engine.steps import USUAL, StepCosts
 from handler.engine.template import Message
 from handler.engine.text import TextStream
 from handler.engine.warm import WarmSlot
+from handler.errors import ContextOverflow, InvalidRequest
 
 MEASURED_AFTER_TOKENS = 64  # rows are timed behind so many places of the cache
 MEASURED_PASSES = 3
@@ -33,6 +35,7 @@ class Engine:
         self.manifest, self.model, self.prompt, self.tokenizer = manifest, model, prompt, tokenizer
         self.warm = WarmSlot(model.new_cache)
         self.step_costs = USUAL  # until they are measured
+        self._scored = Scores([], [])
 
     def measure_steps(self, clock: Callable[[], float] = time.perf_counter) -> None:
         """Time calls of every row count in the table; drafts are as long as it pays here from then on.
@@ -94,6 +97,38 @@ class Engine:
         except Exception:
             self.warm.put(cache, prompt_ids)
             raise
+
+    def score(
+        self, prompt_ids: Sequence[int], *, top_logprobs: int = 0, should_stop: ShouldStop = lambda: None
+    ) -> Scoring:
+        """Tell how likely each id of a prompt is, reusing what scores and cache hold of it.
+
+        Raises: InvalidRequest, ContextOverflow.
+        """
+        if not prompt_ids:
+            raise InvalidRequest("The prompt is empty.", param="prompt")
+        if len(prompt_ids) > self.model.context_tokens:
+            raise ContextOverflow(
+                f"The prompt has {len(prompt_ids)} tokens; the model's context is "
+                f"{self.model.context_tokens} tokens.",
+                param="prompt",
+            )
+        known = self._scored.of(prompt_ids, top_logprobs)
+        cache = self.warm.take(prompt_ids)
+
+        def keep(scoring: Scoring) -> None:
+            self._scored = Scores(scoring.ids, scoring.tokens, top_logprobs)
+            self.warm.put(cache, scoring.ids)
+
+        return Scoring(
+            self.model,
+            cache,
+            prompt_ids,
+            known=known,
+            top_logprobs=top_logprobs,
+            should_stop=should_stop,
+            on_end=keep,
+        )
 
     def chat(
         self,

@@ -127,6 +127,7 @@ class Generation:
         self.cached_tokens = min(cache.length, len(self.ids) - 1)  # the last id's logits have to be computed
         self.output_tokens = 0
         self.stop_reason: StopReason | None = None
+        self.ending: tuple[Token, ...] = ()  # the end-of-sequence id, if it came; it is not yielded
         self._model, self._cache, self._sampler, self._draft = model, cache, sampler, draft
         self._limits = limits
         self._on_end: Callable[[Generation], None] | None = on_end
@@ -163,10 +164,11 @@ class Generation:
         while logits is not None:
             for id_, row in self._draw(logits, guess):
                 if id_ in limits.eos:
+                    self.ending = (scored(id_, row, limits.top_logprobs),)
                     self.stop_reason = "stop"
                     return
                 self.output_tokens += 1
-                yield _token(id_, row, limits.top_logprobs)
+                yield scored(id_, row, limits.top_logprobs)
                 is_spent = self.output_tokens >= limits.budget_tokens
                 self.stop_reason = "length" if is_spent else limits.should_stop()
                 if self.stop_reason is not None:
@@ -208,7 +210,8 @@ class Generation:
         return drawn
 
 
-def _token(id_: int, row: NDArray[np.float32], top_logprobs: int | None) -> Token:
+def scored(id_: int, row: NDArray[np.float32], top_logprobs: int | None) -> Token:
+    """Make a token of an id that came and the logits it came from, with its log-probability if asked for."""
     if top_logprobs is None:
         return Token(id_)
     normalizer = log_normalizer(row)

@@ -212,7 +212,8 @@ class OrtModel:
         step = cache.steps.get((computed, logit_rows))
         if step is None:
             step = self._bind(cache, computed, logit_rows)
-            if computed <= KEPT_STEP_ROWS or computed == CHUNK_ROWS:
+            is_chunk = computed == CHUNK_ROWS and logit_rows <= KEPT_STEP_ROWS  # else logits of 128 rows stay
+            if computed <= KEPT_STEP_ROWS or is_chunk:
                 cache.steps[computed, logit_rows] = step
         return step
 

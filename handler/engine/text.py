@@ -10,6 +10,7 @@ import re
 from collections.abc import Generator, Iterator, Sequence
 from typing import Any, Protocol
 
+from handler.engine.token_bytes import ends_within_character
 from handler.engine.values import Piece, StopReason, Token
 from handler.errors import InvalidRequest
 
@@ -55,6 +56,11 @@ class Detokenizer:
         self._said, self._said_ids = self._decode(self._window), len(self._window)
         return new
 
+    def follow(self, ids: Sequence[int]) -> None:
+        """Go on behind a text that others show; a character cut at its end is shown here."""
+        self._window = [id_ for id_ in ids if id_ not in self._silent]
+        self._said, self._said_ids = whole_text(self._tokenizer, self._window), 0
+
     def flush(self) -> str:
         """Return what is left when no more ids come; only now may it hold a broken character."""
         text = self._decode(self._window)
@@ -64,6 +70,12 @@ class Detokenizer:
 
     def _decode(self, ids: list[int]) -> str:
         return str(self._tokenizer.decode(ids, skip_special_tokens=True))
+
+
+def whole_text(tokenizer: Any, ids: Sequence[int]) -> str:
+    """Decode ids, but for a character at their end that is not whole."""
+    text = str(tokenizer.decode(list(ids), skip_special_tokens=True))
+    return text.rstrip(BROKEN) if ends_within_character(tokenizer, ids) else text
 
 
 class StopHold:
@@ -110,6 +122,7 @@ class TextStream:
 
     `resumable`: an answer that did not end by itself keeps back what is not certain yet (half a character,
     the beginning of a stop string), for the stream that takes it up with `prior`, the ids already answered.
+    `following`: the ids of a text, elsewhere, that the answer's text goes on with.
     """
 
     def __init__(
@@ -119,6 +132,7 @@ class TextStream:
         stop: Sequence[str] = (),
         *,
         prior: Sequence[int] = (),
+        following: Sequence[int] = (),
         resumable: bool = False,
     ) -> None:
         self.stop_reason: StopReason | None = None
@@ -126,6 +140,7 @@ class TextStream:
         self._detokenizer, self._hold = Detokenizer(tokenizer), StopHold(stop)
         self._decoded = self._shown = 0  # characters
         self._waiting: list[tuple[int, Token]] = []  # where a token's text begins, the token
+        self._detokenizer.follow(following)
         for id_ in prior:
             self._show(self._detokenizer.push(id_))
         self._pieces = self._run()

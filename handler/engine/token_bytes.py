@@ -8,6 +8,7 @@ Knows the two ways in which vocabularies write bytes: byte-level BPE's alphabet,
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -24,6 +25,16 @@ def token_bytes(tokenizer: Any, id_: int) -> bytes:
         return token.replace("▁", " ").encode() if token.startswith("▁") else text.encode()
     alphabet = byte_alphabet()
     return bytes(alphabet[char] for char in token if char in alphabet)
+
+
+def ends_within_character(tokenizer: Any, ids: Sequence[int]) -> bool:
+    """Tell whether the bytes of a character that begins in the last ids are still to come."""
+    raw = b"".join(token_bytes(tokenizer, id_) for id_ in ids[-3:])
+    try:
+        raw.lstrip(bytes(range(0x80, 0xC0))).decode()
+    except UnicodeDecodeError as error:
+        return error.reason == "unexpected end of data"
+    return False
 
 
 @cache

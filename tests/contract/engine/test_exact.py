@@ -17,10 +17,12 @@ from hypothesis import strategies as st
 from handler.engine import load
 from handler.engine.bundle import read_manifest, sealed
 from handler.engine.engine import Engine
-from handler.engine.generate import generate
+from handler.engine.generate import generate, scored
 from handler.engine.lookup import PromptLookup
+from handler.engine.ort import KEPT_STEP_ROWS, OrtCache
 from handler.engine.sampling import SamplingParams, make_sampler
 from handler.engine.text import TextStream
+from handler.engine.values import Token
 from handler.engine.warm import WarmSlot
 
 FAMILIES = ["llama", "qwen2", "qwen3", "gpt2"]
@@ -226,6 +228,39 @@ def test_an_answer_does_not_wait_for_room(engine: Engine) -> None:
     capacity = cache.capacity
     assert len(list(tokens)) == 59
     assert cache.capacity == capacity
+
+
+@given(data=st.data())
+@QUICK
+def test_scores_do_not_depend_on_what_is_cached(engine: Engine, one_shot: Any, data: st.DataObject) -> None:
+    """Whatever was scored or answered before, every id of a prompt has the score of the one-shot logits."""
+    engine.warm = WarmSlot(engine.model.new_cache)
+    for _ in range(4):
+        prompt = IDS[: data.draw(st.integers(1, TOKENS))]
+        if data.draw(st.booleans()):
+            list(engine.generate(prompt, SamplingParams(temperature=0), max_tokens=3))
+        tokens = list(engine.score(prompt, top_logprobs=2))
+        assert tokens == [
+            Token(prompt[0]),
+            *(scored(prompt[at], one_shot[at - 1], 2) for at in range(1, len(prompt))),
+        ]
+
+
+def test_scores_are_those_of_decode_steps(engine: Engine) -> None:
+    """An answer scored as part of a prompt has the very bits that it was generated with."""
+    params = SamplingParams(temperature=0.9, seed=6)
+    said = list(engine.generate(IDS[:33], params, max_tokens=40, top_logprobs=3))
+    engine.warm = WarmSlot(engine.model.new_cache)
+    assert list(engine.score([*IDS[:33], *(token.id for token in said)], top_logprobs=3))[33:] == said
+
+
+def test_a_scoring_leaves_no_rows_behind(engine: Engine) -> None:
+    """Logits of a whole step are let go: with a large vocabulary they are tens of megabytes."""
+    engine.warm = WarmSlot(engine.model.new_cache)
+    list(engine.score(IDS, top_logprobs=1))
+    cache = engine.warm.take(IDS)
+    assert isinstance(cache, OrtCache)
+    assert all(rows <= KEPT_STEP_ROWS for _, rows in cache.steps)
 
 
 def test_the_context_can_be_used_to_its_end(engine: Engine) -> None:

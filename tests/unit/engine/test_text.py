@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from handler.engine.text import Detokenizer, StopHold, TextStream
+from handler.engine.text import Detokenizer, StopHold, TextStream, whole_text
 from handler.engine.values import Piece, StopReason, Token
 from handler.errors import InvalidRequest
 from tests.unit.engine import tiny_tokenizers
@@ -165,3 +165,22 @@ def test_a_detokenizer_says_nothing_for_control_tokens() -> None:
     detokenizer = Detokenizer(tokenizer)
     said = "".join(map(detokenizer.push, ids)) + detokenizer.flush()
     assert said == tokenizer.decode(ids) == "fine thank"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(text=TEXTS, data=st.data())
+@settings(deadline=None)
+def test_a_text_goes_on_behind_another(kind: str, text: str, data: st.DataObject) -> None:
+    """Cut anywhere, spaces and characters included: the text before and the text that follows join."""
+    tokenizer, ids = encode(kind, text)
+    cut = data.draw(st.integers(0, len(ids)))
+    following = TextStream(Said(ids[cut:]), tokenizer, following=ids[:cut])
+    assert whole_text(tokenizer, ids[:cut]) + text_of(pieces_of(following)) == tokenizer.decode(ids)
+
+
+def test_a_completion_keeps_its_leading_space() -> None:
+    """Vocabularies that write the space before a word lose it where a text begins, and only there."""
+    tokenizer, ids = encode("sentencepiece_bpe", "Hello")
+    answer = [tokenizer.token_to_id("▁"), tokenizer.token_to_id("m")]
+    assert text_of(pieces_of(TextStream(Said(answer), tokenizer, following=ids))) == " m"
+    assert text_of(pieces_of(TextStream(Said(answer), tokenizer))) == "m"

@@ -1,0 +1,105 @@
+"""The frame of a stateless answer: one run after the other, one choice each, and what is told of them all.
+
+Owns the loop over the jobs, finish reasons, usage, the receipt's place and how choices become chunks. Knows
+no endpoint's fields: how a run becomes a choice, or the parts of one, is the endpoint's `Shape`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel
+
+from handler.chat.budget import Budget
+from handler.chat.inference import Inference, Job, Run
+from handler.chat.receipt import Till
+from handler.schema.chat_completions import CompletionUsage, FinishReason, PromptTokensDetails
+
+A = TypeVar("A", bound=BaseModel)
+C = TypeVar("C", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Shape(Generic[A, C]):
+    """How an endpoint writes: `choice` iterates over the whole run, `parts` gives what is new, as it comes.
+
+    The last part of a choice, and no other, has a `finish_reason`.
+    """
+
+    prefix: str
+    answer: type[A]
+    chunk: type[C]
+    choice: Callable[[int, Run], Any]
+    parts: Callable[[int, Run], Iterator[Any]]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Makes answers of jobs."""
+
+    inference: Inference
+    till: Till
+    fingerprint: str
+    now_s: Callable[[], float]
+
+    def answer(self, shape: Shape[A, C], jobs: Sequence[Job], budget: Budget) -> A:
+        """Answer whole. Raises: RequestError."""
+        runs = [self.inference.run(job, budget) for job in jobs]
+        choices = [shape.choice(index, run) for index, run in enumerate(runs)]
+        facts = self.till.facts(runs, budget)
+        return shape.answer(**self._head(shape), choices=choices, usage=usage_of(runs), dormouse=facts)
+
+    def stream(
+        self, shape: Shape[A, C], jobs: Sequence[Job], budget: Budget, *, include_usage: bool
+    ) -> Iterator[C]:
+        """Answer chunk by chunk; the last one with a choice carries the facts. Raises: RequestError."""
+        head = self._head(shape)
+        runs = [self.inference.run(job, budget) for job in jobs]
+        for index, run in enumerate(runs):
+            try:
+                for part in shape.parts(index, run):
+                    is_last = part.finish_reason is not None and run is runs[-1]
+                    facts = self.till.facts(runs, budget) if is_last else None
+                    yield shape.chunk(**head, choices=[part], dormouse=facts)
+            finally:
+                run.close()
+        if include_usage:
+            yield shape.chunk(**head, choices=[], usage=usage_of(runs))
+
+    def _head(self, shape: Shape[A, C]) -> dict[str, Any]:
+        return {
+            "id": shape.prefix + secrets.token_hex(12),
+            "created": int(self.now_s()),
+            "model": self.inference.engine.manifest.name,
+            "system_fingerprint": self.fingerprint,
+        }
+
+
+def choices_of(job: Job, n: int | None) -> list[Job]:
+    """Repeat a job for `n` choices; choice i is what a single choice with `seed + i` would be."""
+    seed = job.params.seed
+    return [
+        dataclasses.replace(job, params=dataclasses.replace(job.params, seed=seed + i), repeats=i > 0)
+        for i in range(n or 1)
+    ]
+
+
+def finish_reason(run: Run) -> FinishReason:
+    """The nearest standard value; clients take an unknown one for "stop" and hide the loss."""
+    return "stop" if run.stop_reason == "stop" else "length"
+
+
+def usage_of(runs: Sequence[Run]) -> CompletionUsage:
+    """Count every prompt once and every choice's tokens."""
+    asked = [run for run in runs if not run.job.repeats]
+    prompt, output = sum(run.prompt_tokens for run in asked), sum(len(run.output_ids) for run in runs)
+    return CompletionUsage(
+        prompt_tokens=prompt,
+        completion_tokens=output,
+        total_tokens=prompt + output,
+        prompt_tokens_details=PromptTokensDetails(cached_tokens=sum(run.cached_tokens for run in asked)),
+    )
