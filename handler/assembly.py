@@ -16,6 +16,7 @@ from handler.chat.conversations import Conversations
 from handler.chat.inference import Inference
 from handler.chat.receipt import Till
 from handler.chat.responses import Responses
+from handler.chat.retries import Retries
 from handler.chat.text_completions import TextCompletions
 from handler.chat.thread import Threads
 from handler.engine.bundle import Manifest
@@ -56,13 +57,16 @@ def assemble(
     name = fingerprint(engine.manifest)
     now: Callable[[], float] = time.time
     threads = Threads(store, engine.model.context_tokens)
+    retries = Retries(store, now)
     endpoints = [
         *ServiceRoutes(engine.manifest, _created_s(engine.manifest), settings).endpoints(),
         *CompletionRoutes(
             Completions(inference, till, name, now), TextCompletions(inference, till, name, now), telemetry
         ).endpoints(),
-        *ResponseRoutes(Responses(inference, store, threads, till, name, now), telemetry).endpoints(),
-        *ConversationRoutes(Conversations(store, now)).endpoints(),
+        *ResponseRoutes(
+            Responses(inference, store, threads, retries, till, name, now), telemetry
+        ).endpoints(),
+        *ConversationRoutes(Conversations(store, retries, now, clock)).endpoints(),
     ]
     return Application(Api(endpoints, settings, telemetry), engine, store)
 
