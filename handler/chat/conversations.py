@@ -52,7 +52,7 @@ class Conversations:
                 attempt.begin(None, noted=False)
                 claim = attempt.claim(f"{conversation_id} {now}")
                 self.store.create(caller.tenant, head, items, claim=claim)
-        # Made of what was asked, not of what is stored, so that a repetition gets the same whatever came since.
+        # Made of what was asked, not of what is stored: a repetition gets the same, whatever came since.
         made = replace(head, version=1, last_seq=len(items), updated_at_s=now)
         return Outcome(conversation_object(made), replayed=earlier is not None, version=made.version)
 

@@ -4,8 +4,8 @@
     none                     every attempt leaves a note of itself; one that says it is a repetition
                              (`x-stainless-retry-count`) looks for the newest note of this very request
 
-Knows neither turns nor HTTP: a request is a name and a body, and its result a text from which its caller makes
-the answer again.
+Knows neither turns nor HTTP: a request is a name and a body, and its result a text from which its caller
+makes the answer again.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ IfMatchHeader = Annotated[
     ),
 ]
 CONDITIONAL = ("Idempotency-Key", "If-Match")
-"""What would be dangerous to ignore: a request that changes something is refused where its route takes none."""
+"""Dangerous to ignore: what would change something is refused with them where its route takes none."""
 
 _TAG = r'(W/)?"([\x21\x23-\x7e\x80-\xff]*)"'
 _TAGS = re.compile(rf"{_TAG}(?:[ \t]*,[ \t]*{_TAG})*")

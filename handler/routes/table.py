@@ -25,7 +25,7 @@ ERRORS = {
     404: "There is no such thing.",
     405: "The path takes other methods.",
     409: (
-        "Somebody else wrote first, and `error.dormouse.current_version` and `ETag` say where it is now; or an "
+        "Somebody else wrote first (`error.dormouse.current_version` and `ETag` say where it is now); or an "
         "earlier attempt at this request is still under way; or its idempotency key was another request's."
     ),
     412: "The conversation is not at the version that `If-Match` names; body and `ETag` as of a lost race.",

@@ -120,9 +120,9 @@ def _body(model: type[BaseModel], event: events.Event, max_bytes: int) -> BaseMo
 
 
 def _retries(text: str | None) -> int:
-    """How often OpenAI's clients have sent this request before. Source: `_build_headers` of the openai package.
+    """How often OpenAI's clients have sent this request before.
 
-    Another client's idea of this header is none of ours.
+    Source: `_build_headers` of the openai package. Another client's idea of this header is none of ours.
     """
     return int(text) if text is not None and re.fullmatch(r"[0-9]{1,3}", text) else 0
 

@@ -199,7 +199,7 @@ class SessionStore(Protocol):
         ...
 
     def newest_claim(self, tenant: str, prefix: str, *, since: str) -> Claim | None:
-        """Read the claim with the greatest key among those that begin with `prefix`, from `prefix + since` on.
+        """Read the claim with the greatest key of those that begin with `prefix`, from `prefix + since` on.
 
         Its state is never `mine`: nothing is taken.
         """
