@@ -48,14 +48,17 @@ def assemble(
     *,
     started_s: float,
     clock: Callable[[], float] = time.monotonic,
+    now: Callable[[], float] = time.time,
 ) -> Application:
-    """Connect an engine and a store that are there already; `clock` measures budgets and receipts."""
+    """Connect an engine and a store that are there already.
+
+    `clock` measures budgets and receipts; `now` says what time it is, in Unix seconds.
+    """
     telemetry = Telemetry(in_lambda=settings.memory_mib is not None)
     inference = Inference(engine, clock)
     init_ms = (clock() - started_s) * 1000
     till = Till(settings, telemetry, init_ms, exact=engine.exact, instruction_set=instruction_set())
     name = fingerprint(engine.manifest)
-    now: Callable[[], float] = time.time
     threads = Threads(store, engine.model.context_tokens)
     retries = Retries(store, now)
     endpoints = [

@@ -91,9 +91,9 @@ class Conversations:
         now = int(self.now_s())
         items = [item_of(message, now, None) for message in request.items]
         if earlier is not None:
-            version, *ids = earlier.split()
+            at, *ids = earlier.split()
             items = [replace(item, id=id) for item, id in zip(items, ids, strict=True)]
-            return Outcome(_page(items), replayed=True, version=int(version))
+            return Outcome(_page(items), replayed=True, version=int(at))
         with attempt.under_way():
             conversation = self.store.get(caller.tenant, conversation_id)
             terms.version(lambda: conversation.version)
