@@ -107,9 +107,11 @@ class Attempt:
             self._note = Background(lambda: self._take(claim))
 
     def claim(self, result: str) -> Claim:
-        """Give the claim that the write settles, to be asked for once begun."""
+        """Give the claim that the write settles, to be asked for once begun.
+
+        A note that is still being written is not waited for: it finds itself settled.
+        """
         assert self._claim is not None
-        self._wait()
         return replace(self._claim, result=result)
 
     @contextmanager
@@ -152,7 +154,8 @@ class Attempt:
         claim, self._claim = self._claim, None
         if claim is None or not self._is_stored:
             return
-        self._wait()
+        if self._note is not None:
+            self._note.wait()
         with suppress(RequestError):  # then the lease has to run out
             if self.keyed:
                 self._store.release(self._caller.tenant, claim)
@@ -186,10 +189,6 @@ class Attempt:
             return claim
         self._claim, self._is_stored = claim, True
         return None
-
-    def _wait(self) -> None:
-        if self._note is not None:
-            self._note.wait()
 
     def _lease_s(self) -> float:
         return self._budget.remaining_s() + LEASE_GRACE_S
