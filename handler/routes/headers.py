@@ -32,7 +32,7 @@ IfMatchHeader = Annotated[
     ),
 ]
 CONDITIONAL = ("Idempotency-Key", "If-Match")
-"""Dangerous to ignore: what would change something is refused with them where its route takes none."""
+"""All there are. They are dangerous to ignore: what would change something is refused where it takes none."""
 
 _TAG = r'(W/)?"([\x21\x23-\x7e\x80-\xff]*)"'
 _TAGS = re.compile(rf"{_TAG}(?:[ \t]*,[ \t]*{_TAG})*")

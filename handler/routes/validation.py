@@ -86,14 +86,14 @@ def _query_arguments(fields: list[Any], given: Mapping[str, list[str]]) -> dict[
 
 
 def _header_arguments(fields: list[Any], event: events.Event) -> dict[str, Any]:
-    known = {field.alias: field for field in fields}
-    if event["httpMethod"].upper() != "GET":
-        for name in CONDITIONAL:
-            if name not in known and events.header(event, name) is not None:
-                raise Unsupported(f"The header {name!r} is not supported by this call.", param=name)
+    known = {field.alias: field for field in fields}  # Powertools has lowered the names
     arguments = {}
-    for name, field in known.items():
-        given = events.header(event, name)
+    for name in CONDITIONAL:
+        given, field = events.header(event, name.lower()), known.get(name.lower())
+        if field is None:
+            if given is not None and event["httpMethod"].upper() != "GET":
+                raise Unsupported(f"The header {name!r} is not supported by this call.", param=name)
+            continue
         value, problems = field.validate(given, loc=(name,))
         if problems:
             raise invalid_request(problems, {name: given})

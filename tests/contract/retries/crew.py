@@ -24,7 +24,7 @@ class Crew:
     """So many servers of one place; use it as a context manager."""
 
     def __init__(self, place: Place, size: int, *, pace_s: float = 0.0) -> None:
-        self._place, self._pace_s = place, pace_s
+        self.place, self._pace_s = place, pace_s
         self.ports = [free_port() for _ in range(size)]
         self._members = [self._start(port) for port in self.ports]
         self.kills = 0
@@ -59,7 +59,7 @@ class Crew:
         )
 
     def _start(self, port: int) -> Any:
-        member = _forks.Process(target=serve, args=(self._place, port, self._pace_s))
+        member = _forks.Process(target=serve, args=(self.place, port, self._pace_s))
         member.start()
         return member
 

@@ -20,6 +20,10 @@ from tests.unit.handler.scripted_engine import scripted_engine
 ASKED = re.compile(r"<\|im_start\|>user\n(t\w+)")
 
 
+CONTEXT_TOKENS = 128
+"""Room for two turns: the model's time grows with its prompt, and what is tested here is not the model."""
+
+
 def reply(prompt: str) -> str:
     """Name the last two turns of a prompt."""
     turns = ["nothing", *ASKED.findall(prompt)]
@@ -29,7 +33,7 @@ def reply(prompt: str) -> str:
 def serve(place: Place, port: int, pace_s: float = 0.0) -> None:
     """Serve until killed; `pace_s` is what every token takes."""
     os.environ.update(CREDENTIALS)
-    engine = scripted_engine(reply, on_step=lambda: time.sleep(pace_s) if pace_s else None)
+    engine = scripted_engine(reply, context_tokens=CONTEXT_TOKENS, on_step=lambda: time.sleep(pace_s))
     application = assemble(
         Settings(streaming=True, deadline_margin_ms=0),
         engine,

@@ -104,7 +104,7 @@ class Crowd:
                 self.failures.append(error)
 
     def _turn(self, client: openai.OpenAI, conversation: str) -> None:
-        turn = f"t{uuid.uuid4().hex[:12]}"
+        turn = f"t{uuid.uuid4().hex[:10]}"
         headers = {"x-request-timeout-ms": str(LIMIT_MS)}
         if keyed := random.random() < 0.5:
             headers["Idempotency-Key"] = f"key of {turn}"
