@@ -13,7 +13,7 @@ from tests.contract.sessions.stores import Place
 from tests.unit.handler.scripted_engine import MODEL
 
 LIMIT_MS = 2_000
-PACE_S = 0.01
+PACE_S = 0.03
 
 
 @pytest.mark.parametrize("place", ["sqlite", "dynamodb"], indirect=True)
@@ -35,7 +35,7 @@ def test_the_lease_of_the_dead_runs_out(place: Place, key: str | None) -> None:
 
         asking = threading.Thread(target=ask)
         asking.start()
-        time.sleep(0.4)  # the model is at work by now
+        time.sleep(0.5)  # the model is at work by now
         assert not answered
         crew.kill(0)
         asking.join(60)
