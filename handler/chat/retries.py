@@ -107,11 +107,9 @@ class Attempt:
             self._note = Background(lambda: self._take(claim))
 
     def claim(self, result: str) -> Claim:
-        """Give the claim that the write settles, to be asked for once begun.
-
-        A note that is still being written is not waited for: it finds itself settled.
-        """
+        """Give the claim that the write settles, to be asked for once begun. No note outlives its attempt."""
         assert self._claim is not None
+        self._wait()
         return replace(self._claim, result=result)
 
     @contextmanager
@@ -154,8 +152,7 @@ class Attempt:
         claim, self._claim = self._claim, None
         if claim is None or not self._is_stored:
             return
-        if self._note is not None:
-            self._note.wait()
+        self._wait()
         with suppress(RequestError):  # then the lease has to run out
             if self.keyed:
                 self._store.release(self._caller.tenant, claim)
@@ -189,6 +186,10 @@ class Attempt:
             return claim
         self._claim, self._is_stored = claim, True
         return None
+
+    def _wait(self) -> None:
+        if self._note is not None:
+            self._note.wait()
 
     def _lease_s(self) -> float:
         return self._budget.remaining_s() + LEASE_GRACE_S
