@@ -49,12 +49,13 @@ class Crew:
         self._members[number] = self._start(self.ports[number])
         self.kills += 1
 
-    def client(self, **options: Any) -> openai.OpenAI:
-        """A client whose every attempt reaches any of the servers, as behind a load balancer."""
+    def client(self, *, lost: float = 0.0, **options: Any) -> openai.OpenAI:
+        """A client whose every attempt reaches any of the servers, as behind a load balancer; a share of the
+        answers is `lost`."""
         return openai.OpenAI(
             base_url="http://any/v1",
             api_key="none",
-            http_client=httpx2.Client(transport=AnyOf(self.ports)),
+            http_client=httpx2.Client(transport=AnyOf(self.ports, lost)),
             **options,
         )
 
@@ -65,16 +66,21 @@ class Crew:
 
 
 class AnyOf(httpx2.BaseTransport):
-    """Sends every request to one of some ports on this machine."""
+    """Sends every request to one of some ports on this machine; now and then loses what comes back."""
 
-    def __init__(self, ports: list[int]) -> None:
-        self._ports = ports
+    def __init__(self, ports: list[int], lost: float) -> None:
+        self._ports, self._lost = ports, lost
         self._transport = httpx2.HTTPTransport()
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         """Choose, and send."""
         request.url = request.url.copy_with(host="127.0.0.1", port=random.choice(self._ports))
-        return self._transport.handle_request(request)
+        response = self._transport.handle_request(request)
+        if random.random() < self._lost:
+            response.read()  # so the server has done it all
+            response.close()
+            raise httpx2.ReadError("the connection was cut", request=request)
+        return response
 
     def close(self) -> None:
         """Close the connections."""
