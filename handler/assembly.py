@@ -17,6 +17,7 @@ from handler.chat.conversations import Conversations
 from handler.chat.inference import Inference
 from handler.chat.receipt import Till
 from handler.chat.responses import Responses
+from handler.chat.retries import Retries
 from handler.chat.text_completions import TextCompletions
 from handler.chat.thread import Threads
 from handler.engine.bundle import Manifest
@@ -48,21 +49,27 @@ def assemble(
     *,
     started_s: float,
     clock: Callable[[], float] = time.monotonic,
+    now: Callable[[], float] = time.time,
 ) -> Application:
-    """Connect an engine and a store that are there already; `clock` measures budgets and receipts."""
+    """Connect an engine and a store that are there already.
+
+    `clock` measures budgets and receipts; `now` says what time it is, in Unix seconds.
+    """
     telemetry = Telemetry(in_lambda=settings.memory_mib is not None)
     inference = Inference(engine, clock)
     init_ms = (clock() - started_s) * 1000
     till = Till(settings, telemetry, init_ms, exact=engine.exact, instruction_set=instruction_set())
     name = fingerprint(engine.manifest)
-    now: Callable[[], float] = time.time
     frame = Frame(inference, till, name, now)
     threads = Threads(store, engine.model.context_tokens)
+    retries = Retries(store, now)
     endpoints = [
         *ServiceRoutes(engine.manifest, _created_s(engine.manifest), settings).endpoints(),
         *CompletionRoutes(Completions(frame), TextCompletions(frame), telemetry).endpoints(),
-        *ResponseRoutes(Responses(inference, store, threads, till, name, now), telemetry).endpoints(),
-        *ConversationRoutes(Conversations(store, now)).endpoints(),
+        *ResponseRoutes(
+            Responses(inference, store, threads, retries, till, name, now), telemetry
+        ).endpoints(),
+        *ConversationRoutes(Conversations(store, retries, now, clock)).endpoints(),
     ]
     return Application(Api(endpoints, settings, telemetry), engine, store)
 

@@ -14,7 +14,9 @@
         │   └── ModelNotFound   404
         ├── MethodNotAllowed    405
         ├── Conflict            409  somebody else wrote first
+        │   ├── StillRunning    409  an earlier attempt at this very request has not ended yet
         │   └── VersionConflict 409
+        │       └── PreconditionFailed 412  the version that `If-Match` asks for is not the current one
         ├── TooLarge            413
         ├── UnsupportedMedia    415
         ├── QuotaExceeded       429
@@ -68,7 +70,11 @@ class RequestError(DormouseError):
     def envelope(self) -> dict[str, Any]:
         """OpenAI's error object. Source: https://platform.openai.com/docs/guides/error-codes"""
         error = {"message": self.message, "type": self.type, "param": self.param, "code": self.error_code}
-        return {"error": error}
+        return {"error": {**error, "dormouse": facts} if (facts := self.facts()) else error}
+
+    def facts(self) -> dict[str, Any]:
+        """What OpenAI's error object has no field for."""
+        return {}
 
 
 class InvalidRequest(RequestError):
@@ -145,16 +151,33 @@ class Conflict(RequestError):
     code = "conflict"
 
 
+class StillRunning(Conflict):
+    """An earlier attempt at this very request is under way; sent again, it gets that one's answer."""
+
+    code = "request_in_progress"
+    retryable = True
+
+
 class VersionConflict(Conflict):
     """The conversation has moved on since it was read."""
 
     code = "version_conflict"
 
-    def __init__(self, expected: int, current: int | None) -> None:
+    def __init__(self, expected: int | str, current: int | None, *, param: str = "conversation") -> None:
         now = "another version" if current is None else f"version {current}"
-        super().__init__(f"The conversation is at {now}, not at version {expected}.", param="conversation")
+        super().__init__(f"The conversation is at {now}, not at version {expected}.", param=param)
         self.expected = expected
         self.current = current
+
+    def facts(self) -> dict[str, Any]:
+        """The version to go on from."""
+        return {} if self.current is None else {"current_version": self.current}
+
+
+class PreconditionFailed(VersionConflict):
+    """The conversation is not at the version that the request was made for; nothing was tried."""
+
+    status = 412
 
 
 class TooLarge(RequestError):

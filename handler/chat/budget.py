@@ -5,6 +5,7 @@ Running out of it is no error: the answer ends there, is kept, and says so.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -20,6 +21,10 @@ class Caller:
     request_id: str
     limit_s: float
     """From now; the least of what platform, gateway and client allow, less the margin."""
+    retries: int = 0
+    """How often the client says that it has sent this very request before."""
+    patience_s: float = math.inf
+    """How long the client waits for an answer, as far as it says."""
 
 
 class Budget:

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
+from pydantic import BaseModel
+
+from handler.chat.budget import Budget, Caller, Clock
+from handler.chat.outcome import Outcome
+from handler.chat.retries import Attempt, Retries
+from handler.chat.terms import Terms
 from handler.chat.translate import conversation_object, item_of, new_id, shown, title_of
 from handler.schema.conversations import (
     ConversationCreate,
@@ -16,7 +22,7 @@ from handler.schema.conversations import (
     ItemsCreate,
 )
 from handler.schema.items import ItemList, MessageItem, item_list
-from handler.sessions import Conversation, SessionStore
+from handler.sessions import Conversation, Item, SessionStore
 
 Order = Literal["asc", "desc"]
 
@@ -26,16 +32,29 @@ class Conversations:
     """`/v1/conversations`; a hidden conversation is nobody's to see under its own id."""
 
     store: SessionStore
+    retries: Retries
     now_s: Callable[[], float]
+    clock: Clock
 
-    def create(self, tenant: str, request: ConversationCreate) -> ConversationObject:
-        """Begin a conversation, with its first items perhaps."""
-        now = int(self.now_s())
+    def create(
+        self, caller: Caller, request: ConversationCreate, terms: Terms
+    ) -> Outcome[ConversationObject]:
+        """Begin a conversation, with its first items perhaps. Raises: StillRunning, Conflict."""
+        attempt = self._attempt(caller, "POST /v1/conversations", request, terms)
+        earlier = attempt.earlier()
+        conversation_id, now = _created(earlier) if earlier else (new_id("conv"), int(self.now_s()))
         items = [item_of(message, now, None) for message in request.items or []]
         head = Conversation(
-            id=new_id("conv"), created_at_s=now, metadata=request.metadata or {}, title=title_of(items)
+            id=conversation_id, created_at_s=now, metadata=request.metadata or {}, title=title_of(items)
         )
-        return conversation_object(self.store.create(tenant, head, items))
+        if earlier is None:
+            with attempt.under_way():
+                attempt.begin(None, noted=False)
+                claim = attempt.claim(f"{conversation_id} {now}")
+                self.store.create(caller.tenant, head, items, claim=claim)
+        # Made of what was asked, not of what is stored: a repetition gets the same, whatever came since.
+        made = replace(head, version=1, last_seq=len(items), updated_at_s=now)
+        return Outcome(conversation_object(made), replayed=earlier is not None, version=made.version)
 
     def list(self, tenant: str, limit: int, after: str | None, order: Order) -> ConversationList:
         """Page through the tenant's conversations. Raises: NotFound for an unknown `after`."""
@@ -44,27 +63,45 @@ class Conversations:
         first, last = (data[0].id, data[-1].id) if data else (None, None)
         return ConversationList(data=data, first_id=first, last_id=last, has_more=page.has_more)
 
-    def retrieve(self, tenant: str, conversation_id: str) -> ConversationObject:
+    def retrieve(self, tenant: str, conversation_id: str) -> Outcome[ConversationObject]:
         """Read one. Raises: NotFound."""
-        return conversation_object(self.store.get(tenant, conversation_id))
+        return _shown(self.store.get(tenant, conversation_id))
 
-    def update(self, tenant: str, conversation_id: str, request: ConversationUpdate) -> ConversationObject:
-        """Replace its metadata. Raises: NotFound."""
-        changed = self.store.update(tenant, conversation_id, metadata=request.metadata or {})
-        return conversation_object(changed)
+    def update(
+        self, tenant: str, conversation_id: str, request: ConversationUpdate, terms: Terms
+    ) -> Outcome[ConversationObject]:
+        """Replace its metadata. Raises: NotFound, VersionConflict."""
+        version = self._version(tenant, conversation_id, terms)
+        metadata = request.metadata or {}
+        return _shown(self.store.update(tenant, conversation_id, metadata=metadata, if_version=version))
 
-    def delete(self, tenant: str, conversation_id: str) -> ConversationDeleted:
-        """Delete it with all its items. Raises: NotFound."""
-        self.store.delete(tenant, conversation_id)
+    def delete(self, tenant: str, conversation_id: str, terms: Terms) -> ConversationDeleted:
+        """Delete it with all its items. Raises: NotFound, VersionConflict."""
+        version = self._version(tenant, conversation_id, terms)
+        self.store.delete(tenant, conversation_id, if_version=version)
         return ConversationDeleted(id=conversation_id)
 
-    def add_items(self, tenant: str, conversation_id: str, request: ItemsCreate) -> ItemList:
-        """Add items at its end. Raises: NotFound, VersionConflict."""
+    def add_items(
+        self, caller: Caller, conversation_id: str, request: ItemsCreate, terms: Terms
+    ) -> Outcome[ItemList]:
+        """Add items at its end. Raises: NotFound, VersionConflict, StillRunning, Conflict."""
+        name = f"POST /v1/conversations/{conversation_id}/items"
+        attempt = self._attempt(caller, name, request, terms)
+        earlier = attempt.earlier(conversation_id)
         now = int(self.now_s())
-        conversation = self.store.get(tenant, conversation_id)
         items = [item_of(message, now, None) for message in request.items]
-        self.store.append(tenant, conversation, items)
-        return item_list([shown(item) for item in items], has_more=False)
+        if earlier is not None:
+            at, *ids = earlier.split()
+            items = [replace(item, id=id) for item, id in zip(items, ids, strict=True)]
+            return Outcome(_page(items), replayed=True, version=int(at))
+        with attempt.under_way():
+            conversation = self.store.get(caller.tenant, conversation_id)
+            terms.version(lambda: conversation.version)
+            attempt.begin(conversation.version, noted=False)
+            version = conversation.version + 1
+            claim = attempt.claim(" ".join([str(version), *(item.id for item in items)]))
+            self.store.append(caller.tenant, conversation, items, claim=claim)
+        return Outcome(_page(items), version=version)
 
     def items(
         self, tenant: str, conversation_id: str, limit: int, after: str | None, order: Order
@@ -77,6 +114,28 @@ class Conversations:
         """Read one item. Raises: NotFound."""
         return shown(self.store.item(tenant, conversation_id, item_id))
 
-    def delete_item(self, tenant: str, conversation_id: str, item_id: str) -> ConversationObject:
-        """Delete one item. Raises: NotFound."""
-        return conversation_object(self.store.delete_item(tenant, conversation_id, item_id))
+    def delete_item(
+        self, tenant: str, conversation_id: str, item_id: str, terms: Terms
+    ) -> Outcome[ConversationObject]:
+        """Delete one item. Raises: NotFound, VersionConflict."""
+        version = self._version(tenant, conversation_id, terms)
+        return _shown(self.store.delete_item(tenant, conversation_id, item_id, if_version=version))
+
+    def _attempt(self, caller: Caller, name: str, request: BaseModel, terms: Terms) -> Attempt:
+        return self.retries.attempt(caller, Budget(caller.limit_s, self.clock), name, request, terms.key)
+
+    def _version(self, tenant: str, conversation_id: str, terms: Terms) -> int | None:
+        return terms.version(lambda: self.store.get(tenant, conversation_id).version)
+
+
+def _shown(conversation: Conversation) -> Outcome[ConversationObject]:
+    return Outcome(conversation_object(conversation), version=conversation.version)
+
+
+def _page(items: list[Item]) -> ItemList:
+    return item_list([shown(item) for item in items], has_more=False)
+
+
+def _created(result: str) -> tuple[str, int]:
+    conversation_id, created_at_s = result.split()
+    return conversation_id, int(created_at_s)

@@ -6,13 +6,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from handler.chat.budget import Caller
+from handler.chat.budget import Budget, Caller
 from handler.chat.events import TurnEvents
 from handler.chat.fit import Message, fit
 from handler.chat.inference import Inference, Job, Run
 from handler.chat.logprobs import token_logprobs
+from handler.chat.outcome import Outcome
 from handler.chat.receipt import Till
+from handler.chat.replayed import replayed
+from handler.chat.retries import Attempt, Retries
 from handler.chat.sampling import check_model, params_of, stop_strings
+from handler.chat.terms import Terms
 from handler.chat.thread import Thread, Threads
 from handler.chat.translate import item_of, new_id, shown, title_of
 from handler.chat.turn import Turn, continued_job, history
@@ -31,21 +35,28 @@ class Responses:
     inference: Inference
     store: SessionStore
     threads: Threads
+    retries: Retries
     till: Till
     fingerprint: str
     now_s: Callable[[], float]
 
-    def create(self, request: ResponseRequest, caller: Caller) -> ResponseObject:
+    def create(self, request: ResponseRequest, caller: Caller, terms: Terms) -> Outcome[ResponseObject]:
         """Answer whole. Raises: RequestError."""
-        turn = self._prepare(request, caller)
-        run = self.inference.run(turn.job, turn.budget)
-        for piece in run:
-            self._take(turn, piece)
-        return self._commit(turn, run)
+        begun = self._begin(request, caller, terms)
+        if isinstance(begun, ResponseObject):
+            return Outcome(begun, replayed=True)
+        with begun.under_way():
+            run = self.inference.run(begun.job, begun.budget)
+            for piece in run:
+                self._take(begun, piece)
+            return Outcome(self._commit(begun, run))
 
-    def stream(self, request: ResponseRequest, caller: Caller) -> Iterator[Event]:
+    def stream(self, request: ResponseRequest, caller: Caller, terms: Terms) -> Outcome[Iterator[Event]]:
         """Answer event by event; a wrong request is refused before the first. Raises: RequestError."""
-        return self._events(self._prepare(request, caller))
+        begun = self._begin(request, caller, terms)
+        if isinstance(begun, ResponseObject):
+            return Outcome(replayed(begun), replayed=True)
+        return Outcome(self._events(begun))
 
     def retrieve(self, tenant: str, response_id: str) -> ResponseObject:
         """Read a response as it was given. Raises: NotFound."""
@@ -73,7 +84,26 @@ class Responses:
             ordered = ordered[ids.index(after) + 1 :]
         return item_list([shown(item) for item in ordered[:limit]], has_more=len(ordered) > limit)
 
+    def _begin(self, request: ResponseRequest, caller: Caller, terms: Terms) -> Turn | ResponseObject:
+        """Prepare a turn, or find the response that an earlier attempt at this request has made."""
+        budget = self.inference.budget(caller.limit_s)
+        if request.conversation_id is None:
+            terms.refuse_if_match("without 'conversation', which is what has a version")
+        if request.store is False:
+            terms.refuse_key("with 'store': false, since nothing is kept that could be given again")
+            return self._prepare(request, caller, budget, terms, None)
+        attempt = self.retries.attempt(caller, budget, "POST /v1/responses", request, terms.key)
+        earlier = attempt.earlier(request.conversation_id)
+        if earlier is not None:
+            return self.retrieve(caller.tenant, earlier)
+        with attempt.under_way():
+            return self._prepare(request, caller, budget, terms, attempt)
+
     def _events(self, turn: Turn) -> Iterator[Event]:
+        with turn.under_way():
+            yield from self._live_events(turn)
+
+    def _live_events(self, turn: Turn) -> Iterator[Event]:
         events = TurnEvents(turn)
         run = self.inference.run(turn.job, turn.budget)
         committed = False
@@ -102,12 +132,18 @@ class Responses:
         turn.logprobs.extend(entries)
         return list(entries)
 
-    def _prepare(self, request: ResponseRequest, caller: Caller) -> Turn:
-        budget = self.inference.budget(caller.limit_s)
+    def _prepare(
+        self,
+        request: ResponseRequest,
+        caller: Caller,
+        budget: Budget,
+        terms: Terms,
+        attempt: Attempt | None,
+    ) -> Turn:
         engine = self.inference.engine
         check_model(engine.manifest, request.model)
         now = int(self.now_s())
-        thread = self.threads.open(caller.tenant, request, now)
+        thread = self.threads.open(caller.tenant, request, now, terms.if_match)
         response_id = new_id("resp")
         new_items = [item_of(message, now, response_id) for message in request.messages]
         dropped: list[str] = []
@@ -131,6 +167,7 @@ class Responses:
             job=job,
             dropped_items=dropped,
             response_id=response_id,
+            attempt=attempt,
             continues=continues,
         )
 
@@ -174,8 +211,12 @@ class Responses:
             return body
         items, record = turn.items_to_store(run), turn.record(body)
         try:
-            stored = self.threads.append(turn.tenant, turn.thread, items, record, turn.usage(run))
+            stored = self.threads.append(
+                turn.tenant, turn.thread, items, record, turn.usage(run), turn.claim()
+            )
         except Unavailable as error:
+            if turn.attempt is not None and turn.attempt.keyed:
+                raise  # sent again with its key it is carried out once, whatever became of this write
             raise Uncertain("The store went away while the turn was being written.") from error
         if turn.thread.named and not stored.title:
             self._name(turn, stored.id, items)

@@ -14,10 +14,11 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from handler.chat.terms import IfMatch
 from handler.chat.translate import new_id
 from handler.errors import NotFound, VersionConflict
 from handler.schema.responses import ResponseRequest
-from handler.sessions import Conversation, Item, SessionStore, StoredResponse, Usage
+from handler.sessions import Claim, Conversation, Item, SessionStore, StoredResponse, Usage
 
 TOKENS_PER_MESSAGE = 4
 """The least that a chat template spends on a message: a window of `context / 4` items is never short."""
@@ -43,13 +44,17 @@ class Threads:
         self._store = store
         self._max_items = min(max(context_tokens // TOKENS_PER_MESSAGE, 2), MAX_WINDOW_ITEMS)
 
-    def open(self, tenant: str, request: ResponseRequest, created_at_s: int) -> Thread:
-        """Find the place and read its newest items. Raises: NotFound."""
+    def open(
+        self, tenant: str, request: ResponseRequest, created_at_s: int, if_match: IfMatch | None = None
+    ) -> Thread:
+        """Find the place and read its newest items. Raises: NotFound, PreconditionFailed."""
         if request.conversation_id is not None:
             try:
                 conversation = self._store.get(tenant, request.conversation_id)
             except NotFound as error:
                 raise NotFound(error.message, param="conversation") from error
+            if if_match is not None:
+                if_match.check(conversation.version)
             return self._read(tenant, conversation, conversation.last_seq, named=True)
         if request.previous_response_id is not None:
             try:
@@ -62,7 +67,13 @@ class Threads:
         return Thread(fresh, (), older_left_out=False, at_seq=0, named=False)
 
     def append(
-        self, tenant: str, thread: Thread, items: Sequence[Item], response: StoredResponse, usage: Usage
+        self,
+        tenant: str,
+        thread: Thread,
+        items: Sequence[Item],
+        response: StoredResponse,
+        usage: Usage,
+        claim: Claim | None = None,
     ) -> Conversation:
         """Add a turn in one write.
 
@@ -70,14 +81,15 @@ class Threads:
         """
         head = thread.conversation
         if not thread.named and (thread.at_seq != head.last_seq or (head.version and not head.hidden)):
-            return self._fork(tenant, thread, head, items, response, usage)
+            return self._fork(tenant, thread, head, items, response, usage, claim)
         try:
-            return self._store.append(tenant, head, items, response=response, usage=usage)
+            return self._store.append(tenant, head, items, response=response, usage=usage, claim=claim)
         except VersionConflict:
             if thread.named:
                 raise
             # Two went on from the same response at once: both are right, so the later one becomes a branch.
-            return self._fork(tenant, thread, self._store.get(tenant, head.id), items, response, usage)
+            current = self._store.get(tenant, head.id)
+            return self._fork(tenant, thread, current, items, response, usage, claim)
 
     def _fork(
         self,
@@ -87,9 +99,11 @@ class Threads:
         items: Sequence[Item],
         response: StoredResponse,
         usage: Usage,
+        claim: Claim | None,
     ) -> Conversation:
         branch = head.fork(new_id("conv"), at_seq=thread.at_seq, created_at_s=response.created_at_s)
-        return self._store.append(tenant, branch, items, response=_moved(response, branch.id), usage=usage)
+        moved = _moved(response, branch.id)
+        return self._store.append(tenant, branch, items, response=moved, usage=usage, claim=claim)
 
     def _read(self, tenant: str, conversation: Conversation, at_seq: int, *, named: bool) -> Thread:
         window = self._store.window(tenant, conversation, max_items=self._max_items, upto_seq=at_seq)

@@ -7,13 +7,15 @@ and the response record go into one conditional write, before the client is told
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from handler.chat.budget import Budget
 from handler.chat.fit import Message
 from handler.chat.inference import Job, Run
+from handler.chat.retries import Attempt
 from handler.chat.thread import Thread
 from handler.chat.translate import message_of, new_id
 from handler.engine.sampling import SamplingParams
@@ -27,7 +29,7 @@ from handler.schema.responses import (
     ResponseRequest,
     ResponseUsage,
 )
-from handler.sessions import Item, StoredResponse, Usage
+from handler.sessions import Claim, Item, StoredResponse, Usage
 
 
 @dataclass
@@ -46,10 +48,27 @@ class Turn:
     job: Job
     dropped_items: list[str]
     response_id: str
+    attempt: Attempt | None = None
+    """Absent where nothing is stored."""
     continues: str | None = None
     item_id: str = field(default_factory=lambda: new_id("msg"))
     text: str = ""
     logprobs: list[Any] = field(default_factory=list)
+
+    @contextmanager
+    def under_way(self) -> Iterator[None]:
+        """Tell those who send the same request again that it is worked on, and whether it failed."""
+        if self.attempt is None:
+            yield
+            return
+        with self.attempt.under_way():
+            named = self.thread.conversation.version if self.thread.named else None
+            self.attempt.begin(named, noted=True)
+            yield
+
+    def claim(self) -> Claim | None:
+        """What the write of this turn settles."""
+        return None if self.attempt is None else self.attempt.claim(self.response_id)
 
     def item(self, status: Status) -> MessageItem:
         """The answer so far, as OpenAI's message object."""

@@ -14,7 +14,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from handler.errors import MethodNotAllowed, QuotaExceeded, RequestError, Unavailable
+from handler.chat.outcome import Outcome
+from handler.errors import MethodNotAllowed, RequestError, VersionConflict
 
 Bytes = Generator[bytes, None, None]
 PRELUDE_END = b"\0" * 8
@@ -37,13 +38,24 @@ class Stream:
     body: Bytes
 
 
-Result = BaseModel | Page | Stream
+@dataclass(frozen=True)
+class Headed:
+    """A result with headers of its own."""
+
+    result: BaseModel | Stream
+    headers: dict[str, str]
+
+
+Result = BaseModel | Page | Stream | Headed
 Work = Callable[[], Result]
 
 
 def proxy_answer(result: Result, request_id: str, *, streaming: bool) -> dict[str, Any] | Bytes:
     """Wrap a result; a stream is joined where the runtime cannot stream."""
     headers = {**COMMON, "x-request-id": request_id}
+    if isinstance(result, Headed):
+        headers.update(result.headers)
+        result = result.result
     if isinstance(result, Stream):
         headers["Content-Type"] = "text/event-stream; charset=utf-8"
         if streaming:
@@ -57,6 +69,21 @@ def proxy_answer(result: Result, request_id: str, *, streaming: bool) -> dict[st
     return _proxy(200, headers, result.model_dump_json())
 
 
+def headed(outcome: Outcome[Any], result: BaseModel | Stream) -> Headed:
+    """Tell in headers how an answer came about."""
+    headers = {}
+    if outcome.version is not None:
+        headers["ETag"] = entity_tag(outcome.version)
+    if outcome.replayed:
+        headers["x-dormouse-replayed"] = "true"
+    return Headed(result, headers)
+
+
+def entity_tag(version: int) -> str:
+    """Write a conversation's version as HTTP's ETag: it stands for the items, not for the metadata."""
+    return f'"{version}"'
+
+
 def error_answer(error: RequestError, request_id: str) -> dict[str, Any]:
     """Wrap an error; `x-should-retry` keeps clients from repeating what a repetition would double.
 
@@ -66,7 +93,9 @@ def error_answer(error: RequestError, request_id: str) -> dict[str, Any]:
     headers["x-should-retry"] = "true" if error.retryable else "false"
     if isinstance(error, MethodNotAllowed):
         headers["Allow"] = ", ".join(error.allowed)
-    if isinstance(error, Unavailable | QuotaExceeded) and error.retryable:
+    if isinstance(error, VersionConflict) and error.current is not None:
+        headers["ETag"] = entity_tag(error.current)
+    if error.retryable:
         headers["Retry-After"] = "1"
     return _proxy(error.status, headers, json.dumps(error.envelope()))
 

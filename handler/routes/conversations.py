@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from aws_lambda_powertools.event_handler import Response
 
 from handler.chat.conversations import Conversations
+from handler.chat.outcome import Outcome
+from handler.routes.answers import Headed, headed
+from handler.routes.headers import IdempotencyKey, IfMatchHeader, terms
 from handler.routes.table import After, CurrentCaller, Endpoint, Limit, Order, later
 from handler.schema.conversations import (
     ConversationCreate,
@@ -41,9 +45,12 @@ class ConversationRoutes:
             Endpoint("DELETE", item, self.delete_item, "Delete an item", tag, ConversationObject),
         ]
 
-    def create_conversation(self, caller: CurrentCaller, body: ConversationCreate) -> Response[Any]:
+    def create_conversation(
+        self, caller: CurrentCaller, body: ConversationCreate, idempotency_key: IdempotencyKey = None
+    ) -> Response[Any]:
         """Empty, or with items."""
-        return later(lambda: self._conversations.create(caller.tenant, body))
+        asked = terms(idempotency_key)
+        return _shown(lambda: self._conversations.create(caller, body, asked))
 
     def list_conversations(
         self, caller: CurrentCaller, limit: Limit = 20, after: After = None, order: Order = "desc"
@@ -53,21 +60,37 @@ class ConversationRoutes:
 
     def retrieve_conversation(self, caller: CurrentCaller, conversation_id: str) -> Response[Any]:
         """Its head alone."""
-        return later(lambda: self._conversations.retrieve(caller.tenant, conversation_id))
+        return _shown(lambda: self._conversations.retrieve(caller.tenant, conversation_id))
 
     def update_conversation(
-        self, caller: CurrentCaller, conversation_id: str, body: ConversationUpdate
+        self,
+        caller: CurrentCaller,
+        conversation_id: str,
+        body: ConversationUpdate,
+        if_match: IfMatchHeader = None,
     ) -> Response[Any]:
         """The metadata is replaced whole."""
-        return later(lambda: self._conversations.update(caller.tenant, conversation_id, body))
+        asked = terms(if_match=if_match)
+        return _shown(lambda: self._conversations.update(caller.tenant, conversation_id, body, asked))
 
-    def delete_conversation(self, caller: CurrentCaller, conversation_id: str) -> Response[Any]:
+    def delete_conversation(
+        self, caller: CurrentCaller, conversation_id: str, if_match: IfMatchHeader = None
+    ) -> Response[Any]:
         """With all its items."""
-        return later(lambda: self._conversations.delete(caller.tenant, conversation_id))
+        asked = terms(if_match=if_match)
+        return later(lambda: self._conversations.delete(caller.tenant, conversation_id, asked))
 
-    def create_items(self, caller: CurrentCaller, conversation_id: str, body: ItemsCreate) -> Response[Any]:
+    def create_items(
+        self,
+        caller: CurrentCaller,
+        conversation_id: str,
+        body: ItemsCreate,
+        idempotency_key: IdempotencyKey = None,
+        if_match: IfMatchHeader = None,
+    ) -> Response[Any]:
         """At its end, in one write."""
-        return later(lambda: self._conversations.add_items(caller.tenant, conversation_id, body))
+        asked = terms(idempotency_key, if_match)
+        return _shown(lambda: self._conversations.add_items(caller, conversation_id, body, asked))
 
     def list_items(
         self,
@@ -84,6 +107,17 @@ class ConversationRoutes:
         """One of its own items."""
         return later(lambda: self._conversations.item(caller.tenant, conversation_id, item_id))
 
-    def delete_item(self, caller: CurrentCaller, conversation_id: str, item_id: str) -> Response[Any]:
+    def delete_item(
+        self, caller: CurrentCaller, conversation_id: str, item_id: str, if_match: IfMatchHeader = None
+    ) -> Response[Any]:
         """The answer is the conversation, as OpenAI has it."""
-        return later(lambda: self._conversations.delete_item(caller.tenant, conversation_id, item_id))
+        asked = terms(if_match=if_match)
+        return _shown(lambda: self._conversations.delete_item(caller.tenant, conversation_id, item_id, asked))
+
+
+def _shown(work: Callable[[], Outcome[Any]]) -> Response[Any]:
+    def headed_work() -> Headed:
+        made = work()
+        return headed(made, made.value)
+
+    return later(headed_work)

@@ -9,7 +9,8 @@ from aws_lambda_powertools.event_handler import Response
 
 from handler.chat.budget import Caller
 from handler.chat.responses import Responses
-from handler.routes.answers import Stream, server_sent
+from handler.routes.answers import Headed, Stream, headed, server_sent
+from handler.routes.headers import IdempotencyKey, IfMatchHeader, terms
 from handler.routes.table import After, CurrentCaller, Endpoint, Limit, Order, later
 from handler.schema.events import DONE, ErrorEvent, Event, response_event
 from handler.schema.items import ItemList
@@ -35,11 +36,25 @@ class ResponseRoutes:
             ),
         ]
 
-    def create_response(self, caller: CurrentCaller, body: ResponseRequest) -> Response[Any]:
+    def create_response(
+        self,
+        caller: CurrentCaller,
+        body: ResponseRequest,
+        idempotency_key: IdempotencyKey = None,
+        if_match: IfMatchHeader = None,
+    ) -> Response[Any]:
         """Whole or as events."""
-        if body.stream:
-            return later(lambda: self._sse(self._responses.stream(body, caller), caller))
-        return later(lambda: self._responses.create(body, caller))
+        asked = terms(idempotency_key, if_match)
+
+        def whole() -> Headed:
+            made = self._responses.create(body, caller, asked)
+            return headed(made, made.value)
+
+        def streamed() -> Headed:
+            made = self._responses.stream(body, caller, asked)
+            return headed(made, self._sse(made.value, caller))
+
+        return later(streamed if body.stream else whole)
 
     def retrieve_response(self, caller: CurrentCaller, response_id: str) -> Response[Any]:
         """As it was given."""

@@ -24,7 +24,11 @@ ERRORS = {
     401: "No key, or one that is not valid.",
     404: "There is no such thing.",
     405: "The path takes other methods.",
-    409: "Somebody else wrote first; read again before sending it again.",
+    409: (
+        "Somebody else wrote first (`error.dormouse.current_version` and `ETag` say where it is now); or an "
+        "earlier attempt at this request is still under way; or its idempotency key was another request's."
+    ),
+    412: "The conversation is not at the version that `If-Match` names; body and `ETag` as of a lost race.",
     413: "The body is over the limit.",
     415: "The body is not JSON.",
     429: "The allowance is spent.",

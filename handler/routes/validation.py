@@ -8,6 +8,7 @@ and lets NaN and lone surrogates through.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,8 +18,9 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
 from handler.chat.budget import Caller
-from handler.errors import InvalidRequest, TooLarge, UnsupportedMedia
+from handler.errors import InvalidRequest, TooLarge, Unsupported, UnsupportedMedia
 from handler.routes import events
+from handler.routes.headers import CONDITIONAL
 from handler.schema.problems import invalid_request
 from handler.settings import Settings
 
@@ -35,6 +37,7 @@ class Validation(BaseMiddlewareHandler[Any]):
         dependant = app.context["_route"].dependant
         values: dict[str, Any] = dict(app.context["_route_args"])
         values.update(_query_arguments(dependant.query_params, events.query(event)))
+        values.update(_header_arguments(dependant.header_params, event))
         body = None
         if dependant.body_params:
             field = dependant.body_params[0]
@@ -58,6 +61,8 @@ class Validation(BaseMiddlewareHandler[Any]):
             tenant=events.tenant(event),
             request_id=events.request_id(event, context),
             limit_s=max(0.0, min(limits_s) - settings.deadline_margin_ms / 1000),
+            retries=_retries(events.header(event, "x-stainless-retry-count")),
+            patience_s=_patience_s(events.header(event, "x-stainless-read-timeout")),
         )
 
 
@@ -80,6 +85,22 @@ def _query_arguments(fields: list[Any], given: Mapping[str, list[str]]) -> dict[
     return arguments
 
 
+def _header_arguments(fields: list[Any], event: events.Event) -> dict[str, Any]:
+    known = {field.alias: field for field in fields}  # Powertools has lowered the names
+    arguments = {}
+    for name in CONDITIONAL:
+        given, field = events.header(event, name.lower()), known.get(name.lower())
+        if field is None:
+            if given is not None and event["httpMethod"].upper() != "GET":
+                raise Unsupported(f"The header {name!r} is not supported by this call.", param=name)
+            continue
+        value, problems = field.validate(given, loc=(name,))
+        if problems:
+            raise invalid_request(problems, {name: given})
+        arguments[field.name] = value
+    return arguments
+
+
 def _body(model: type[BaseModel], event: events.Event, max_bytes: int) -> BaseModel:
     kind = (events.header(event, "content-type") or "application/json").partition(";")[0].strip().lower()
     if kind != "application/json" and not kind.endswith("+json"):
@@ -96,6 +117,18 @@ def _body(model: type[BaseModel], event: events.Event, max_bytes: int) -> BaseMo
         return model.model_validate(data)
     except ValidationError as error:
         raise invalid_request(error.errors(include_url=False), data) from None
+
+
+def _retries(text: str | None) -> int:
+    """How often OpenAI's clients have sent this request before.
+
+    Source: `_build_headers` of the openai package. Another client's idea of this header is none of ours.
+    """
+    return int(text) if text is not None and re.fullmatch(r"[0-9]{1,3}", text) else 0
+
+
+def _patience_s(text: str | None) -> float:
+    return float(text) if text is not None and re.fullmatch(r"[0-9]{1,6}(\.[0-9]+)?", text) else math.inf
 
 
 def _milliseconds(text: str) -> float:

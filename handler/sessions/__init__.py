@@ -58,10 +58,17 @@ class SessionStore(Protocol):
     alike `NotFound`. What a method has returned from is durable, and seen by every call that starts later.
     """
 
-    def create(self, tenant: str, conversation: Conversation, items: Sequence[Item] = ()) -> Conversation:
+    def create(
+        self,
+        tenant: str,
+        conversation: Conversation,
+        items: Sequence[Item] = (),
+        *,
+        claim: Claim | None = None,
+    ) -> Conversation:
         """Store a new conversation with its first items, in one write; return it as stored.
 
-        Raises: Conflict where the id is taken; TooLarge.
+        Raises: Conflict where the id is taken or the claim is no longer the caller's; TooLarge.
         """
         ...
 
@@ -76,18 +83,22 @@ class SessionStore(Protocol):
         *,
         metadata: Mapping[str, str] | None = None,
         title: str | None = None,
+        if_version: int | None = None,
     ) -> Conversation:
-        """Replace the metadata, the title, or both; version and retention stay. Raises: NotFound."""
+        """Replace the metadata, the title, or both; version and retention stay.
+
+        Raises: NotFound; VersionConflict where it is not at `if_version`.
+        """
         ...
 
-    def delete(self, tenant: str, conversation_id: str) -> None:
+    def delete(self, tenant: str, conversation_id: str, *, if_version: int | None = None) -> None:
         """Delete a conversation with its items and their responses.
 
         It is gone for every reader in one write; its rows are swept before this returns. After an
         `Unavailable` the same call finishes the work. Forks keep their own items; their windows become
         `incomplete`.
 
-        Raises: NotFound.
+        Raises: NotFound; VersionConflict where it is not at `if_version`.
         """
         ...
 
@@ -115,7 +126,7 @@ class SessionStore(Protocol):
         All of it in one transaction, on the condition that the stored version is `conversation.version`.
         Version 0 stores the conversation too: a hidden thread or a fork comes into being with its first turn.
         `usage` is added to the conversation's. Both the conversation's and the new records' retention starts
-        afresh.
+        afresh. The claim is settled with its `result`; one that nobody has taken yet is stored settled.
 
         Returns: the conversation as stored. A write that was carried out and whose acknowledgement was lost
         is recognised by its items' ids and returned as done.
@@ -145,10 +156,12 @@ class SessionStore(Protocol):
         """Read one of a conversation's own items. Raises: NotFound."""
         ...
 
-    def delete_item(self, tenant: str, conversation_id: str, item_id: str) -> Conversation:
+    def delete_item(
+        self, tenant: str, conversation_id: str, item_id: str, *, if_version: int | None = None
+    ) -> Conversation:
         """Delete one item and raise the version: a turn in progress was made for another history.
 
-        Raises: NotFound.
+        Raises: NotFound; VersionConflict where it is not at `if_version`.
         """
         ...
 
@@ -182,6 +195,13 @@ class SessionStore(Protocol):
         refused.
 
         Raises: Conflict where the key was used for a request with another fingerprint.
+        """
+        ...
+
+    def newest_claim(self, tenant: str, prefix: str, *, since: str) -> Claim | None:
+        """Read the claim with the greatest key of those that begin with `prefix`, from `prefix + since` on.
+
+        Its state is never `mine`: nothing is taken.
         """
         ...
 

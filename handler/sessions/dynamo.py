@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 
+from handler.errors import NotFound, VersionConflict
 from handler.sessions import dynamo_claims as claims
 from handler.sessions import dynamo_items as stored_items
 from handler.sessions import dynamo_rows as rows
@@ -41,9 +42,16 @@ class DynamoSessions:
         self._clock = clock
         self._retention_s = retention_s
 
-    def create(self, tenant: str, conversation: Conversation, items: Sequence[Item] = ()) -> Conversation:
+    def create(
+        self,
+        tenant: str,
+        conversation: Conversation,
+        items: Sequence[Item] = (),
+        *,
+        claim: Claim | None = None,
+    ) -> Conversation:
         """See `SessionStore.create`."""
-        return self.append(tenant, replace(conversation, version=0), items)
+        return self.append(tenant, replace(conversation, version=0), items, claim=claim)
 
     def get(self, tenant: str, conversation_id: str) -> Conversation:
         """See `SessionStore.get`."""
@@ -59,32 +67,35 @@ class DynamoSessions:
         *,
         metadata: Mapping[str, str] | None = None,
         title: str | None = None,
+        if_version: int | None = None,
     ) -> Conversation:
         """See `SessionStore.update`."""
         changes = {"metadata": metadata, "title": title}
         texts = {name: records.dump_json(new) for name, new in changes.items() if new is not None}
         if not texts:
-            return self.get(tenant, conversation_id)
+            return self._head(tenant, conversation_id, if_version)
         if not is_id(conversation_id):
             raise absent("conversation", conversation_id)
         change = Expression(f"SET {', '.join(f'#{name} = :{name}' for name in texts)}", texts)
+        now_s = self._clock()
+        condition = rows.live(now_s) if if_version is None else rows.at_version(if_version, now_s)
         try:
-            row = self._table.update(
-                Update(rows.head_key(tenant, conversation_id), change, rows.live(self._clock()))
-            )
+            row = self._table.update(Update(rows.head_key(tenant, conversation_id), change, condition))
         except ConditionFailed:
+            self._head(tenant, conversation_id, if_version)
             raise absent("conversation", conversation_id) from None
         return rows.load_head(row)
 
-    def delete(self, tenant: str, conversation_id: str) -> None:
+    def delete(self, tenant: str, conversation_id: str, *, if_version: int | None = None) -> None:
         """See `SessionStore.delete`."""
         if not is_id(conversation_id):
             raise absent("conversation", conversation_id)
-        row = self._table.get(rows.head_key(tenant, conversation_id))
-        if row is not None and rows.is_live(row, self._clock()):
-            dynamo_sweep.delete_conversation(self._table, tenant, rows.load_head(row))
-        else:
+        try:
+            head = self._head(tenant, conversation_id, if_version)
+        except NotFound:
             dynamo_sweep.resume(self._table, tenant, conversation_id)
+            return
+        dynamo_sweep.delete_conversation(self._table, tenant, head, if_version)
 
     def conversations(
         self, tenant: str, *, limit: int = 20, after: str | None = None, order: Order = "desc"
@@ -151,10 +162,12 @@ class DynamoSessions:
             raise absent("item", item_id)
         return found[0]
 
-    def delete_item(self, tenant: str, conversation_id: str, item_id: str) -> Conversation:
+    def delete_item(
+        self, tenant: str, conversation_id: str, item_id: str, *, if_version: int | None = None
+    ) -> Conversation:
         """See `SessionStore.delete_item`."""
         while True:
-            held = self.get(tenant, conversation_id)
+            held = self._head(tenant, conversation_id, if_version)
             seq = self._number(tenant, conversation_id, item_id)
             new = replace(held, version=held.version + 1)
             change = Expression("SET #version = :version", {"version": new.version})
@@ -229,6 +242,10 @@ class DynamoSessions:
         wanted = Claim(key, owner, "mine", fingerprint, until_s=self._clock() + lease_s)
         return claims.take(self._table, tenant, wanted, self._clock)
 
+    def newest_claim(self, tenant: str, prefix: str, *, since: str) -> Claim | None:
+        """See `SessionStore.newest_claim`."""
+        return claims.newest(self._table, tenant, prefix, since, self._clock())
+
     def release(self, tenant: str, claim: Claim) -> None:
         """See `SessionStore.release`."""
         claims.release(self._table, tenant, claim)
@@ -254,6 +271,12 @@ class DynamoSessions:
     def close(self) -> None:
         """See `SessionStore.close`."""
         self._table.close()
+
+    def _head(self, tenant: str, conversation_id: str, if_version: int | None) -> Conversation:
+        held = self.get(tenant, conversation_id)
+        if if_version is not None and if_version != held.version:
+            raise VersionConflict(if_version, held.version)
+        return held
 
     def _number(self, tenant: str, conversation_id: str, item_id: str) -> int:
         seq = None

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from handler.sessions import dynamo_rows as rows
-from handler.sessions.dynamo_request import Delete, Expression, Put, Update
+from handler.sessions.dynamo_request import Delete, Expression, Put
 from handler.sessions.dynamo_table import ConditionFailed, DynamoTable
 from handler.sessions.records import CLAIM_RETENTION_S, contend
 from handler.sessions.values import Claim
@@ -27,7 +27,7 @@ def take(table: DynamoTable, tenant: str, wanted: Claim, clock: Callable[[], flo
     while True:
         now_s = clock()
         row = table.get(rows.claim_key(tenant, wanted.key))
-        held = rows.load_claim(row, wanted.key) if row is not None and rows.is_live(row, now_s) else None
+        held = rows.load_claim(row, now_s) if row is not None and rows.is_live(row, now_s) else None
         holder = contend(held, wanted, now_s)
         if holder is not wanted:
             return holder
@@ -39,13 +39,20 @@ def take(table: DynamoTable, tenant: str, wanted: Claim, clock: Callable[[], flo
         return wanted
 
 
-def settled(tenant: str, claim: Claim, response_id: str) -> Update:
-    """Make the action that notes what a claim led to."""
-    return Update(
-        rows.claim_key(tenant, claim.key),
-        Expression("SET #response_id = :response_id", {"response_id": response_id}),
-        rows.unsettled(claim.owner),
-    )
+def settled(tenant: str, claim: Claim, now_s: float) -> Put:
+    """Make the action that notes what a claim led to, whether it has been taken before or not."""
+    free, own = rows.vacant(now_s), rows.unsettled(claim.owner)
+    condition = Expression(f"({free.text} OR ({own.text}))", {**free.values, **own.values})
+    return Put(rows.claim_row(tenant, claim, rows.expiry(now_s, CLAIM_RETENTION_S)), condition)
+
+
+def newest(table: DynamoTable, tenant: str, prefix: str, since: str, now_s: float) -> Claim | None:
+    """Read the claim with the greatest key under a prefix."""
+    pk, low = rows.claim_key(tenant, prefix)
+    found = table.query(pk, low + since, low + rows.LAST, newest_first=True, page_rows=1)
+    live = (row for row in found if rows.is_live(row, now_s))
+    row = next(live, None)
+    return None if row is None else rows.load_claim(row, now_s)
 
 
 def release(table: DynamoTable, tenant: str, claim: Claim) -> None:

@@ -19,7 +19,7 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import quote
 
 from handler.sessions import records
@@ -133,9 +133,14 @@ def at_version(version: int, now_s: float) -> Expression:
     return Expression(f"{alive.text} AND #version = :seen", {**alive.values, "seen": version})
 
 
+def unmoved(version: int) -> Expression:
+    """Condition: the head is at this version, expired or not."""
+    return Expression("#version = :seen", {"seen": version})
+
+
 def unsettled(owner: str) -> Expression:
     """Condition: the claim is this owner's, and not used yet."""
-    return Expression("#owner = :owner AND attribute_not_exists(#response_id)", {"owner": owner})
+    return Expression("#owner = :owner AND attribute_not_exists(#result)", {"owner": owner})
 
 
 def head_row(tenant: str, conversation: Conversation, ttl: Mapping[str, int]) -> Row:
@@ -219,27 +224,28 @@ def load_response(rows: Iterable[Row]) -> StoredResponse:
 
 
 def claim_row(tenant: str, claim: Claim, ttl: Mapping[str, int]) -> Row:
-    """Write a claim that waits for its response."""
+    """Write a claim, settled where it has a result."""
     return {
         **_keyed(claim_key(tenant, claim.key)),
         "owner": claim.owner,
         "fingerprint": claim.fingerprint,
         "until_s": claim.until_s,
+        **({} if claim.result is None else {"result": claim.result}),
         **ttl,
     }
 
 
-def load_claim(row: Row, key: str) -> Claim:
+def load_claim(row: Row, now_s: float) -> Claim:
     """Read who holds a key."""
-    response_id = row.get("response_id")
-    state: Literal["running", "done"] = "running" if response_id is None else "done"
+    result, until_s = row.get("result"), float(row["until_s"])
+    known = None if result is None else str(result)
     return Claim(
-        key=key,
+        key=str(row["sk"]).partition("#")[2],
         owner=str(row["owner"]),
-        state=state,
+        state=records.state_of(known, until_s, now_s),
         fingerprint=str(row["fingerprint"]),
-        until_s=float(row["until_s"]),
-        response_id=None if response_id is None else str(response_id),
+        until_s=until_s,
+        result=known,
     )
 
 

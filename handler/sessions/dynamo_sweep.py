@@ -6,6 +6,7 @@ work."""
 
 from __future__ import annotations
 
+from handler.errors import VersionConflict
 from handler.sessions import dynamo_rows as rows
 from handler.sessions.dynamo_request import Delete, Key, Put, Row
 from handler.sessions.dynamo_table import ConditionFailed, DynamoTable
@@ -13,16 +14,22 @@ from handler.sessions.records import absent
 from handler.sessions.values import Conversation
 
 
-def delete_conversation(table: DynamoTable, tenant: str, conversation: Conversation) -> None:
-    """Delete a conversation that was found. Raises: NotFound where somebody was faster."""
+def delete_conversation(
+    table: DynamoTable, tenant: str, conversation: Conversation, if_version: int | None
+) -> None:
+    """Delete a conversation that was found. Raises: NotFound where somebody was faster; VersionConflict."""
+    condition = rows.present() if if_version is None else rows.unmoved(if_version)
     sweep_row = rows.bare(rows.sweep_key(tenant, conversation.id), {})
     try:
         table.write(
-            Delete(rows.head_key(tenant, conversation.id), rows.present()),
+            Delete(rows.head_key(tenant, conversation.id), condition),
             Delete(rows.listing_key(tenant, conversation)),
             Put(sweep_row),
         )
     except ConditionFailed:
+        row = table.get(rows.head_key(tenant, conversation.id))
+        if row is not None and if_version is not None:
+            raise VersionConflict(if_version, rows.load_head(row).version) from None
         raise absent("conversation", conversation.id) from None
     sweep(table, tenant, conversation.id)
 

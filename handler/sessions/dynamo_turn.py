@@ -41,8 +41,8 @@ def write_turn(
 ) -> Conversation:
     """Carry out a turn; see `SessionStore.append`."""
     first = [_head_action(tenant, turn, now_s, rows.expiry(now_s, retention_s))]
-    if claim is not None and turn.response is not None:
-        first.append(claims.settled(tenant, claim, turn.response.id))
+    if claim is not None:
+        first.append(claims.settled(tenant, claim, now_s))
     actions = [
         *first,
         *_item_actions(tenant, turn, now_s, retention_s),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, asdict, dataclass, fields, replace
-from typing import Any
+from typing import Any, Literal
 
 from handler.errors import Conflict, NotFound, RequestError, TooLarge, VersionConflict
 from handler.sessions.values import (
@@ -125,8 +125,15 @@ def contend(held: Claim | None, wanted: Claim, now_s: float) -> Claim:
             param="Idempotency-Key",
             code="idempotency_key_reused",
         )
-    is_free = held.response_id is None and (held.until_s <= now_s or held.owner == wanted.owner)
+    is_free = held.result is None and (held.until_s <= now_s or held.owner == wanted.owner)
     return wanted if is_free else held
+
+
+def state_of(result: str | None, until_s: float, now_s: float) -> Literal["running", "lapsed", "done"]:
+    """Say how it stands with a claim that is stored."""
+    if result is not None:
+        return "done"
+    return "running" if until_s > now_s else "lapsed"
 
 
 def absent(kind: str, id: str) -> NotFound:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from handler.errors import Conflict
+from handler.errors import Conflict, VersionConflict
 from handler.sessions import sqlite_claims as claims
 from handler.sessions import sqlite_rows as rows
 from handler.sessions.records import (
@@ -47,9 +47,16 @@ class SqliteSessions:
         self._clock = clock
         self._retention_s = math.inf if retention_s is None else retention_s
 
-    def create(self, tenant: str, conversation: Conversation, items: Sequence[Item] = ()) -> Conversation:
+    def create(
+        self,
+        tenant: str,
+        conversation: Conversation,
+        items: Sequence[Item] = (),
+        *,
+        claim: Claim | None = None,
+    ) -> Conversation:
         """See `SessionStore.create`."""
-        return self.append(tenant, replace(conversation, version=0), items)
+        return self.append(tenant, replace(conversation, version=0), items, claim=claim)
 
     def get(self, tenant: str, conversation_id: str) -> Conversation:
         """See `SessionStore.get`."""
@@ -63,10 +70,11 @@ class SqliteSessions:
         *,
         metadata: Mapping[str, str] | None = None,
         title: str | None = None,
+        if_version: int | None = None,
     ) -> Conversation:
         """See `SessionStore.update`."""
         with self._file.write() as db:
-            old = self._head(db, tenant, conversation_id)
+            old = self._head(db, tenant, conversation_id, if_version)
             new = replace(
                 old,
                 metadata=old.metadata if metadata is None else metadata,
@@ -75,10 +83,10 @@ class SqliteSessions:
             rows.change_head(db, tenant, new)
             return new
 
-    def delete(self, tenant: str, conversation_id: str) -> None:
+    def delete(self, tenant: str, conversation_id: str, *, if_version: int | None = None) -> None:
         """See `SessionStore.delete`."""
         with self._file.write() as db:
-            self._head(db, tenant, conversation_id)
+            self._head(db, tenant, conversation_id, if_version)
             rows.delete_conversation(db, tenant, conversation_id)
 
     def conversations(
@@ -112,7 +120,7 @@ class SqliteSessions:
                 if stored and rows.holds(db, tenant, turn, now_s):
                     return stored
                 raise turn.refusal(stored)
-            if turn.response and claim and not claims.settle(db, tenant, claim, turn.response.id):
+            if claim and not claims.settle(db, tenant, claim, now_s, now_s + CLAIM_RETENTION_S):
                 raise Conflict("Another request with this idempotency key has taken over.")
             written = turn.onto(stored)
             rows.put_head(db, tenant, written, self._expiry_s())
@@ -150,10 +158,12 @@ class SqliteSessions:
             self._head(db, tenant, conversation_id)
             return self._item(db, tenant, conversation_id, item_id)
 
-    def delete_item(self, tenant: str, conversation_id: str, item_id: str) -> Conversation:
+    def delete_item(
+        self, tenant: str, conversation_id: str, item_id: str, *, if_version: int | None = None
+    ) -> Conversation:
         """See `SessionStore.delete_item`."""
         with self._file.write() as db:
-            old = self._head(db, tenant, conversation_id)
+            old = self._head(db, tenant, conversation_id, if_version)
             rows.delete_item(
                 db, tenant, conversation_id, self._item(db, tenant, conversation_id, item_id).seq
             )
@@ -215,6 +225,11 @@ class SqliteSessions:
                 claims.put(db, tenant, mine, now_s + CLAIM_RETENTION_S)
             return holder
 
+    def newest_claim(self, tenant: str, prefix: str, *, since: str) -> Claim | None:
+        """See `SessionStore.newest_claim`."""
+        with self._file.read() as db:
+            return claims.newest(db, tenant, prefix, since, self._clock())
+
     def release(self, tenant: str, claim: Claim) -> None:
         """See `SessionStore.release`."""
         with self._file.write() as db:
@@ -260,10 +275,14 @@ class SqliteSessions:
                 with self._file.write() as db:
                     rows.keep_items(db, tenant, id, min(seqs), max(seqs), self._items_expiry_s())
 
-    def _head(self, db: sqlite3.Connection, tenant: str, conversation_id: str) -> Conversation:
+    def _head(
+        self, db: sqlite3.Connection, tenant: str, conversation_id: str, if_version: int | None = None
+    ) -> Conversation:
         found = rows.head(db, tenant, conversation_id, self._clock())
         if found is None:
             raise absent("conversation", conversation_id)
+        if if_version is not None and if_version != found.version:
+            raise VersionConflict(if_version, found.version)
         return found
 
     def _item(self, db: sqlite3.Connection, tenant: str, conversation_id: str, item_id: str) -> Item:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from typing import Literal
 
+from handler.sessions.records import state_of
 from handler.sessions.values import Claim
 
 
@@ -13,29 +13,35 @@ def find(db: sqlite3.Connection, tenant: str, key: str, now_s: float) -> Claim |
     row = db.execute(
         "SELECT * FROM claims WHERE tenant = ? AND key = ? AND expires_at_s > ?", (tenant, key, now_s)
     ).fetchone()
-    if row is None:
-        return None
-    state: Literal["done", "running"] = "running" if row["response_id"] is None else "done"
-    return Claim(key, row["owner"], state, row["fingerprint"], row["until_s"], row["response_id"])
+    return None if row is None else _load(row, now_s)
+
+
+def newest(db: sqlite3.Connection, tenant: str, prefix: str, since: str, now_s: float) -> Claim | None:
+    """Read the claim with the greatest key under a prefix."""
+    row = db.execute(
+        "SELECT * FROM claims WHERE tenant = ? AND key >= ? AND substr(key, 1, ?) = ? AND expires_at_s > ? "
+        "ORDER BY key DESC LIMIT 1",
+        (tenant, prefix + since, len(prefix), prefix, now_s),
+    ).fetchone()
+    return None if row is None else _load(row, now_s)
 
 
 def put(db: sqlite3.Connection, tenant: str, claim: Claim, expires_at_s: float) -> None:
-    """Let the claim's owner hold its key."""
+    """Let the claim's owner hold its key, settled where it has a result."""
     db.execute(
         "REPLACE INTO claims (tenant, key, owner, fingerprint, until_s, response_id, expires_at_s) "
-        "VALUES (?, ?, ?, ?, ?, NULL, ?)",
-        (tenant, claim.key, claim.owner, claim.fingerprint, claim.until_s, expires_at_s),
+        "VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (tenant, claim.key, claim.owner, claim.fingerprint, claim.until_s, claim.result, expires_at_s),
     )
 
 
-def settle(db: sqlite3.Connection, tenant: str, claim: Claim, response_id: str) -> bool:
-    """Note the response that a claim led to; False where the claim is no longer its owner's."""
-    settled = db.execute(
-        "UPDATE claims SET response_id = ? "
-        "WHERE tenant = ? AND key = ? AND owner = ? AND response_id IS NULL",
-        (response_id, tenant, claim.key, claim.owner),
-    )
-    return settled.rowcount == 1
+def settle(db: sqlite3.Connection, tenant: str, claim: Claim, now_s: float, expires_at_s: float) -> bool:
+    """Note what a claim led to; False where the claim is no longer its owner's."""
+    held = find(db, tenant, claim.key, now_s)
+    if held is not None and (held.owner != claim.owner or held.result is not None):
+        return False
+    put(db, tenant, claim, expires_at_s)
+    return True
 
 
 def release(db: sqlite3.Connection, tenant: str, claim: Claim) -> None:
@@ -44,3 +50,9 @@ def release(db: sqlite3.Connection, tenant: str, claim: Claim) -> None:
         "DELETE FROM claims WHERE tenant = ? AND key = ? AND owner = ? AND response_id IS NULL",
         (tenant, claim.key, claim.owner),
     )
+
+
+def _load(row: sqlite3.Row, now_s: float) -> Claim:
+    result = row["response_id"]  # the column's older name
+    state = state_of(result, row["until_s"], now_s)
+    return Claim(row["key"], row["owner"], state, row["fingerprint"], row["until_s"], result)

@@ -190,12 +190,14 @@ class Claim:
     """Who may carry out the request with an idempotency key.
 
     `mine`: the caller, until `until_s`; to be handed to `append`, or given back with `release`.
-    `running`: somebody else, until `until_s`. `done`: it was carried out, and this is its response.
+    `running`: somebody else, until `until_s`. `lapsed`: somebody who has not finished in time, or gave up.
+    `done`: it was carried out, and led to `result`.
     """
 
     key: str
     owner: str
-    state: Literal["mine", "running", "done"]
+    state: Literal["mine", "running", "lapsed", "done"]
     fingerprint: str
     until_s: float = 0.0
-    response_id: str | None = None
+    result: str | None = None
+    """Ids of what was made, enough to give the same answer again; said by whoever hands it to `append`."""

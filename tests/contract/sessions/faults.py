@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import random
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,11 +13,22 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Literal
 from urllib.parse import urlsplit
 
+from tests.contract.sessions.stores import Place
+
 Fault = Literal["none", "throttled", "broken", "contended", "unacknowledged", "late", "torn"]
 Plan = Callable[[str], Fault]
 """Given an operation (`GetItem`), what happens to this call of it."""
 
 LATE_S = 0.05
+FAULTS: dict[Fault, float] = {
+    "throttled": 0.03,
+    "broken": 0.03,
+    "contended": 0.02,
+    "unacknowledged": 0.03,
+    "late": 0.05,
+}
+"""The weather of a storm: which share of the calls meets which fault."""
+
 _TYPE = "com.amazonaws.dynamodb.v20120810#"
 
 
@@ -87,3 +99,24 @@ def faulty(endpoint: str, plan: Plan) -> Iterator[str]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@contextmanager
+def behind_faults(place: Place) -> Iterator[Place]:
+    """Put a proxy with random faults before a server; a file has none."""
+    if place.kind == "sqlite":
+        yield place
+        return
+    chance, lock = random.Random(7), threading.Lock()
+
+    def plan(operation: str) -> Fault:
+        with lock:
+            dice = chance.random()
+        for fault, share in FAULTS.items():
+            if dice < share:
+                return "late" if fault == "contended" and operation != "TransactWriteItems" else fault
+            dice -= share
+        return "none"
+
+    with faulty(place.address, plan) as url:
+        yield Place(place.kind, url, place.table)

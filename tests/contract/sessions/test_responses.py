@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from handler.errors import Conflict, NotFound
-from handler.sessions import SessionStore, Usage
+from handler.errors import Conflict, NotFound, VersionConflict
+from handler.sessions import Claim, SessionStore, Usage
 from tests.contract.sessions.stores import HandClock
 from tests.contract.sessions.turns import NOW_S, TENANT, conversation, grow, message, response, seqs
 
@@ -69,10 +69,11 @@ def test_a_key_is_worked_on_by_one_at_a_time(store: SessionStore, clock: HandClo
 def test_a_turn_settles_its_claim(store: SessionStore, clock: HandClock) -> None:
     """Whoever asks with the key after the turn is told the response, lease or no lease."""
     claim = store.claim(TENANT, "key", owner="a", fingerprint="f", lease_s=30)
+    claim = replace(claim, result="resp_1")
     store.append(TENANT, conversation(), [message("msg_1")], response=response("resp_1"), claim=claim)
     clock.now_s += 60
     again = store.claim(TENANT, "key", owner="b", fingerprint="f", lease_s=30)
-    assert (again.state, again.response_id) == ("done", "resp_1")
+    assert (again.state, again.result) == ("done", "resp_1")
     assert store.response(TENANT, "resp_1").body["id"] == "resp_1"
     store.release(TENANT, claim)
     assert store.claim(TENANT, "key", owner="c", fingerprint="f", lease_s=30).state == "done"
@@ -85,11 +86,68 @@ def test_a_writer_that_lost_its_claim_writes_nothing(store: SessionStore, clock:
     quick = store.claim(TENANT, "key", owner="b", fingerprint="f", lease_s=30)
     with pytest.raises(Conflict):
         store.append(
-            TENANT, conversation("conv_a"), [message("msg_1")], response=response("resp_1"), claim=slow
+            TENANT,
+            conversation("conv_a"),
+            [message("msg_1")],
+            response=response("resp_1"),
+            claim=replace(slow, result="resp_1"),
         )
     store.append(
-        TENANT, conversation("conv_b"), [message("msg_2")], response=response("resp_2", "conv_b"), claim=quick
+        TENANT,
+        conversation("conv_b"),
+        [message("msg_2")],
+        response=response("resp_2", "conv_b"),
+        claim=replace(quick, result="resp_2"),
     )
+    with pytest.raises(NotFound):
+        store.get(TENANT, "conv_a")
+
+
+def test_a_write_settles_a_claim_that_nobody_took(store: SessionStore) -> None:
+    """A claim that was not stored before is stored settled, in the write that it is for, with or without a
+    response."""
+    claim = Claim("key", "a", "mine", "f", result="conv_a")
+    store.create(TENANT, conversation(), claim=claim)
+    again = store.claim(TENANT, "key", owner="b", fingerprint="f", lease_s=30)
+    assert (again.state, again.owner, again.result) == ("done", "a", "conv_a")
+    with pytest.raises(Conflict):
+        store.create(TENANT, conversation("conv_b"), claim=replace(claim, owner="b", result="conv_b"))
+    with pytest.raises(NotFound):
+        store.get(TENANT, "conv_b")
+
+
+def test_the_newest_claim_of_a_prefix(store: SessionStore, clock: HandClock) -> None:
+    """Of the claims under a prefix the one with the greatest key is read, if it is not before `since`."""
+    assert store.newest_claim(TENANT, "a:", since="0") is None
+    for key in ("a:1", "a:3", "a:2", "b:9", "a"):
+        store.claim(TENANT, key, owner="w", fingerprint=key, lease_s=30)
+    newest = store.newest_claim(TENANT, "a:", since="0")
+    assert newest is not None
+    assert (newest.key, newest.owner, newest.state, newest.fingerprint) == ("a:3", "w", "running", "a:3")
+    assert store.newest_claim(TENANT, "a:", since="4") is None
+    assert store.newest_claim("globex", "a:", since="0") is None
+    clock.now_s += 31
+    lapsed = store.newest_claim(TENANT, "a:", since="3")
+    assert lapsed is not None
+    assert lapsed.state == "lapsed"
+    assert store.claim(TENANT, "a:3", owner="x", fingerprint="a:3", lease_s=30).state == "mine"
+
+
+def test_changes_on_condition_of_a_version(store: SessionStore) -> None:
+    """What was asked for one version of a conversation is refused at another, and changes nothing."""
+    held = store.create(TENANT, conversation(), [message("msg_1")])
+    for change in (
+        lambda version: store.update(TENANT, "conv_a", metadata={"a": "b"}, if_version=version),
+        lambda version: store.delete_item(TENANT, "conv_a", "msg_1", if_version=version),
+        lambda version: store.delete(TENANT, "conv_a", if_version=version),
+    ):
+        with pytest.raises(VersionConflict) as caught:
+            change(held.version + 1)
+        assert (caught.value.expected, caught.value.current) == (held.version + 1, held.version)
+        assert store.get(TENANT, "conv_a") == held
+    assert store.update(TENANT, "conv_a", metadata={"a": "b"}, if_version=1).metadata == {"a": "b"}
+    assert store.delete_item(TENANT, "conv_a", "msg_1", if_version=1).version == 2
+    store.delete(TENANT, "conv_a", if_version=2)
     with pytest.raises(NotFound):
         store.get(TENANT, "conv_a")
 
@@ -124,6 +182,7 @@ def test_counters_add_up_by_period(store: SessionStore) -> None:
 def test_a_tenants_ids_mean_nothing_to_another(store: SessionStore, other: str) -> None:
     """Whatever the other's name, every method answers as if there were nothing."""
     claim = store.claim(TENANT, "key", owner="a", fingerprint="f", lease_s=30)
+    claim = replace(claim, result="resp_1")
     held = store.append(
         TENANT, conversation(), [message("msg_1")], response=response("resp_1"), claim=claim, usage=Usage(1)
     )
@@ -157,6 +216,7 @@ def test_an_erased_tenant_has_left_nothing(store: SessionStore) -> None:
     """Conversations, hidden or not, responses, claims and counters are all gone; others' are not."""
     root = grow(store, store.create(TENANT, conversation("conv_a")), turns=20)
     claim = store.claim(TENANT, "key", owner="a", fingerprint="f", lease_s=30)
+    claim = replace(claim, result="resp_1")
     fork = root.fork("conv_b", at_seq=2, created_at_s=NOW_S)
     fork = store.append(TENANT, fork, [message("msg_1")], response=response("resp_1", "conv_b"), claim=claim)
     store.add_usage(TENANT, "2026-11-23", Usage(1))

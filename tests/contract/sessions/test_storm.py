@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import random
 import signal
 import subprocess
 import sys
-import threading
 import time
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import pytest
 
 from handler.sessions import Item, SessionStore
-from tests.contract.sessions.faults import Fault, faulty
+from tests.contract.sessions.faults import behind_faults
 from tests.contract.sessions.stores import Place
 from tests.contract.sessions.storm import Orders
 from tests.contract.sessions.turns import TENANT, conversation
@@ -31,14 +28,6 @@ TURNS = int(os.environ.get("STORM_TURNS", "80"))
 TURNS_PER_KILL = 25
 CONVERSATIONS = 5 if TURNS < 1_000 else 20
 PROCESSES, THREADS = 4, 4
-
-FAULTS: dict[Fault, float] = {
-    "throttled": 0.03,
-    "broken": 0.03,
-    "contended": 0.02,
-    "unacknowledged": 0.03,
-    "late": 0.05,
-}
 
 
 @pytest.mark.parametrize("place", ["sqlite", "dynamodb"], indirect=True)
@@ -104,27 +93,6 @@ class Crew:
         return subprocess.Popen(
             [sys.executable, "-m", "tests.contract.sessions.storm", json.dumps(asdict(orders))]
         )
-
-
-@contextlib.contextmanager
-def behind_faults(place: Place) -> Iterator[Place]:
-    """Put a proxy with random faults before a server; a file has none."""
-    if place.kind == "sqlite":
-        yield place
-        return
-    chance, lock = random.Random(7), threading.Lock()
-
-    def plan(operation: str) -> Fault:
-        with lock:
-            dice = chance.random()
-        for fault, share in FAULTS.items():
-            if dice < share:
-                return "late" if fault == "contended" and operation != "TransactWriteItems" else fault
-            dice -= share
-        return "none"
-
-    with faulty(place.address, plan) as url:
-        yield Place(place.kind, url, place.table)
 
 
 def transcript(store: SessionStore, conversation_id: str) -> list[str]:

@@ -1,0 +1,43 @@
+"""A whole application as a process of its own, over HTTP, its sessions at a given place.
+
+Its model says which turn it was asked and which one it saw before: `t3 after t2`."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+
+import uvicorn
+
+from handler.assembly import assemble
+from handler.local import Gateway
+from handler.settings import Settings
+from tests.contract.sessions.stores import Place
+from tests.dynamodb import CREDENTIALS
+from tests.unit.handler.scripted_engine import scripted_engine
+
+ASKED = re.compile(r"<\|im_start\|>user\n(t\w+)")
+
+
+CONTEXT_TOKENS = 128
+"""Room for two turns: the model's time grows with its prompt, and what is tested here is not the model."""
+
+
+def reply(prompt: str) -> str:
+    """Name the last two turns of a prompt."""
+    turns = ["nothing", *ASKED.findall(prompt)]
+    return f"{turns[-1]} after {turns[-2]}"
+
+
+def serve(place: Place, port: int, pace_s: float = 0.0) -> None:
+    """Serve until killed; `pace_s` is what every token takes."""
+    os.environ.update(CREDENTIALS)
+    engine = scripted_engine(reply, context_tokens=CONTEXT_TOKENS, on_step=lambda: time.sleep(pace_s))
+    application = assemble(
+        Settings(streaming=True, deadline_margin_ms=0),
+        engine,
+        place.open(time.time),
+        started_s=time.monotonic(),
+    )
+    uvicorn.run(Gateway(application.api.answer), host="127.0.0.1", port=port, log_level="critical")

@@ -1,0 +1,47 @@
+"""A real process is killed while it answers: its client's repetition gets the turn, once."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from handler.routes.events import LOCAL_TENANT
+from tests.contract.retries.crew import Crew
+from tests.contract.sessions.stores import Place
+from tests.unit.handler.scripted_engine import MODEL
+
+LIMIT_MS = 2_000
+PACE_S = 0.03
+
+
+@pytest.mark.parametrize("place", ["sqlite", "dynamodb"], indirect=True)
+@pytest.mark.parametrize("key", [None, "a key"])
+def test_the_lease_of_the_dead_runs_out(place: Place, key: str | None) -> None:
+    """After SIGKILL in the middle of an answer OpenAI's client repeats it by itself, waits for the lease of
+    the dead, and has its turn, which is there once."""
+    headers = {"x-request-timeout-ms": str(LIMIT_MS), **({"Idempotency-Key": key} if key else {})}
+    with Crew(place, 1, pace_s=PACE_S) as crew, crew.client(max_retries=12, timeout=60) as client:
+        conversation = client.conversations.create().id
+        store = place.open(time.time)
+        answered: list[str] = []
+
+        def ask() -> None:
+            made = client.responses.create(
+                model=MODEL, conversation=conversation, input="t1", extra_headers=headers
+            )
+            answered.append(made.output_text)
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        time.sleep(0.5)  # the model is at work by now
+        assert not answered
+        crew.kill(0)
+        asking.join(60)
+        assert answered
+        assert "t1 after nothing".startswith(answered[0])
+        items = store.items(LOCAL_TENANT, conversation).data
+        assert [item.role for item in items] == ["assistant", "user"]
+        assert store.get(LOCAL_TENANT, conversation).version == 2
+        store.close()

@@ -1,0 +1,459 @@
+"""One request sent several times: with a key, as OpenAI's clients repeat it, and by two people at once."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import httpx2
+import openai
+import pytest
+
+from handler import errors
+from handler.routes.answers import error_answer
+from tests.unit.handler.conftest import Answer, Door, OpenDoor
+from tests.unit.handler.scripted_engine import MODEL, scripted_engine
+
+RESPONSES, CONVERSATIONS = "/v1/responses", "/v1/conversations"
+HI = [{"role": "user", "content": "Hi"}]
+
+
+class Model:
+    """Counts what it is asked, and can be made to wait, or to fail."""
+
+    def __init__(self) -> None:
+        self.answers = 0
+        self.held = threading.Event()
+        self.held.set()
+        self.broken = False
+
+    def __call__(self, prompt: str) -> str:
+        assert self.held.wait(20)
+        if self.broken:
+            raise errors.Unavailable("The model is gone.")
+        return "Hello!"
+
+
+@pytest.fixture
+def model() -> Model:
+    """What the door's engine says."""
+    return Model()
+
+
+@pytest.fixture
+def door(open_door: OpenDoor, model: Model) -> Iterator[Door]:
+    """An application whose model can be held."""
+    yield open_door(scripted_engine(model), streaming=True)
+    model.held.set()
+
+
+def create(door: Door, *, repeated: int = 0, stream: bool = False, **options: Any) -> Answer:
+    """Take a turn; `repeated` is what the client says of its earlier attempts; `h_…` are headers."""
+    headers = {name[2:]: options.pop(name) for name in list(options) if name.startswith("h_")}
+    body = {"model": MODEL, "input": "Hi", **({"stream": True} if stream else {}), **options}
+    return door.call("POST", RESPONSES, body, x_stainless_retry_count=str(repeated), **headers)
+
+
+def new_conversation(door: Door) -> str:
+    return str(door.call("POST", CONVERSATIONS, {}).json["id"])
+
+
+def texts(door: Door, conversation: str) -> list[str]:
+    """What has been said in a conversation, oldest first."""
+    items = door.call("GET", f"{CONVERSATIONS}/{conversation}/items?order=asc").json["data"]
+    return [item["content"][0]["text"] for item in items]
+
+
+def is_replayed(answer: Answer) -> bool:
+    return answer.headers.get("x-dormouse-replayed") == "true"
+
+
+def test_a_key_carries_a_turn_out_once(door: Door) -> None:
+    """The same request under the same key gets the same bytes again, and the turn is there once."""
+    conversation = new_conversation(door)
+    first = create(door, conversation=conversation, h_Idempotency_Key="k 1")
+    again = create(door, conversation=conversation, h_Idempotency_Key="k 1")
+    assert (first.status, is_replayed(first)) == (200, False)
+    assert (again.status, is_replayed(again), again.body) == (200, True, first.body)
+    assert texts(door, conversation) == ["Hi", "Hello!"]
+    other = create(door, conversation=conversation, h_Idempotency_Key="k 2")
+    assert not is_replayed(other)
+    assert len(texts(door, conversation)) == 4
+
+
+def test_a_key_is_its_tenants(door: Door) -> None:
+    """One tenant's key means nothing to another."""
+    body = {"model": MODEL, "input": "Hi"}
+    first = door.call("POST", RESPONSES, body, tenant="a", Idempotency_Key="k")
+    other = door.call("POST", RESPONSES, body, tenant="b", Idempotency_Key="k")
+    assert not is_replayed(other)
+    assert first.json["id"] != other.json["id"]
+
+
+@pytest.mark.parametrize("change", [{"input": "Ho"}, {"stream": True}, {"temperature": 0.5}])
+def test_a_key_belongs_to_one_body(door: Door, change: dict[str, Any]) -> None:
+    """Another body under the same key is a mistake of the client's, and is told so."""
+    create(door, h_Idempotency_Key="k")
+    refused = create(door, h_Idempotency_Key="k", **change)
+    assert (refused.status, refused.headers["x-should-retry"]) == (409, "false")
+    assert refused.json["error"]["code"] == "idempotency_key_reused"
+    assert refused.json["error"]["param"] == "Idempotency-Key"
+
+
+@pytest.mark.parametrize("key", ["", "é", "a\tb", "k" * 256])
+def test_what_can_be_no_key(door: Door, key: str) -> None:
+    """A key is 1 to 255 printable ASCII characters; another is refused by the header's name."""
+    refused = create(door, h_Idempotency_Key=key)
+    assert (refused.status, refused.json["error"]["param"]) == (400, "Idempotency-Key")
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/chat/completions", {"model": MODEL, "messages": HI}),
+        ("/v1/completions", {"model": MODEL, "prompt": "Hi"}),
+        (RESPONSES, {"model": MODEL, "input": "Hi", "store": False}),
+    ],
+)
+def test_a_key_where_nothing_is_kept(door: Door, path: str, body: dict[str, Any]) -> None:
+    """Where nothing is kept nothing can be given again, and a key is refused rather than ignored."""
+    refused = door.call("POST", path, body, Idempotency_Key="k")
+    assert (refused.status, refused.json["error"]["param"]) == (400, "Idempotency-Key")
+    assert refused.json["error"]["code"] == "unsupported_parameter"
+
+
+def test_a_streamed_turn_is_streamed_again(door: Door) -> None:
+    """The events of a repeated stream end in the same response, and its deltas join to the same text."""
+    first = create(door, stream=True, h_Idempotency_Key="k")
+    again = create(door, stream=True, h_Idempotency_Key="k")
+    assert (is_replayed(first), is_replayed(again)) == (False, True)
+    for answer in (first, again):
+        assert [event["sequence_number"] for event in answer.events] == list(range(len(answer.events)))
+        deltas = [e["delta"] for e in answer.events if e["type"] == "response.output_text.delta"]
+        assert "".join(deltas) == "Hello!"
+    assert again.events[-1]["response"] == first.events[-1]["response"]
+    assert again.events[0] == first.events[0]
+
+
+@pytest.mark.parametrize("repeated", [0, 1])
+def test_the_second_waits_for_the_first(door: Door, model: Model, repeated: int) -> None:
+    """While the first attempt runs, a second waits for it, with a key or as a client's own repetition."""
+    key = {} if repeated else {"h_Idempotency_Key": "k"}
+    conversation = new_conversation(door)
+    model.held.clear()
+    answers: list[Answer] = []
+
+    def attempt(number: int) -> None:
+        answers.append(create(door, conversation=conversation, repeated=number, **key))
+
+    threads = [threading.Thread(target=attempt, args=(number,)) for number in (0, repeated)]
+    for thread in threads:
+        thread.start()
+        time.sleep(0.3)
+    assert not answers
+    model.held.set()
+    for thread in threads:
+        thread.join()
+    assert len({answer.body for answer in answers}) == 1
+    assert sorted(map(is_replayed, answers)) == [False, True]
+    assert texts(door, conversation) == ["Hi", "Hello!"]
+
+
+def test_the_second_waits_no_longer_than_it_may(door: Door, model: Model) -> None:
+    """When its budget ends before the first attempt does, the second says so, and may be sent again."""
+    model.held.clear()
+    first = threading.Thread(target=lambda: create(door, h_Idempotency_Key="k"))
+    first.start()
+    time.sleep(0.2)
+    began = time.monotonic()
+    told = create(door, h_Idempotency_Key="k", h_x_request_timeout_ms="400")
+    assert 0.3 < time.monotonic() - began < 5
+    assert (told.status, told.json["error"]["code"]) == (409, "request_in_progress")
+    assert (told.headers["x-should-retry"], told.headers["Retry-After"]) == ("true", "1")
+    model.held.set()
+    first.join()
+    assert is_replayed(create(door, h_Idempotency_Key="k"))
+
+
+@pytest.mark.parametrize("key", [{}, {"h_Idempotency_Key": "k"}])
+def test_a_failed_attempt_stands_in_nobodys_way(door: Door, model: Model, key: dict[str, str]) -> None:
+    """What failed before it was written is tried anew at once."""
+    conversation = new_conversation(door)
+    model.broken = True
+    assert create(door, conversation=conversation, **key).status == 503
+    model.broken = False
+    began = time.monotonic()
+    second = create(door, conversation=conversation, repeated=1, **key)
+    assert time.monotonic() - began < 3
+    assert (second.status, is_replayed(second)) == (200, False)
+    third = create(door, conversation=conversation, repeated=2, **key)
+    assert (third.body, is_replayed(third)) == (second.body, True)
+    assert texts(door, conversation) == ["Hi", "Hello!"]
+
+
+@pytest.mark.parametrize("place", ["conversation", "previous_response_id", "none"])
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_clients_repetition_gets_the_turn_again(door: Door, place: str, stream: bool) -> None:
+    """A repetition without a key finds what its first attempt has led to, wherever the turn was kept."""
+    where = {
+        "conversation": lambda: {"conversation": new_conversation(door)},
+        "previous_response_id": lambda: {"previous_response_id": create(door, input="Ho").json["id"]},
+        "none": dict,
+    }[place]()
+    first = create(door, stream=stream, **where)
+    again = create(door, stream=stream, repeated=1, **where)
+    assert is_replayed(again)
+    if stream:
+        assert again.events[-1]["response"] == first.events[-1]["response"]
+    else:
+        assert again.body == first.body
+
+
+def test_a_repetition_is_known_though_others_wrote_since(door: Door) -> None:
+    """The turn is found again by its request, however many turns came after it."""
+    conversation = new_conversation(door)
+    first = create(door, conversation=conversation)
+    for number in range(3):
+        create(door, conversation=conversation, input=f"Number {number}")
+    again = create(door, conversation=conversation, repeated=1)
+    assert (again.body, is_replayed(again)) == (first.body, True)
+
+
+def test_a_first_attempt_is_always_a_new_turn(door: Door) -> None:
+    """Two who say the same, or one who says it twice, have two turns, with a retry count of 0 or none."""
+    conversation = new_conversation(door)
+    bodies = {create(door, conversation=conversation).json["id"] for _ in range(2)}
+    bodies.add(door.post(RESPONSES, input="Hi", conversation=conversation).json["id"])
+    assert len(bodies) == 3
+    assert texts(door, conversation) == ["Hi", "Hello!"] * 3
+    repeated = create(door, conversation=conversation, repeated=1)
+    assert repeated.json["id"] in bodies
+
+
+def test_two_first_attempts_at_once_do_not_meet(door: Door, model: Model) -> None:
+    """Two people who say the same at the same moment both get an answer of their own."""
+    model.held.clear()
+    answers: list[Answer] = []
+    threads = [threading.Thread(target=lambda: answers.append(create(door))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    model.held.set()
+    for thread in threads:
+        thread.join()
+    assert [answer.status for answer in answers] == [200, 200]
+    assert len({answer.json["id"] for answer in answers}) == 2
+
+
+class HandClock:
+    """The time of day, which goes on only when told."""
+
+    def __init__(self) -> None:
+        self.now_s = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def test_a_repetition_is_no_older_than_its_client_waits(open_door: OpenDoor) -> None:
+    """What was said longer ago than a client's attempts can last was another turn."""
+    now = HandClock()
+    door = open_door(now=now)
+    conversation = new_conversation(door)
+    patience = {"h_x_stainless_read_timeout": "20.0"}
+    first = create(door, conversation=conversation)
+    now.now_s += 27
+    again = create(door, conversation=conversation, repeated=1, **patience)
+    assert again.body == first.body
+    now.now_s += 2
+    later = create(door, conversation=conversation, repeated=1, **patience)
+    assert not is_replayed(later)
+    now.now_s += 27
+    assert create(door, conversation=conversation, repeated=2, **patience).body == later.body
+
+
+class Dying:
+    """A store in front of a process that dies: what is armed is the moment of death."""
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+        self.dies: str | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def append(self, *arguments: Any, **options: Any) -> Any:
+        if self.dies == "before the write":
+            raise Killed
+        written = self._store.append(*arguments, **options)
+        if self.dies == "after the write":
+            raise Killed
+        return written
+
+    def claim(self, *arguments: Any, **options: Any) -> Any:
+        if self.dies and options["lease_s"] == 0:
+            raise errors.Unavailable("A dead process writes nothing.")
+        return self._store.claim(*arguments, **options)
+
+    def release(self, *arguments: Any, **options: Any) -> Any:
+        if not self.dies:
+            self._store.release(*arguments, **options)
+
+
+class Killed(BaseException):
+    """No handler of errors sees a SIGKILL."""
+
+
+@pytest.mark.parametrize("dies", ["before the write", "after the write"])
+@pytest.mark.parametrize("key", [{}, {"h_Idempotency_Key": "k"}])
+def test_a_writer_that_died_is_followed(open_door: OpenDoor, dies: str, key: dict[str, str]) -> None:
+    """The repetition of a request whose writer died gets the turn if it was written, and else takes it, once
+    the lease of the dead has run out; the dead one, should it wake, writes nothing."""
+    now = HandClock()
+    stores: list[Dying] = []
+
+    def wrap(store: Any) -> Dying:
+        stores.append(Dying(store))
+        return stores[-1]
+
+    door = open_door(wrap=wrap, now=now)
+    conversation = new_conversation(door)
+    stores[0].dies = dies
+    with pytest.raises(Killed):
+        create(door, conversation=conversation, **key, h_x_request_timeout_ms="3000")
+    stores[0].dies = None
+    if dies == "before the write":
+        told = create(door, conversation=conversation, repeated=1, **key, h_x_request_timeout_ms="100")
+        assert told.json["error"]["code"] == "request_in_progress"
+        now.now_s += 3 + 5  # the budget of the dead, and the grace
+    answer = create(door, conversation=conversation, repeated=1, **key)
+    assert answer.status == 200
+    assert is_replayed(answer) == (dies == "after the write")
+    assert len(texts(door, conversation)) == 2
+
+
+class Drowning:
+    """A store whose notes of attempts fail, though turns are written."""
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def claim(self, *_: Any, **__: Any) -> Any:
+        raise errors.Unavailable("Too busy for notes.")
+
+
+def test_no_turn_fails_for_its_note(open_door: OpenDoor) -> None:
+    """An attempt whose note could not be written has its turn all the same, and the turn leaves the note."""
+    door = open_door(wrap=Drowning)
+    first = create(door)
+    assert first.status == 200
+    assert create(door, repeated=1).body == first.body
+
+
+@pytest.mark.parametrize("sign", [{"h_Idempotency_Key": "k"}, {"repeated": 1}])
+def test_items_are_added_once(door: Door, sign: dict[str, Any]) -> None:
+    """Conversations and items that were made for a request are given again for it, byte for byte."""
+    repeated = str(sign.get("repeated", 0))
+    key = {"Idempotency_Key": "k"} if "h_Idempotency_Key" in sign else {}
+
+    def send(path: str, body: Any, count: str) -> Answer:
+        return door.call("POST", path, body, x_stainless_retry_count=count, **key)
+
+    body = {"items": HI, "metadata": {"a": "b"}}
+    made = send(CONVERSATIONS, body, "0")
+    place = f"{CONVERSATIONS}/{made.json['id']}"
+    key = key and {"Idempotency_Key": "another"}
+    added = send(f"{place}/items", {"items": HI * 2}, "0")
+    assert send(f"{place}/items", {"items": HI * 2}, repeated).body == added.body
+    assert texts(door, made.json["id"]) == ["Hi"] * 3
+    door.call("POST", place, {"metadata": {}})
+    key = key and {"Idempotency_Key": "k"}
+    again = send(CONVERSATIONS, body, repeated)
+    assert (again.body, is_replayed(again)) == (made.body, True)
+    assert len(door.call("GET", CONVERSATIONS).json["data"]) == 1
+
+
+def test_versions_are_tags(door: Door) -> None:
+    """Every answer that shows or changes a conversation names its version as ETag, also given again."""
+    made = door.call("POST", CONVERSATIONS, {"items": HI})
+    place = f"{CONVERSATIONS}/{made.json['id']}"
+    answers = [made, door.call("GET", place), door.call("POST", place, {"metadata": {}})]
+    assert [answer.headers["ETag"] for answer in answers] == ['"1"'] * 3
+    added = [door.call("POST", f"{place}/items", {"items": HI}, Idempotency_Key="k") for _ in range(2)]
+    assert [answer.headers["ETag"] for answer in added] == ['"2"'] * 2
+    item = added[0].json["data"][0]["id"]
+    assert door.call("DELETE", f"{place}/items/{item}").headers["ETag"] == '"3"'
+
+
+def test_if_match(door: Door) -> None:
+    """What was meant for another version is refused with the current one, and changes nothing; what names it
+    is done."""
+    conversation = door.call("POST", CONVERSATIONS, {"items": HI}).json["id"]
+    place = f"{CONVERSATIONS}/{conversation}"
+    item = door.call("GET", f"{place}/items").json["data"][0]["id"]
+    turn = {"model": MODEL, "input": "Hi", "conversation": conversation}
+    calls: list[tuple[str, str, Any]] = [
+        ("POST", RESPONSES, turn),
+        ("POST", f"{place}/items", {"items": HI}),
+        ("POST", place, {"metadata": {}}),
+        ("DELETE", f"{place}/items/{item}", None),
+        ("DELETE", place, None),
+    ]
+    for stale in ('"7"', 'W/"1"', '"x", "7"', '""'):
+        for method, path, body in calls:
+            refused = door.call(method, path, body, If_Match=stale)
+            assert (refused.status, refused.headers["x-should-retry"]) == (412, "false"), (method, path)
+            assert refused.headers["ETag"] == '"1"'
+            error = refused.json["error"]
+            assert (error["code"], error["param"]) == ("version_conflict", "If-Match")
+            assert error["dormouse"] == {"current_version": 1}
+    for method, path, body in calls:
+        tag = door.call("GET", place).headers["ETag"]
+        assert door.call(method, path, body, If_Match=f'"0", {tag}').status == 200, (method, path)
+    assert door.call("POST", f"{place}/items", {"items": HI}, If_Match="*").status == 404
+
+
+@pytest.mark.parametrize("text", ["7", '"7', "", '"7" "8"', "**"])
+def test_what_is_no_if_match(door: Door, text: str) -> None:
+    """A precondition that cannot be read is refused by its name."""
+    refused = door.call("POST", f"{CONVERSATIONS}/conv_a/items", {"items": HI}, If_Match=text)
+    assert (refused.status, refused.json["error"]["param"]) == (400, "If-Match")
+
+
+def test_if_match_where_nothing_has_a_version(door: Door) -> None:
+    """A precondition on what has no version is refused rather than ignored."""
+    chat = {"model": MODEL, "messages": HI}
+    answers = [
+        create(door, h_If_Match='"1"'),
+        door.call("POST", CONVERSATIONS, {}, If_Match='"1"'),
+        door.call("POST", "/v1/chat/completions", chat, If_Match='"1"'),
+    ]
+    assert [answer.json["error"]["param"] for answer in answers] == ["If-Match"] * 3
+
+
+def leaves(kind: type[errors.RequestError] = errors.RequestError) -> list[type[errors.RequestError]]:
+    """Every error that a client can be told of."""
+    return [kind, *(leaf for below in kind.__subclasses__() for leaf in leaves(below))]
+
+
+ARGUMENTS: dict[str, tuple[Any, ...]] = {
+    "DeadlineTooShort": (1, 2.0, 3.0),
+    "MethodNotAllowed": ("No.", ["GET"]),
+    "VersionConflict": (1, 2),
+    "PreconditionFailed": (1, 2),
+}
+
+
+@pytest.mark.parametrize("leaf", leaves(), ids=lambda leaf: leaf.__name__)
+def test_openais_client_retries_what_may_be_retried(leaf: type[errors.RequestError]) -> None:
+    """OpenAI's own client repeats exactly the errors that say so, and waits as long as they say."""
+    error = leaf(*ARGUMENTS.get(leaf.__name__, ("No.",)))
+    answer = error_answer(error, "r-1")
+    client = openai.OpenAI(api_key="none")
+    response = httpx2.Response(answer["statusCode"], headers=answer["headers"])
+    assert client._should_retry(response) == error.retryable
+    assert client._parse_retry_after_header(response.headers) == (1.0 if error.retryable else None)
