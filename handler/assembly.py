@@ -13,9 +13,12 @@ from datetime import UTC, datetime
 
 from handler.chat.completions import Completions
 from handler.chat.conversations import Conversations
+from handler.chat.export import Exports
 from handler.chat.inference import Inference
+from handler.chat.ledger import Ledger
 from handler.chat.receipt import Till
 from handler.chat.responses import Responses
+from handler.chat.tenants import Tenants
 from handler.chat.text_completions import TextCompletions
 from handler.chat.thread import Threads
 from handler.engine.bundle import Manifest
@@ -26,6 +29,7 @@ from handler.routes.completions import CompletionRoutes
 from handler.routes.conversations import ConversationRoutes
 from handler.routes.responses import ResponseRoutes
 from handler.routes.service import ServiceRoutes
+from handler.routes.tenants import TenantRoutes
 from handler.sessions import SessionStore
 from handler.settings import Settings
 from handler.telemetry import Telemetry
@@ -47,22 +51,30 @@ def assemble(
     *,
     started_s: float,
     clock: Callable[[], float] = time.monotonic,
+    now: Callable[[], float] = time.time,
 ) -> Application:
-    """Connect an engine and a store that are there already; `clock` measures budgets and receipts."""
+    """Connect an engine and a store that are there already.
+
+    `clock` measures budgets and receipts, `now` dates what is kept and counted.
+    """
     telemetry = Telemetry(in_lambda=settings.memory_mib is not None)
     inference = Inference(engine, clock)
     init_ms = (clock() - started_s) * 1000
     till = Till(settings, telemetry, init_ms, exact=engine.exact, instruction_set=instruction_set())
     name = fingerprint(engine.manifest)
-    now: Callable[[], float] = time.time
+    ledger = Ledger(store, settings.daily_tokens, now, telemetry)
     threads = Threads(store, engine.model.context_tokens)
     endpoints = [
         *ServiceRoutes(engine.manifest, _created_s(engine.manifest), settings).endpoints(),
         *CompletionRoutes(
-            Completions(inference, till, name, now), TextCompletions(inference, till, name, now), telemetry
+            Completions(inference, till, name, now),
+            TextCompletions(inference, till, name, now),
+            telemetry,
+            ledger,
         ).endpoints(),
-        *ResponseRoutes(Responses(inference, store, threads, till, name, now), telemetry).endpoints(),
-        *ConversationRoutes(Conversations(store, now)).endpoints(),
+        *ResponseRoutes(Responses(inference, store, threads, till, name, now), telemetry, ledger).endpoints(),
+        *ConversationRoutes(Conversations(store, now), Exports(store)).endpoints(),
+        *TenantRoutes(Tenants(store, ledger), inference.budget).endpoints(),
     ]
     return Application(Api(endpoints, settings, telemetry), engine, store)
 

@@ -91,7 +91,7 @@ class Completions:
             yield ChatCompletionChunk(**head, choices=[], usage=usage_of(runs))
 
     def _prepare(self, request: ChatCompletionRequest, caller: Caller) -> tuple[Budget, list[Job]]:
-        budget = self.inference.budget(caller.limit_s)
+        budget = self.inference.budget(caller)
         engine = self.inference.engine
         check_model(engine.manifest, request.model)
         params = params_of(

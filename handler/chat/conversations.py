@@ -23,7 +23,7 @@ Order = Literal["asc", "desc"]
 
 @dataclass(frozen=True)
 class Conversations:
-    """`/v1/conversations`; a hidden conversation is nobody's to see under its own id."""
+    """`/v1/conversations`; hidden ones, the threads of responses, are listed where they are asked for."""
 
     store: SessionStore
     now_s: Callable[[], float]
@@ -37,9 +37,11 @@ class Conversations:
         )
         return conversation_object(self.store.create(tenant, head, items))
 
-    def list(self, tenant: str, limit: int, after: str | None, order: Order) -> ConversationList:
+    def list(
+        self, tenant: str, limit: int, after: str | None, order: Order, *, hidden: bool = False
+    ) -> ConversationList:
         """Page through the tenant's conversations. Raises: NotFound for an unknown `after`."""
-        page = self.store.conversations(tenant, limit=limit, after=after, order=order)
+        page = self.store.conversations(tenant, limit=limit, after=after, order=order, hidden=hidden)
         data = [conversation_object(conversation) for conversation in page.data]
         first, last = (data[0].id, data[-1].id) if data else (None, None)
         return ConversationList(data=data, first_id=first, last_id=last, has_more=page.has_more)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 
-from handler.chat.budget import Budget, Clock
+from handler.chat.budget import Budget, Caller, Clock
 from handler.engine.engine import Engine
 from handler.engine.generate import Generation
 from handler.engine.sampling import SamplingParams
@@ -69,21 +69,25 @@ class Inference:
         self._warm_tokens = 0
         self._prefill_tokens_per_s: float | None = None
 
-    def budget(self, limit_s: float) -> Budget:
+    def budget(self, caller: Caller) -> Budget:
         """Start the time that an answer may take, on the clock that it is measured by."""
-        return Budget(limit_s, self._clock)
+        return Budget(caller, self._clock)
 
     def run(self, job: Job, budget: Budget) -> Run:
         """Prepare an answer; nothing is computed before the first piece is asked for."""
         run = Run(job)
         run._pieces = self._pieces(run, budget)
+        budget.caller.runs.append(run)
         return run
 
     def check_time(self, prompt_tokens: int, budget: Budget) -> None:
-        """Refuse at once what cannot even be read in the time there is, as far as the speed so far tells.
+        """Refuse at once what cannot even be read in the time there is, as far as the speed so far tells, and
+        what the day has no tokens for.
 
-        Raises: DeadlineTooShort.
+        Raises: DeadlineTooShort; QuotaExceeded.
         """
+        if budget.caller.allowance is not None:
+            budget.caller.allowance.check()
         speed = self._prefill_tokens_per_s
         fresh = prompt_tokens - self._warm_tokens  # at best all that is warm is of use
         if speed and fresh > 0 and fresh / speed > budget.remaining_s():

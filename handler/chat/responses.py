@@ -103,7 +103,7 @@ class Responses:
         return list(entries)
 
     def _prepare(self, request: ResponseRequest, caller: Caller) -> Turn:
-        budget = self.inference.budget(caller.limit_s)
+        budget = self.inference.budget(caller)
         engine = self.inference.engine
         check_model(engine.manifest, request.model)
         now = int(self.now_s())
@@ -170,6 +170,8 @@ class Responses:
     def _commit(self, turn: Turn, run: Run) -> ResponseObject:
         body = turn.ending(run, int(self.now_s()))
         body.dormouse = self.till.facts([run], turn.budget, turn.dropped_items)
+        if turn.continues is None:
+            body.dormouse.dropped_older = turn.thread.older_left_out or turn.thread.incomplete
         if turn.request.store is False:
             return body
         items, record = turn.items_to_store(run), turn.record(body)

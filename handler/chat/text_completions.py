@@ -63,7 +63,7 @@ class TextCompletions:
             yield Completion(**head, choices=[], usage=usage_of(runs))
 
     def _prepare(self, request: CompletionRequest, caller: Caller) -> tuple[Budget, list[Job]]:
-        budget = self.inference.budget(caller.limit_s)
+        budget = self.inference.budget(caller)
         engine = self.inference.engine
         check_model(engine.manifest, request.model)
         params = params_of(

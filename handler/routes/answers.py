@@ -7,7 +7,7 @@ then the body. Source: https://docs.aws.amazon.com/lambda/latest/dg/configuratio
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -38,12 +38,25 @@ class Stream:
 
 
 Result = BaseModel | Page | Stream
-Work = Callable[[], Result]
 
 
-def proxy_answer(result: Result, request_id: str, *, streaming: bool) -> dict[str, Any] | Bytes:
+@dataclass(frozen=True)
+class Headed:
+    """A result that brings headers of its own."""
+
+    result: Result
+    headers: Mapping[str, str]
+
+
+Work = Callable[[], Result | Headed]
+
+
+def proxy_answer(result: Result | Headed, request_id: str, *, streaming: bool) -> dict[str, Any] | Bytes:
     """Wrap a result; a stream is joined where the runtime cannot stream."""
     headers = {**COMMON, "x-request-id": request_id}
+    if isinstance(result, Headed):
+        headers.update(result.headers)
+        result = result.result
     if isinstance(result, Stream):
         headers["Content-Type"] = "text/event-stream; charset=utf-8"
         if streaming:
@@ -66,9 +79,22 @@ def error_answer(error: RequestError, request_id: str) -> dict[str, Any]:
     headers["x-should-retry"] = "true" if error.retryable else "false"
     if isinstance(error, MethodNotAllowed):
         headers["Allow"] = ", ".join(error.allowed)
-    if isinstance(error, Unavailable | QuotaExceeded) and error.retryable:
+    if isinstance(error, Unavailable) and error.retryable:
         headers["Retry-After"] = "1"
+    if isinstance(error, QuotaExceeded):
+        headers["Retry-After"] = str(error.reset_s)
+        headers |= rate_limit_headers(error.limit_tokens, 0, error.reset_s)
     return _proxy(error.status, headers, json.dumps(error.envelope()))
+
+
+def rate_limit_headers(limit_tokens: int, remaining_tokens: int, reset_s: int) -> dict[str, str]:
+    """Name a quota as OpenAI does. Source: https://platform.openai.com/docs/guides/rate-limits"""
+    hours, minutes = divmod(reset_s // 60, 60)
+    return {
+        "x-ratelimit-limit-tokens": str(limit_tokens),
+        "x-ratelimit-remaining-tokens": str(remaining_tokens),
+        "x-ratelimit-reset-tokens": f"{hours}h{minutes}m{reset_s % 60}s",
+    }
 
 
 def server_sent(

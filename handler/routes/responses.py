@@ -8,8 +8,10 @@ from typing import Any
 from aws_lambda_powertools.event_handler import Response
 
 from handler.chat.budget import Caller
+from handler.chat.ledger import Ledger
 from handler.chat.responses import Responses
-from handler.routes.answers import Stream, server_sent
+from handler.routes.answers import Result, Stream, server_sent
+from handler.routes.metered import metered
 from handler.routes.table import After, CurrentCaller, Endpoint, Limit, Order, later
 from handler.schema.events import DONE, ErrorEvent, Event, response_event
 from handler.schema.items import ItemList
@@ -20,8 +22,8 @@ from handler.telemetry import Telemetry
 class ResponseRoutes:
     """The half of the API that remembers."""
 
-    def __init__(self, responses: Responses, telemetry: Telemetry) -> None:
-        self._responses, self._telemetry = responses, telemetry
+    def __init__(self, responses: Responses, telemetry: Telemetry, ledger: Ledger) -> None:
+        self._responses, self._telemetry, self._ledger = responses, telemetry, ledger
 
     def endpoints(self) -> list[Endpoint]:
         """The routes, as data."""
@@ -37,9 +39,13 @@ class ResponseRoutes:
 
     def create_response(self, caller: CurrentCaller, body: ResponseRequest) -> Response[Any]:
         """Whole or as events."""
-        if body.stream:
-            return later(lambda: self._sse(self._responses.stream(body, caller), caller))
-        return later(lambda: self._responses.create(body, caller))
+
+        def work(caller: Caller) -> Result:
+            if body.stream:
+                return self._sse(self._responses.stream(body, caller), caller)
+            return self._responses.create(body, caller)
+
+        return later(lambda: metered(self._ledger, caller, work))
 
     def retrieve_response(self, caller: CurrentCaller, response_id: str) -> Response[Any]:
         """As it was given."""

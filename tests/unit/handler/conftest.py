@@ -94,7 +94,7 @@ OpenDoor = Callable[..., Door]
 
 @pytest.fixture
 def open_door(tmp_path: Path) -> Iterator[OpenDoor]:
-    """`open_door(engine=…, wrap=…, clock=…, **settings)`: an application of its own, its sessions in a
+    """`open_door(engine=…, wrap=…, clock=…, now=…, **settings)`: an application of its own, its sessions in a
     file."""
     stores = []
 
@@ -103,13 +103,14 @@ def open_door(tmp_path: Path) -> Iterator[OpenDoor]:
         *,
         wrap: Callable[[Any], Any] = lambda store: store,
         clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
         **settings: Any,
     ) -> Door:
         store = SqliteSessions(tmp_path / "sessions.sqlite3", clock=time.time)
         stores.append(store)
         engine = engine or scripted_engine(lambda _: "Hello, how are you?")
         chosen = replace(Settings(deadline_margin_ms=0), **settings)
-        return Door(assemble(chosen, engine, wrap(store), started_s=clock(), clock=clock))
+        return Door(assemble(chosen, engine, wrap(store), started_s=clock(), clock=clock, now=now))
 
     yield open_
     for store in stores:
