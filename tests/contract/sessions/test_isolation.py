@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from handler.sessions import SessionStore, Usage
+from tests.contract.sessions.conftest import RETENTION_S
+from tests.contract.sessions.stores import HandClock
 from tests.contract.sessions.turns import conversation, message, response
 from tests.unit.handler.conftest import Answer, Door
 from tests.unit.handler.scripted_engine import MODEL
@@ -140,6 +142,20 @@ def test_anothers_ids_are_as_if_they_had_never_been(door: Door) -> None:
             assert tried.status == 404, (method, path, body)
             assert theirs.hidden(tried) == NEVER.hidden(never), (method, path, body)
     assert belongings(door, "alice", theirs) == before
+
+
+def test_what_has_expired_is_as_if_it_had_never_been(door: Door, clock: HandClock) -> None:
+    """From the second of its expiry on, on every route, though nothing has deleted it yet."""
+    old = furnish(door, "alice")
+    clock.now_s += RETENTION_S
+    own = furnish(door, "alice")
+    for (method, _), attempts in ATTEMPTS.items():
+        for path, body in attempts:
+            tried = door.call(method, old.into(path, own), old.into(body, own), tenant="alice")
+            never = door.call(method, NEVER.into(path, own), NEVER.into(body, own), tenant="alice")
+            assert (tried.status, old.hidden(tried)) == (404, NEVER.hidden(never)), (method, path, body)
+    listed = door.call("GET", "/v1/conversations", tenant="alice").json["data"]
+    assert [each["id"] for each in listed] == [own.conversation]
 
 
 def test_what_is_listed_and_counted_is_ones_own(door: Door) -> None:
