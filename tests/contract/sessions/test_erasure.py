@@ -114,6 +114,7 @@ def test_erasing_by_the_api(door: Door, place: Place) -> None:
     named = door.call("POST", "/v1/responses", {**turn, "conversation": id}, tenant=TENANT).json["id"]
     cut = {**turn, "max_output_tokens": 2}
     alone = door.call("POST", "/v1/responses", cut, tenant=TENANT).json["id"]
+    door.await_count(2, TENANT)
     assert rows_of(place) > 0
     answer = door.call("POST", "/v1/erase", ERASE, tenant=TENANT)
     assert (answer.status, answer.json) == (200, {"object": "erasure", "erased": "everything"})

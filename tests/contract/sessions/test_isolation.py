@@ -98,11 +98,12 @@ class Ids:
 NEVER = Ids(*(f"{prefix}_{'0' * 32}" for prefix in ("conv", "msg", "resp", "resp")))
 
 
-def furnish(door: Door, tenant: str) -> Ids:
+def furnish(door: Door, tenant: str, answers_before: int = 0) -> Ids:
     """Give a tenant a conversation with a turn, and an answer that was cut."""
     id = door.call("POST", "/v1/conversations", {"metadata": {"secret": tenant}}, tenant=tenant).json["id"]
     made = door.call("POST", "/v1/responses", {**TURN, "conversation": id}, tenant=tenant).json
     cut = door.call("POST", "/v1/responses", {**TURN, "max_output_tokens": 2}, tenant=tenant).json
+    door.await_count(answers_before + 2, tenant)
     return Ids(id, made["output"][0]["id"], made["id"], cut["id"])
 
 
@@ -148,7 +149,7 @@ def test_what_has_expired_is_as_if_it_had_never_been(door: Door, clock: HandCloc
     """From the second of its expiry on, on every route, though nothing has deleted it yet."""
     old = furnish(door, "alice")
     clock.now_s += RETENTION_S
-    own = furnish(door, "alice")
+    own = furnish(door, "alice", answers_before=2)
     for (method, _), attempts in ATTEMPTS.items():
         for path, body in attempts:
             tried = door.call(method, old.into(path, own), old.into(body, own), tenant="alice")

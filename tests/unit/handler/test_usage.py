@@ -232,16 +232,16 @@ def test_a_quota_costs_one_read(open_door: OpenDoor, path: str, daily_tokens: in
 @pytest.mark.parametrize("path", BODIES)
 def test_a_spent_quota_is_told(open_door: OpenDoor, path: str, stream: bool) -> None:
     """The answer that runs over it is let finish; the next is 429 with the numbers, and not to be retried."""
-    door = open_door(daily_tokens=5, now=lambda: NOON_S, streaming=True)
+    door = open_door(daily_tokens=4, now=lambda: NOON_S, streaming=True)
     assert door.post(path, **BODIES[path], stream=stream).status == 200
     total = sum(counted(used(door))[:2])
-    assert total > 5
+    assert total > 4
     refused = door.post(path, **BODIES[path], stream=stream)
     assert refused.status == 429
     error = refused.json["error"]
     assert (error["type"], error["code"]) == ("insufficient_quota", "quota_exceeded")
     assert error["message"] == (
-        f"The 5 tokens of this day (UTC) are spent: {total} have been used. "
+        f"The 4 tokens of this day (UTC) are spent: {total} have been used. "
         "The next day begins in 12 h 0 min."
     )
     assert refused.headers["x-should-retry"] == "false"
