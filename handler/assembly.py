@@ -55,7 +55,7 @@ def assemble(
 ) -> Application:
     """Connect an engine and a store that are there already.
 
-    `clock` measures budgets and receipts, `now` dates what is kept and counted.
+    `clock` measures budgets and receipts; `now` says what time it is, in Unix seconds.
     """
     telemetry = Telemetry(in_lambda=settings.memory_mib is not None)
     inference = Inference(engine, clock)

@@ -7,14 +7,14 @@ then the body. Source: https://docs.aws.amazon.com/lambda/latest/dg/configuratio
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel
 
-from handler.errors import MethodNotAllowed, QuotaExceeded, RequestError, Unavailable
+from handler.errors import MethodNotAllowed, QuotaExceeded, RequestError
 
 Bytes = Generator[bytes, None, None]
 PRELUDE_END = b"\0" * 8
@@ -37,21 +37,19 @@ class Stream:
     body: Bytes
 
 
-Result = BaseModel | Page | Stream
-
-
 @dataclass(frozen=True)
 class Headed:
-    """A result that brings headers of its own."""
+    """A result with headers of its own."""
 
-    result: Result
-    headers: Mapping[str, str]
-
-
-Work = Callable[[], Result | Headed]
+    result: BaseModel | Stream
+    headers: dict[str, str]
 
 
-def proxy_answer(result: Result | Headed, request_id: str, *, streaming: bool) -> dict[str, Any] | Bytes:
+Result = BaseModel | Page | Stream | Headed
+Work = Callable[[], Result]
+
+
+def proxy_answer(result: Result, request_id: str, *, streaming: bool) -> dict[str, Any] | Bytes:
     """Wrap a result; a stream is joined where the runtime cannot stream."""
     headers = {**COMMON, "x-request-id": request_id}
     if isinstance(result, Headed):
@@ -79,7 +77,7 @@ def error_answer(error: RequestError, request_id: str) -> dict[str, Any]:
     headers["x-should-retry"] = "true" if error.retryable else "false"
     if isinstance(error, MethodNotAllowed):
         headers["Allow"] = ", ".join(error.allowed)
-    if isinstance(error, Unavailable) and error.retryable:
+    if error.retryable:
         headers["Retry-After"] = "1"
     if isinstance(error, QuotaExceeded):
         headers["Retry-After"] = str(error.reset_s)

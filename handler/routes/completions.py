@@ -10,7 +10,7 @@ from handler.chat.budget import Caller
 from handler.chat.completions import Completions
 from handler.chat.ledger import Ledger
 from handler.chat.text_completions import TextCompletions
-from handler.routes.answers import Result, Stream, server_sent
+from handler.routes.answers import Stream, server_sent
 from handler.routes.metered import metered
 from handler.routes.table import CurrentCaller, Endpoint, later
 from handler.schema.chat_completions import ChatCompletion, ChatCompletionRequest
@@ -53,7 +53,7 @@ class CompletionRoutes:
     def create_chat_completion(self, caller: CurrentCaller, body: ChatCompletionRequest) -> Response[Any]:
         """Whole or as chunks."""
 
-        def work(caller: Caller) -> Result:
+        def work(caller: Caller) -> ChatCompletion | Stream:
             if body.stream:
                 return self._sse(self._chat.stream(body, caller), caller.request_id)
             return self._chat.answer(body, caller)
@@ -63,7 +63,7 @@ class CompletionRoutes:
     def create_completion(self, caller: CurrentCaller, body: CompletionRequest) -> Response[Any]:
         """Whole or as chunks."""
 
-        def work(caller: Caller) -> Result:
+        def work(caller: Caller) -> Completion | Stream:
             if body.stream:
                 return self._sse(self._text.stream(body, caller), caller.request_id)
             return self._text.answer(body, caller)

@@ -8,28 +8,29 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from pydantic import BaseModel
+
 from handler.chat.budget import Caller
 from handler.chat.ledger import Ledger
-from handler.routes.answers import Bytes, Headed, Result, Stream, rate_limit_headers
+from handler.routes.answers import Bytes, Headed, Stream, rate_limit_headers
 
 
-def metered(ledger: Ledger, caller: Caller, work: Callable[[Caller], Result]) -> Result | Headed:
+def metered(ledger: Ledger, caller: Caller, work: Callable[[Caller], BaseModel | Stream | Headed]) -> Headed:
     """Do the work; say in the answer's headers what was left before it. Raises: what the work raises."""
-    allowance = ledger.allowance(caller.tenant)
-    caller = replace(caller, allowance=allowance)
+    caller = replace(caller, allowance=ledger.allowance(caller.tenant))
     try:
-        result = work(caller)
+        made = work(caller)
     except BaseException:
         ledger.settle(caller)
         raise
+    result, headers = (made.result, made.headers) if isinstance(made, Headed) else (made, {})
     if isinstance(result, Stream):
         result = Stream(_counted(ledger, caller, result.body))
     else:
         ledger.settle(caller)
-    if allowance is None:
-        return result
-    facts = (allowance.limit_tokens, allowance.remaining_tokens, allowance.reset_s)
-    return Headed(result, rate_limit_headers(*facts))
+    if (left := caller.allowance) is not None:
+        headers = headers | rate_limit_headers(left.limit_tokens, left.remaining_tokens, left.reset_s)
+    return Headed(result, headers)
 
 
 def _counted(ledger: Ledger, caller: Caller, body: Bytes) -> Bytes:

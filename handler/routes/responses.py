@@ -10,7 +10,7 @@ from aws_lambda_powertools.event_handler import Response
 from handler.chat.budget import Caller
 from handler.chat.ledger import Ledger
 from handler.chat.responses import Responses
-from handler.routes.answers import Result, Stream, server_sent
+from handler.routes.answers import Stream, server_sent
 from handler.routes.metered import metered
 from handler.routes.table import After, CurrentCaller, Endpoint, Limit, Order, later
 from handler.schema.events import DONE, ErrorEvent, Event, response_event
@@ -40,7 +40,7 @@ class ResponseRoutes:
     def create_response(self, caller: CurrentCaller, body: ResponseRequest) -> Response[Any]:
         """Whole or as events."""
 
-        def work(caller: Caller) -> Result:
+        def work(caller: Caller) -> ResponseObject | Stream:
             if body.stream:
                 return self._sse(self._responses.stream(body, caller), caller)
             return self._responses.create(body, caller)

@@ -104,8 +104,8 @@ OpenDoor = Callable[..., Door]
 
 @pytest.fixture
 def open_door(tmp_path: Path) -> Iterator[OpenDoor]:
-    """`open_door(engine=…, wrap=…, clock=…, now=…, **settings)`: an application of its own, its sessions in a
-    file."""
+    """`open_door(engine=…, wrap=…, clock=…, now=…, **settings)`: an application of its own, its sessions in
+    a file."""
     stores = []
 
     def open_(
@@ -116,7 +116,7 @@ def open_door(tmp_path: Path) -> Iterator[OpenDoor]:
         now: Callable[[], float] = time.time,
         **settings: Any,
     ) -> Door:
-        store = SqliteSessions(tmp_path / "sessions.sqlite3", clock=time.time)
+        store = SqliteSessions(tmp_path / "sessions.sqlite3", clock=now)
         stores.append(store)
         engine = engine or scripted_engine(lambda _: "Hello, how are you?")
         chosen = replace(Settings(deadline_margin_ms=0), **settings)
