@@ -102,6 +102,11 @@ REPORT = re.compile(
 OVERHEAD_MS = 500
 """What the platform bills beside the handler: its runtime, the event in, the answer out; room for noise."""
 
+BEFORE_OUR_CLOCK = 0.5
+"""The interpreter and Lambda's client start before the first line of ours: at most so much of our own start,
+which is slow when theirs is.
+"""
+
 
 def test_receipts_add_up_to_the_platforms_report(deployment: Deployment, tmp_path: Path) -> None:
     """No receipt says more than is billed, none much less; the memory is the platform's, the init is billed
@@ -122,4 +127,5 @@ def test_receipts_add_up_to_the_platforms_report(deployment: Deployment, tmp_pat
         assert receipt["memory_mib"] == int(memory_mib)
         ours_ms = receipt["gb_s"] / (receipt["memory_mib"] / 1024) * 1000
         assert receipt["prefill_ms"] + receipt["decode_ms"] + receipt["init_ms"] <= ours_ms + 1
-        assert ours_ms <= int(billed_ms) <= ours_ms + OVERHEAD_MS, (receipt, billed_ms)
+        unseen_ms = OVERHEAD_MS + BEFORE_OUR_CLOCK * receipt["init_ms"]
+        assert ours_ms <= int(billed_ms) <= ours_ms + unseen_ms, (receipt, billed_ms)
