@@ -14,10 +14,13 @@ from datetime import UTC, datetime
 from handler.chat.choices import Frame
 from handler.chat.completions import Completions
 from handler.chat.conversations import Conversations
+from handler.chat.export import Exports
 from handler.chat.inference import Inference
+from handler.chat.ledger import Ledger
 from handler.chat.receipt import Till
 from handler.chat.responses import Responses
 from handler.chat.retries import Retries
+from handler.chat.tenants import Tenants
 from handler.chat.text_completions import TextCompletions
 from handler.chat.thread import Threads
 from handler.engine.bundle import Manifest
@@ -28,6 +31,7 @@ from handler.routes.completions import CompletionRoutes
 from handler.routes.conversations import ConversationRoutes
 from handler.routes.responses import ResponseRoutes
 from handler.routes.service import ServiceRoutes
+from handler.routes.tenants import TenantRoutes
 from handler.sessions import SessionStore
 from handler.settings import Settings
 from handler.telemetry import Telemetry
@@ -61,15 +65,17 @@ def assemble(
     till = Till(settings, telemetry, init_ms, exact=engine.exact, instruction_set=instruction_set())
     name = fingerprint(engine.manifest)
     frame = Frame(inference, till, name, now)
+    ledger = Ledger(store, settings.daily_tokens, now, telemetry)
     threads = Threads(store, engine.model.context_tokens)
     retries = Retries(store, now)
     endpoints = [
         *ServiceRoutes(engine.manifest, _created_s(engine.manifest), settings).endpoints(),
-        *CompletionRoutes(Completions(frame), TextCompletions(frame), telemetry).endpoints(),
+        *CompletionRoutes(Completions(frame), TextCompletions(frame), telemetry, ledger).endpoints(),
         *ResponseRoutes(
-            Responses(inference, store, threads, retries, till, name, now), telemetry
+            Responses(inference, store, threads, retries, till, name, now), telemetry, ledger
         ).endpoints(),
-        *ConversationRoutes(Conversations(store, retries, now, clock)).endpoints(),
+        *ConversationRoutes(Conversations(store, retries, now, clock), Exports(store)).endpoints(),
+        *TenantRoutes(Tenants(store, ledger), inference.budget).endpoints(),
     ]
     return Application(Api(endpoints, settings, telemetry), engine, store)
 

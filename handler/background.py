@@ -22,9 +22,9 @@ class Background(Generic[T]):
         self._thread = Thread(target=self._run)
         self._thread.start()
 
-    def wait(self) -> None:
-        """Wait until the call is over, whatever became of it."""
-        self._thread.join()
+    def wait(self, limit_s: float | None = None) -> None:
+        """Wait until the call is over, whatever became of it, or until the limit."""
+        self._thread.join(limit_s)
 
     def result(self) -> T:
         """Wait for what the call gives; raises what it raised."""

@@ -206,11 +206,21 @@ class InternalError(RequestError):
 
 
 class QuotaExceeded(RequestError):
-    """The tenant's allowance for the period is spent."""
+    """The tenant's allowance for the day is spent; asking again before the next one cannot help."""
 
     status = 429
     type = "insufficient_quota"
     code = "quota_exceeded"
+
+    def __init__(self, limit_tokens: int, used_tokens: int, reset_s: int) -> None:
+        hours, minutes = divmod(-(-reset_s // 60), 60)
+        super().__init__(
+            f"The {limit_tokens} tokens of this day (UTC) are spent: {used_tokens} have been used. "
+            f"The next day begins in {hours} h {minutes} min."
+        )
+        self.limit_tokens = limit_tokens
+        self.used_tokens = used_tokens
+        self.reset_s = reset_s
 
 
 class Unavailable(RequestError):

@@ -49,6 +49,11 @@ class Telemetry:
         self._logger.error("bug", exc_info=error, extra={"request": request_id})
         self._count("Bugs")
 
+    def uncounted(self, error: BaseException, request_id: str, tokens: int) -> None:
+        """An answer was given whose tokens are missing in its tenant's counters."""
+        self._logger.error("uncounted", exc_info=error, extra={"request": request_id, "tokens": tokens})
+        self._count("Uncounted")
+
     def answered(self, receipt: Receipt, stop_reason: str) -> None:
         """An answer was made."""
         self._logger.info(

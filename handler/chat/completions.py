@@ -44,7 +44,7 @@ class Completions:
 
     def _prepare(self, request: ChatCompletionRequest, caller: Caller) -> tuple[Budget, list[Job]]:
         inference = self.frame.inference
-        budget, engine = inference.budget(caller.limit_s), inference.engine
+        budget, engine = inference.budget(caller), inference.engine
         check_model(engine.manifest, request.model)
         messages = [Message(message.role, message.text) for message in request.messages]
         job = Job(

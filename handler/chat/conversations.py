@@ -29,7 +29,7 @@ Order = Literal["asc", "desc"]
 
 @dataclass(frozen=True)
 class Conversations:
-    """`/v1/conversations`; a hidden conversation is nobody's to see under its own id."""
+    """`/v1/conversations`; hidden ones, the threads of responses, are listed where they are asked for."""
 
     store: SessionStore
     retries: Retries
@@ -56,9 +56,11 @@ class Conversations:
         made = replace(head, version=1, last_seq=len(items), updated_at_s=now)
         return Outcome(conversation_object(made), replayed=earlier is not None, version=made.version)
 
-    def list(self, tenant: str, limit: int, after: str | None, order: Order) -> ConversationList:
+    def list(
+        self, tenant: str, limit: int, after: str | None, order: Order, *, hidden: bool = False
+    ) -> ConversationList:
         """Page through the tenant's conversations. Raises: NotFound for an unknown `after`."""
-        page = self.store.conversations(tenant, limit=limit, after=after, order=order)
+        page = self.store.conversations(tenant, limit=limit, after=after, order=order, hidden=hidden)
         data = [conversation_object(conversation) for conversation in page.data]
         first, last = (data[0].id, data[-1].id) if data else (None, None)
         return ConversationList(data=data, first_id=first, last_id=last, has_more=page.has_more)
@@ -122,7 +124,7 @@ class Conversations:
         return _shown(self.store.delete_item(tenant, conversation_id, item_id, if_version=version))
 
     def _attempt(self, caller: Caller, name: str, request: BaseModel, terms: Terms) -> Attempt:
-        return self.retries.attempt(caller, Budget(caller.limit_s, self.clock), name, request, terms.key)
+        return self.retries.attempt(caller, Budget(caller, self.clock), name, request, terms.key)
 
     def _version(self, tenant: str, conversation_id: str, terms: Terms) -> int | None:
         return terms.version(lambda: self.store.get(tenant, conversation_id).version)

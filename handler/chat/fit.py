@@ -22,6 +22,8 @@ class Message:
     content: str
     item_id: str | None = None
     response_id: str | None = None
+    begun_as: tuple[str, ...] = ()
+    """The items of an answer that was cut and continued, all but the last."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ def fit(
     """Encode messages so that at least one token of answer fits after them.
 
     With `truncate`, whole turns are dropped, oldest first; system messages and the last turn stay.
-    `older_left_out`: these are only the newest of the messages, so that there are more than fit in any case.
+    `older_left_out`: these are only the newest of the messages, which is as good as dropped.
 
     Raises: ContextOverflow.
     """
@@ -54,7 +56,14 @@ def fit(
     limit = engine.model.context_tokens
     most = max(0, len(turns) - 1) if truncate else 0
     whole = ids_without(0)
-    if len(whole) < limit and (truncate or not older_left_out):
+    if len(whole) < limit:
+        if older_left_out and not truncate:
+            raise ContextOverflow(
+                f"The conversation is longer than its newest {len(messages)} messages, which take "
+                f"{len(whole)} of this model's {limit} tokens. With 'truncation' set to 'auto' it is "
+                f"answered from these.",
+                param="input",
+            )
         return Fitted(whole, [])
     dropped = bisect_left(range(most + 1), True, key=lambda n: len(ids_without(n)) < limit)
     if dropped > most:
@@ -65,7 +74,13 @@ def fit(
             + (f", and {least} without its older turns." if truncate else "."),
             param="input" if any(m.item_id for m in messages) else "messages",
         )
-    gone = [m.item_id for turn in turns[:dropped] for m in turn if m.item_id is not None]
+    gone = [
+        id
+        for turn in turns[:dropped]
+        for m in turn
+        if m.item_id is not None
+        for id in (*m.begun_as, m.item_id)
+    ]
     return Fitted(ids_without(dropped), gone)
 
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 
-from handler.chat.budget import Budget, Clock
+from handler.chat.budget import Budget, Caller, Clock
 from handler.chat.speed import Speed
 from handler.engine.engine import Engine
 from handler.engine.generate import Generation
@@ -79,21 +79,25 @@ class Inference:
         self._warm_tokens = 0
         self._reading, self._scoring = Speed(), Speed()
 
-    def budget(self, limit_s: float) -> Budget:
+    def budget(self, caller: Caller) -> Budget:
         """Start the time that an answer may take, on the clock that it is measured by."""
-        return Budget(limit_s, self._clock)
+        return Budget(caller, self._clock)
 
     def run(self, job: Job, budget: Budget) -> Run:
         """Prepare an answer; nothing is computed before the first piece is asked for."""
         run = Run(job)
         run._pieces = self._pieces(run, budget)
+        budget.caller.runs.append(run)
         return run
 
     def check_time(self, prompt_tokens: int, budget: Budget, *, scored: bool = False) -> None:
-        """Refuse at once what cannot even be read in the time there is, as far as the speed so far tells.
+        """Refuse at once what cannot even be read in the time there is, as far as the speed so far tells, and
+        what the day has no tokens for.
 
-        Raises: DeadlineTooShort.
+        Raises: DeadlineTooShort; QuotaExceeded.
         """
+        if budget.caller.allowance is not None:
+            budget.caller.allowance.check()
         speed = self._scoring if scored else self._reading
         needed_s = speed.needed_s(prompt_tokens - self._warm_tokens)  # at best all that is warm is of use
         if needed_s is not None and needed_s > budget.remaining_s():
@@ -117,7 +121,7 @@ class Inference:
             return
         yield from self._generate(run, budget)
         if job.is_scored and run.stop_reason == "deadline" and not run.output_ids:
-            raise DeadlineTooShort(run.prompt_tokens, None, budget.limit_s)
+            raise DeadlineTooShort(run.prompt_tokens, None, budget.caller.limit_s)
 
     def _score(self, run: Run, budget: Budget) -> tuple[Token, ...]:
         """Score a prompt whole: who sums scores up would take a part of them for all."""

@@ -43,7 +43,9 @@ class Till:
         decode_ms = sum(run.decode_ms for run in runs)
         # The first token of each run came with its prefill.
         decoded = output_tokens - sum(1 for run in runs if run.output_ids)
-        gb_s = self._gb_s(budget.elapsed_s() * 1000 + (self.init_ms if cold else 0))
+        # A snapshot was made once, and is billed to nobody who is woken from it.
+        init_ms = self.init_ms if cold and not self.settings.snapshot else 0.0
+        gb_s = self._gb_s(budget.elapsed_s() * 1000 + init_ms)
         return Receipt(
             prompt_tokens=sum(run.prompt_tokens for run in asked),
             cached_tokens=sum(run.cached_tokens for run in asked),
@@ -52,7 +54,7 @@ class Till:
             decode_ms=round(decode_ms, 3),
             tokens_per_s=round(decoded / decode_ms * 1000, 2) if decoded and decode_ms > 0 else None,
             cold=cold,
-            init_ms=round(self.init_ms, 3) if cold else 0.0,
+            init_ms=round(init_ms, 3),
             memory_mib=self.settings.memory_mib,
             gb_s=gb_s,
             cost_usd=None if gb_s is None else self._cost_usd(gb_s),

@@ -86,7 +86,7 @@ class Responses:
 
     def _begin(self, request: ResponseRequest, caller: Caller, terms: Terms) -> Turn | ResponseObject:
         """Prepare a turn, or find the response that an earlier attempt at this request has made."""
-        budget = self.inference.budget(caller.limit_s)
+        budget = self.inference.budget(caller)
         if request.conversation_id is None:
             terms.refuse_if_match("without 'conversation', which is what has a version")
         if request.store is False:
@@ -207,6 +207,8 @@ class Responses:
     def _commit(self, turn: Turn, run: Run) -> ResponseObject:
         body = turn.ending(run, int(self.now_s()))
         body.dormouse = self.till.facts([run], turn.budget, turn.dropped_items)
+        if turn.continues is None:
+            body.dormouse.dropped_older = turn.thread.older_left_out or turn.thread.incomplete
         if turn.request.store is False:
             return body
         items, record = turn.items_to_store(run), turn.record(body)

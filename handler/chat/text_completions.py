@@ -34,7 +34,7 @@ class TextCompletions:
 
     def _prepare(self, request: CompletionRequest, caller: Caller) -> tuple[Budget, list[Job]]:
         inference = self.frame.inference
-        budget = inference.budget(caller.limit_s)
+        budget = inference.budget(caller)
         check_model(inference.engine.manifest, request.model)
         params = completion_params(request, inference.engine.manifest)
         prompts = request.prompts

@@ -11,8 +11,9 @@ A fork shares its ancestors' items instead of copying them, so branching from an
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 from handler.chat.terms import IfMatch
 from handler.chat.translate import new_id
@@ -23,6 +24,8 @@ from handler.sessions import Claim, Conversation, Item, SessionStore, StoredResp
 TOKENS_PER_MESSAGE = 4
 """The least that a chat template spends on a message: a window of `context / 4` items is never short."""
 MAX_WINDOW_ITEMS = 1000
+MAX_LEADING_ITEMS = 4
+"""So many instructions at the beginning of a conversation are read beside a window that leaves them out."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +35,12 @@ class Thread:
     conversation: Conversation
     items: tuple[Item, ...]
     older_left_out: bool
+    """There are more items than a window may hold."""
     at_seq: int
     named: bool
     """The client named the conversation, so that a race for it is the client's to resolve."""
+    incomplete: bool = False
+    """Items of an ancestor are gone, deleted or expired: no fault of the request's."""
 
 
 class Threads:
@@ -107,7 +113,16 @@ class Threads:
 
     def _read(self, tenant: str, conversation: Conversation, at_seq: int, *, named: bool) -> Thread:
         window = self._store.window(tenant, conversation, max_items=self._max_items, upto_seq=at_seq)
-        return Thread(conversation, window.items, window.has_more or window.incomplete, at_seq, named)
+        items = window.items
+        if window.has_more:
+            items = (*self._leading(tenant, conversation, items[0].seq), *items)
+        return Thread(conversation, items, window.has_more, at_seq, named, window.incomplete)
+
+    def _leading(self, tenant: str, conversation: Conversation, before_seq: int) -> Iterator[Item]:
+        """Read the instructions that a conversation begins with, which hold however long it grows."""
+        upto = min(MAX_LEADING_ITEMS, before_seq - 1)
+        begins = self._store.window(tenant, conversation, max_items=upto, upto_seq=upto)
+        return takewhile(lambda item: item.role in ("system", "developer"), begins.items)
 
 
 def _moved(response: StoredResponse, conversation_id: str) -> StoredResponse:

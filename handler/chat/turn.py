@@ -171,8 +171,11 @@ def history(items: Sequence[Item]) -> list[Message]:
     for item in items:
         message = message_of(item)
         if item.continues is not None and messages and messages[-1].item_id == item.continues:
-            joined = messages[-1].content + message.content
-            messages[-1] = Message(message.role, joined, item.id, item.response_id)
+            cut = messages[-1]
+            begun_as = (*cut.begun_as, item.continues)
+            messages[-1] = dataclasses.replace(
+                message, content=cut.content + message.content, begun_as=begun_as
+            )
         elif message.content or message.role != "assistant":
             messages.append(message)
     return messages

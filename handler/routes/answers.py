@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from handler.chat.outcome import Outcome
-from handler.errors import MethodNotAllowed, RequestError, VersionConflict
+from handler.errors import MethodNotAllowed, QuotaExceeded, RequestError, VersionConflict
 
 Bytes = Generator[bytes, None, None]
 PRELUDE_END = b"\0" * 8
@@ -97,7 +97,20 @@ def error_answer(error: RequestError, request_id: str) -> dict[str, Any]:
         headers["ETag"] = entity_tag(error.current)
     if error.retryable:
         headers["Retry-After"] = "1"
+    if isinstance(error, QuotaExceeded):
+        headers["Retry-After"] = str(error.reset_s)
+        headers |= rate_limit_headers(error.limit_tokens, 0, error.reset_s)
     return _proxy(error.status, headers, json.dumps(error.envelope()))
+
+
+def rate_limit_headers(limit_tokens: int, remaining_tokens: int, reset_s: int) -> dict[str, str]:
+    """Name a quota as OpenAI does. Source: https://platform.openai.com/docs/guides/rate-limits"""
+    hours, minutes = divmod(reset_s // 60, 60)
+    return {
+        "x-ratelimit-limit-tokens": str(limit_tokens),
+        "x-ratelimit-remaining-tokens": str(remaining_tokens),
+        "x-ratelimit-reset-tokens": f"{hours}h{minutes}m{reset_s % 60}s",
+    }
 
 
 def server_sent(

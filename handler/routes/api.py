@@ -40,7 +40,8 @@ class Api:
         self._resolver.not_found(_no_such_path)
         self._paths: dict[re.Pattern[str], list[str]] = {}
         document = Endpoint("GET", "/openapi.json", self._document, "This document", "Service", Page)
-        for endpoint in [*endpoints, document]:
+        self.endpoints = (*endpoints, document)
+        for endpoint in self.endpoints:
             self._add(endpoint)
         self._openapi: str | None = None
 

@@ -6,9 +6,12 @@ from typing import Any
 
 from aws_lambda_powertools.event_handler import Response
 
+from handler.chat.budget import Caller
 from handler.chat.completions import Completions
+from handler.chat.ledger import Ledger
 from handler.chat.text_completions import TextCompletions
 from handler.routes.answers import Stream, server_sent
+from handler.routes.metered import metered
 from handler.routes.table import CurrentCaller, Endpoint, later
 from handler.schema.chat_completions import ChatCompletion, ChatCompletionRequest
 from handler.schema.completions import Completion, CompletionRequest
@@ -19,8 +22,10 @@ from handler.telemetry import Telemetry
 class CompletionRoutes:
     """The stateless half of the API."""
 
-    def __init__(self, chat: Completions, text: TextCompletions, telemetry: Telemetry) -> None:
-        self._chat, self._text, self._telemetry = chat, text, telemetry
+    def __init__(
+        self, chat: Completions, text: TextCompletions, telemetry: Telemetry, ledger: Ledger
+    ) -> None:
+        self._chat, self._text, self._telemetry, self._ledger = chat, text, telemetry, ledger
 
     def endpoints(self) -> list[Endpoint]:
         """The routes, as data."""
@@ -47,15 +52,23 @@ class CompletionRoutes:
 
     def create_chat_completion(self, caller: CurrentCaller, body: ChatCompletionRequest) -> Response[Any]:
         """Whole or as chunks."""
-        if body.stream:
-            return later(lambda: self._sse(self._chat.stream(body, caller), caller.request_id))
-        return later(lambda: self._chat.answer(body, caller))
+
+        def work(caller: Caller) -> ChatCompletion | Stream:
+            if body.stream:
+                return self._sse(self._chat.stream(body, caller), caller.request_id)
+            return self._chat.answer(body, caller)
+
+        return later(lambda: metered(self._ledger, caller, work))
 
     def create_completion(self, caller: CurrentCaller, body: CompletionRequest) -> Response[Any]:
         """Whole or as chunks."""
-        if body.stream:
-            return later(lambda: self._sse(self._text.stream(body, caller), caller.request_id))
-        return later(lambda: self._text.answer(body, caller))
+
+        def work(caller: Caller) -> Completion | Stream:
+            if body.stream:
+                return self._sse(self._text.stream(body, caller), caller.request_id)
+            return self._text.answer(body, caller)
+
+        return later(lambda: metered(self._ledger, caller, work))
 
     def _sse(self, chunks: Any, request_id: str) -> Stream:
         def frame_error(error: Exception) -> bytes:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 from aws_lambda_powertools.event_handler import Response
+from aws_lambda_powertools.event_handler.openapi.params import Query
 
 from handler.chat.conversations import Conversations
+from handler.chat.export import Exports
 from handler.chat.outcome import Outcome
 from handler.routes.answers import Headed, headed
 from handler.routes.headers import IdempotencyKey, IfMatchHeader, terms
@@ -20,14 +22,18 @@ from handler.schema.conversations import (
     ConversationUpdate,
     ItemsCreate,
 )
+from handler.schema.export import ConversationExport
 from handler.schema.items import ItemList, MessageItem
+
+AfterSeq = Annotated[int, Query(ge=0, le=2**53, description="`last_seq` of the page before")]
+Hidden = Annotated[bool, Query(description="list the threads of responses that named no conversation")]
 
 
 class ConversationRoutes:
-    """OpenAI's eight calls, and a listing."""
+    """OpenAI's eight calls, a listing, and an export."""
 
-    def __init__(self, conversations: Conversations) -> None:
-        self._conversations = conversations
+    def __init__(self, conversations: Conversations, exports: Exports) -> None:
+        self._conversations, self._exports = conversations, exports
 
     def endpoints(self) -> list[Endpoint]:
         """The routes, as data."""
@@ -39,6 +45,9 @@ class ConversationRoutes:
             Endpoint("GET", one, self.retrieve_conversation, "Read one", tag, ConversationObject),
             Endpoint("POST", one, self.update_conversation, "Set its metadata", tag, ConversationObject),
             Endpoint("DELETE", one, self.delete_conversation, "Delete it", tag, ConversationDeleted),
+            Endpoint(
+                "GET", f"{one}/export", self.export_conversation, "Take it out whole", tag, ConversationExport
+            ),
             Endpoint("POST", items, self.create_items, "Add items", tag, ItemList),
             Endpoint("GET", items, self.list_items, "Page through its items", tag, ItemList),
             Endpoint("GET", item, self.retrieve_item, "Read an item", tag, MessageItem),
@@ -53,10 +62,15 @@ class ConversationRoutes:
         return _shown(lambda: self._conversations.create(caller, body, asked))
 
     def list_conversations(
-        self, caller: CurrentCaller, limit: Limit = 20, after: After = None, order: Order = "desc"
+        self,
+        caller: CurrentCaller,
+        limit: Limit = 20,
+        after: After = None,
+        order: Order = "desc",
+        hidden: Hidden = False,
     ) -> Response[Any]:
         """Newest first; an extension of ours."""
-        return later(lambda: self._conversations.list(caller.tenant, limit, after, order))
+        return later(lambda: self._conversations.list(caller.tenant, limit, after, order, hidden=hidden))
 
     def retrieve_conversation(self, caller: CurrentCaller, conversation_id: str) -> Response[Any]:
         """Its head alone."""
@@ -79,6 +93,12 @@ class ConversationRoutes:
         """With all its items."""
         asked = terms(if_match=if_match)
         return later(lambda: self._conversations.delete(caller.tenant, conversation_id, asked))
+
+    def export_conversation(
+        self, caller: CurrentCaller, conversation_id: str, limit: Limit = 100, after: AfterSeq = 0
+    ) -> Response[Any]:
+        """Everything that is stored, oldest first; an extension of ours."""
+        return later(lambda: self._exports.page(caller.tenant, conversation_id, limit, after))
 
     def create_items(
         self,

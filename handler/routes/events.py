@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qs
 
-from handler.errors import InvalidRequest
+from handler.errors import InvalidRequest, Unauthorized
 
 LOCAL_TENANT = "local"
 Event = dict[str, Any]
@@ -66,13 +66,20 @@ def query(event: Mapping[str, Any]) -> dict[str, list[str]]:
 
 
 def tenant(event: Mapping[str, Any]) -> str:
-    """Whose request it is, as the authorizer in front of us found; nobody else can say so."""
+    """Whose request it is, as the authorizer in front of us found; nobody else can say so.
+
+    Raises: Unauthorized where it found nobody, or somebody by the name that means nobody was asked.
+    """
     authorizer = event["requestContext"].get("authorizer") or {}
+    if authorizer.keys().isdisjoint(("tenant", "claims", "principalId")):
+        return LOCAL_TENANT
     claims = authorizer.get("claims") or {}
     for found in (authorizer.get("tenant"), claims.get("sub"), authorizer.get("principalId")):
-        if isinstance(found, str) and found:
+        if isinstance(found, str) and found and found != LOCAL_TENANT:
             return found
-    return LOCAL_TENANT
+    raise Unauthorized(
+        "The authorizer in front of this server names no tenant, or one whose name is reserved."
+    )
 
 
 def request_id(event: Mapping[str, Any], context: Any) -> str:

@@ -8,9 +8,11 @@ from typing import Any
 from aws_lambda_powertools.event_handler import Response
 
 from handler.chat.budget import Caller
+from handler.chat.ledger import Ledger
 from handler.chat.responses import Responses
 from handler.routes.answers import Headed, Stream, headed, server_sent
 from handler.routes.headers import IdempotencyKey, IfMatchHeader, terms
+from handler.routes.metered import metered
 from handler.routes.table import After, CurrentCaller, Endpoint, Limit, Order, later
 from handler.schema.events import DONE, ErrorEvent, Event, response_event
 from handler.schema.items import ItemList
@@ -21,8 +23,8 @@ from handler.telemetry import Telemetry
 class ResponseRoutes:
     """The half of the API that remembers."""
 
-    def __init__(self, responses: Responses, telemetry: Telemetry) -> None:
-        self._responses, self._telemetry = responses, telemetry
+    def __init__(self, responses: Responses, telemetry: Telemetry, ledger: Ledger) -> None:
+        self._responses, self._telemetry, self._ledger = responses, telemetry, ledger
 
     def endpoints(self) -> list[Endpoint]:
         """The routes, as data."""
@@ -46,15 +48,14 @@ class ResponseRoutes:
         """Whole or as events."""
         asked = terms(idempotency_key, if_match)
 
-        def whole() -> Headed:
-            made = self._responses.create(body, caller, asked)
-            return headed(made, made.value)
+        def work(caller: Caller) -> Headed:
+            if body.stream:
+                streamed = self._responses.stream(body, caller, asked)
+                return headed(streamed, self._sse(streamed.value, caller))
+            whole = self._responses.create(body, caller, asked)
+            return headed(whole, whole.value)
 
-        def streamed() -> Headed:
-            made = self._responses.stream(body, caller, asked)
-            return headed(made, self._sse(made.value, caller))
-
-        return later(streamed if body.stream else whole)
+        return later(lambda: metered(self._ledger, caller, work))
 
     def retrieve_response(self, caller: CurrentCaller, response_id: str) -> Response[Any]:
         """As it was given."""

@@ -12,7 +12,7 @@ StopReason = Literal["stop", "length", "deadline", "cancelled"]
 
 
 class Receipt(Answer):
-    """What the answer took. Times are wall clock; costs are at the configured prices, zero outside Lambda."""
+    """What the answer took. Times are wall clock; costs are at the configured prices, null outside Lambda."""
 
     prompt_tokens: int
     cached_tokens: int
@@ -39,3 +39,4 @@ class Dormouse(Answer):
     seed: int
     stop_reason: StopReason
     dropped_items: list[str] = Field(default_factory=list)
+    dropped_older: bool = False  # and all that came before these, or before all that was read

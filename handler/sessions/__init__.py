@@ -13,7 +13,7 @@ The life of a turn:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from handler.sessions.values import (
@@ -103,9 +103,15 @@ class SessionStore(Protocol):
         ...
 
     def conversations(
-        self, tenant: str, *, limit: int = 20, after: str | None = None, order: Order = "desc"
+        self,
+        tenant: str,
+        *,
+        limit: int = 20,
+        after: str | None = None,
+        order: Order = "desc",
+        hidden: bool = False,
     ) -> Page[Conversation]:
-        """List the conversations that are not hidden by creation time, newest first unless told otherwise.
+        """List the conversations that are hidden, or not, by creation time, newest first unless told else.
 
         Raises: NotFound where `after` is none of them.
         """
@@ -217,8 +223,11 @@ class SessionStore(Protocol):
         """Read the tenant's counters of a period; zeros where there are none."""
         ...
 
-    def erase(self, tenant: str) -> None:
-        """Delete everything of a tenant. After an `Unavailable` the same call finishes the work."""
+    def erase(self, tenant: str, *, should_stop: Callable[[], bool] | None = None) -> None:
+        """Delete everything of a tenant. After an `Unavailable` the same call finishes the work.
+
+        Raises: Unavailable, too, where `should_stop`, asked between conversations, says yes.
+        """
         ...
 
     def close(self) -> None:

@@ -98,13 +98,20 @@ class DynamoSessions:
         dynamo_sweep.delete_conversation(self._table, tenant, head, if_version)
 
     def conversations(
-        self, tenant: str, *, limit: int = 20, after: str | None = None, order: Order = "desc"
+        self,
+        tenant: str,
+        *,
+        limit: int = 20,
+        after: str | None = None,
+        order: Order = "desc",
+        hidden: bool = False,
     ) -> Page[Conversation]:
         """See `SessionStore.conversations`."""
-        low, high = "CONV#", "CONV#" + rows.LAST
+        kind = rows.listing_kind(hidden=hidden)
+        low, high = kind, kind + rows.LAST
         if after is not None:
             last = self.get(tenant, after)
-            if last.hidden:
+            if last.hidden != hidden:
                 raise absent("conversation", after)
             sk = rows.listing_key(tenant, last)[1]
             low, high = (sk, high) if order == "asc" else (low, sk)
@@ -229,13 +236,7 @@ class DynamoSessions:
 
     def delete_response(self, tenant: str, response_id: str) -> None:
         """See `SessionStore.delete_response`."""
-        stored = self.response(tenant, response_id)
-        mark = Delete(rows.response_mark_key(tenant, stored))
-        try:
-            self._table.write(Delete(rows.response_key(tenant, response_id), rows.present()), mark)
-        except ConditionFailed:
-            raise absent("response", response_id) from None
-        dynamo_sweep.delete_partition(self._table, rows.partition(tenant, response_id))
+        dynamo_sweep.delete_response(self._table, tenant, self.response(tenant, response_id))
 
     def claim(self, tenant: str, key: str, *, owner: str, fingerprint: str, lease_s: float) -> Claim:
         """See `SessionStore.claim`."""
@@ -264,9 +265,9 @@ class DynamoSessions:
         row = self._table.get(rows.usage_key(tenant, period))
         return rows.load_usage(row) if row is not None and rows.is_live(row, self._clock()) else Usage()
 
-    def erase(self, tenant: str) -> None:
+    def erase(self, tenant: str, *, should_stop: Callable[[], bool] | None = None) -> None:
         """See `SessionStore.erase`."""
-        dynamo_sweep.erase(self._table, tenant)
+        dynamo_sweep.erase(self._table, tenant, should_stop)
 
     def close(self) -> None:
         """See `SessionStore.close`."""

@@ -15,6 +15,7 @@ See docs/adr/0030-session-table.md for the access patterns.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
@@ -30,6 +31,9 @@ PART_BYTES = 380_000
 """A row holds 400 KB, names, keys and numbers included.
 Source: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/ServiceQuotas.html"""
 
+TENANT_BYTES = 1_500
+"""A partition key holds 2,048, the id included. Source: as above."""
+
 LAST = "\U0010ffff"
 """Sorts after every other character."""
 
@@ -42,8 +46,14 @@ def partition(tenant: str, id: str) -> str:
 
 
 def directory(tenant: str) -> str:
-    """Make the partition key of what belongs to a tenant as a whole."""
-    return quote(tenant, safe="", errors="surrogatepass") + "#"
+    """Make the partition key of what belongs to a tenant as a whole.
+
+    A name that is too long for a key stands as its hash; no quoted name has a colon.
+    """
+    name = quote(tenant, safe="", errors="surrogatepass")
+    if len(name) > TENANT_BYTES:
+        name = "sha256:" + hashlib.sha256(name.encode()).hexdigest()
+    return name + "#"
 
 
 def head_key(tenant: str, conversation_id: str) -> Key:
@@ -73,8 +83,13 @@ def response_mark_key(tenant: str, response: StoredResponse) -> Key:
 
 def listing_key(tenant: str, conversation: Conversation) -> Key:
     """Where a conversation stands in its tenant's directory: by age."""
-    kind = "HIDDEN" if conversation.hidden else "CONV"
-    return directory(tenant), f"{kind}#{conversation.created_at_s:012d}#{conversation.id}"
+    kind = listing_kind(hidden=conversation.hidden)
+    return directory(tenant), f"{kind}{conversation.created_at_s:012d}#{conversation.id}"
+
+
+def listing_kind(*, hidden: bool) -> str:
+    """Begin the sort keys of a directory's entries of one kind."""
+    return "HIDDEN#" if hidden else "CONV#"
 
 
 def claim_key(tenant: str, key: str) -> Key:

@@ -6,12 +6,14 @@ work."""
 
 from __future__ import annotations
 
-from handler.errors import VersionConflict
+from collections.abc import Callable
+
+from handler.errors import Unavailable, VersionConflict
 from handler.sessions import dynamo_rows as rows
 from handler.sessions.dynamo_request import Delete, Key, Put, Row
 from handler.sessions.dynamo_table import ConditionFailed, DynamoTable
 from handler.sessions.records import absent
-from handler.sessions.values import Conversation
+from handler.sessions.values import Conversation, StoredResponse
 
 
 def delete_conversation(
@@ -32,6 +34,21 @@ def delete_conversation(
             raise VersionConflict(if_version, rows.load_head(row).version) from None
         raise absent("conversation", conversation.id) from None
     sweep(table, tenant, conversation.id)
+
+
+def delete_response(table: DynamoTable, tenant: str, response: StoredResponse) -> None:
+    """Delete a response that was found, all its rows in one: none is left that nothing leads to.
+
+    Raises: NotFound where somebody was faster.
+    """
+    first = rows.response_key(tenant, response.id)
+    found = table.query(first[0], first[1], first[1] + rows.LAST, attributes=("pk", "sk"))
+    more = [key for key in map(_key, found) if key != first]
+    mark = rows.response_mark_key(tenant, response)
+    try:
+        table.write(Delete(first, rows.present()), Delete(mark), *map(Delete, more))
+    except ConditionFailed:
+        raise absent("response", response.id) from None
 
 
 def resume(table: DynamoTable, tenant: str, conversation_id: str) -> None:
@@ -55,13 +72,21 @@ def delete_partition(table: DynamoTable, partition: str) -> None:
     table.delete([_key(row) for row in table.query(partition, "!", rows.LAST, attributes=("pk", "sk"))])
 
 
-def erase(table: DynamoTable, tenant: str) -> None:
-    """Remove everything of a tenant: its conversations one by one, its directory last."""
+def erase(table: DynamoTable, tenant: str, should_stop: Callable[[], bool] | None) -> None:
+    """Remove everything of a tenant: its conversations one by one, each entry of its directory last.
+
+    A fork keeps its ancestors' items from expiring after their own heads and entries have: they go with it.
+    """
     directory = rows.directory(tenant)
     for row in table.query(directory, "!", rows.LAST, attributes=("pk", "sk")):
         kind, _, rest = str(row["sk"]).partition("#")
         if kind in ("CONV", "HIDDEN", "SWEEP"):
+            if should_stop is not None and should_stop():
+                raise Unavailable("There is more to erase; send the same request again.", code="unfinished")
             conversation_id = rest.rpartition("#")[2]
+            head = table.get(rows.head_key(tenant, conversation_id))
+            for ancestor in rows.load_head(head).lineage if head else ():
+                sweep(table, tenant, ancestor.conversation_id)
             table.delete([rows.head_key(tenant, conversation_id)])
             sweep(table, tenant, conversation_id)
         table.delete([_key(row)])

@@ -90,14 +90,22 @@ class SqliteSessions:
             rows.delete_conversation(db, tenant, conversation_id)
 
     def conversations(
-        self, tenant: str, *, limit: int = 20, after: str | None = None, order: Order = "desc"
+        self,
+        tenant: str,
+        *,
+        limit: int = 20,
+        after: str | None = None,
+        order: Order = "desc",
+        hidden: bool = False,
     ) -> Page[Conversation]:
         """See `SessionStore.conversations`."""
         with self._file.read() as db:
             last = None if after is None else self._head(db, tenant, after)
-            if last is not None and last.hidden:
+            if last is not None and last.hidden != hidden:
                 raise absent("conversation", last.id)
-            found = rows.heads(db, tenant, self._clock(), after=last, order=order, limit=limit + 1)
+            found = rows.heads(
+                db, tenant, self._clock(), after=last, order=order, limit=limit + 1, hidden=hidden
+            )
         return Page(tuple(found[:limit]), has_more=len(found) > limit)
 
     def append(
@@ -247,7 +255,12 @@ class SqliteSessions:
         with self._file.read() as db:
             return rows.usage(db, tenant, period, self._clock())
 
-    def erase(self, tenant: str) -> None:
+    def erase(
+        self,
+        tenant: str,
+        *,
+        should_stop: Callable[[], bool] | None = None,  # noqa: ARG002  one transaction: all or nothing
+    ) -> None:
         """See `SessionStore.erase`."""
         with self._file.write() as db:
             rows.erase(db, tenant)

@@ -32,16 +32,23 @@ def head(db: sqlite3.Connection, tenant: str, conversation_id: str, now_s: float
 
 
 def heads(
-    db: sqlite3.Connection, tenant: str, now_s: float, *, after: Conversation | None, order: Order, limit: int
+    db: sqlite3.Connection,
+    tenant: str,
+    now_s: float,
+    *,
+    after: Conversation | None,
+    order: Order,
+    limit: int,
+    hidden: bool,
 ) -> list[Conversation]:
-    """Read the heads that are not hidden, by creation time and then id."""
+    """Read the heads that are hidden, or not, by creation time and then id."""
     direction, beyond = _ordering(order)
     where = "" if after is None else f"AND (created_at_s, id) {beyond} (?, ?)"
     start: Sequence[Any] = () if after is None else (after.created_at_s, after.id)
     found = db.execute(
-        f"SELECT * FROM conversations WHERE tenant = ? AND hidden = 0 AND expires_at_s > ? {where} "
+        f"SELECT * FROM conversations WHERE tenant = ? AND hidden = ? AND expires_at_s > ? {where} "
         f"ORDER BY created_at_s {direction}, id {direction} LIMIT ?",
-        (tenant, now_s, *start, limit),
+        (tenant, hidden, now_s, *start, limit),
     )
     return [_conversation(row) for row in found]
 

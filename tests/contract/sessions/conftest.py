@@ -8,8 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from handler.assembly import assemble
 from handler.sessions import SessionStore
+from handler.settings import Settings
 from tests.contract.sessions.stores import IMPLEMENTATIONS, HandClock, Place
+from tests.unit.handler.conftest import Door
+from tests.unit.handler.scripted_engine import scripted_engine
 
 RETENTION_S = 1000.0
 ENDPOINTS = {"dynamodb": "dynamodb_endpoint", "dynamodb-moto": "moto_endpoint"}
@@ -40,3 +44,11 @@ def store(place: Place, clock: HandClock) -> Iterator[SessionStore]:
     opened = place.open(clock, RETENTION_S)
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def door(store: SessionStore, clock: HandClock) -> Door:
+    """The API over the store, with a scripted engine."""
+    settings = Settings(deadline_margin_ms=0, streaming=True)
+    engine = scripted_engine(lambda _: "I am fine, thank you.", context_tokens=512)
+    return Door(assemble(settings, engine, store, started_s=0.0, now=clock))

@@ -19,6 +19,9 @@ Fault = Literal["none", "throttled", "broken", "contended", "unacknowledged", "l
 Plan = Callable[[str], Fault]
 """Given an operation (`GetItem`), what happens to this call of it."""
 
+Witness = Callable[[str, int], None]
+"""Told of every call that is forwarded: the operation, and the bytes of request and answer."""
+
 LATE_S = 0.05
 FAULTS: dict[Fault, float] = {
     "throttled": 0.03,
@@ -33,7 +36,7 @@ _TYPE = "com.amazonaws.dynamodb.v20120810#"
 
 
 @contextmanager
-def faulty(endpoint: str, plan: Plan) -> Iterator[str]:
+def faulty(endpoint: str, plan: Plan, witness: Witness = lambda *_: None) -> Iterator[str]:
     """Forward to a server as planned; yield the URL to use instead."""
     target = urlsplit(endpoint)
 
@@ -61,6 +64,8 @@ def faulty(endpoint: str, plan: Plan) -> Iterator[str]:
             answer = connection.getresponse()
             content = answer.read()
             connection.close()
+            operation = self.headers["X-Amz-Target"].partition(".")[2]
+            witness(operation, len(body) + len(content))
             if fault == "unacknowledged":
                 self.close_connection = True  # it was carried out, and nobody will hear of it
                 return

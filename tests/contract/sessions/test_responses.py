@@ -8,6 +8,7 @@ import pytest
 
 from handler.errors import Conflict, NotFound, VersionConflict
 from handler.sessions import Claim, SessionStore, Usage
+from handler.sessions.records import CLAIM_RETENTION_S, USAGE_RETENTION_S
 from tests.contract.sessions.stores import HandClock
 from tests.contract.sessions.turns import NOW_S, TENANT, conversation, grow, message, response, seqs
 
@@ -176,6 +177,21 @@ def test_counters_add_up_by_period(store: SessionStore) -> None:
     assert store.add_usage(TENANT, "2026-11-23", Usage(1, 0, 1, 1)) == Usage(11, 2, 6, 2)
     assert store.usage(TENANT, "2026-11-23") == Usage(11, 2, 6, 2)
     assert store.usage(TENANT, "2026-11-24") == Usage()
+
+
+def test_keys_and_counters_are_forgotten_in_time(store: SessionStore, clock: HandClock) -> None:
+    """A key after a day, a day's counters after more than a year; not a second before."""
+    store.claim(TENANT, "key", owner="a", fingerprint="f", lease_s=30)
+    store.add_usage(TENANT, "2026-11-23", Usage(1))
+    clock.now_s += CLAIM_RETENTION_S - 1
+    with pytest.raises(Conflict):
+        store.claim(TENANT, "key", owner="b", fingerprint="g", lease_s=30)
+    clock.now_s += 1
+    assert store.claim(TENANT, "key", owner="b", fingerprint="g", lease_s=30).state == "mine"
+    clock.now_s = NOW_S + USAGE_RETENTION_S - 1
+    assert store.usage(TENANT, "2026-11-23") == Usage(1)
+    clock.now_s += 1
+    assert store.usage(TENANT, "2026-11-23") == Usage()
 
 
 @pytest.mark.parametrize("other", ["globex", "acme#conv", "acme%23", "ACME", ""])

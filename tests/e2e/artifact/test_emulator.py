@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -93,3 +94,38 @@ def test_a_wrong_request_is_an_error_with_its_prelude(emulator: Function) -> Non
     prelude, body = emulator.sample("chat-stream", temperature=9)
     assert prelude["statusCode"] == 400
     assert json.loads(body)["error"]["param"] == "temperature"
+
+
+REPORT = re.compile(
+    r"^REPORT .*\tDuration: ([\d.]+) ms\tBilled Duration: (\d+) ms\tMemory Size: (\d+) MB", re.M
+)
+OVERHEAD_MS = 500
+"""What the platform bills beside the handler: its runtime, the event in, the answer out; room for noise."""
+
+BEFORE_OUR_CLOCK = 0.5
+"""The interpreter and Lambda's client start before the first line of ours: at most so much of our own start,
+which is slow when theirs is.
+"""
+
+
+def test_receipts_add_up_to_the_platforms_report(deployment: Deployment, tmp_path: Path) -> None:
+    """No receipt says more than is billed, none much less; the memory is the platform's, the init is billed
+    once.
+    """
+    log = tmp_path / "log"
+    environment = deployment.environment(AWS_LAMBDA_FUNCTION_TIMEOUT="300")
+    with emulated(deployment.command, environment, deployment.folder, log) as url:
+        function = Function(url, log, deployment.model)
+        receipts = [json.loads(function.sample("chat")[1])["dormouse"]["receipt"] for _ in range(3)]
+        give_up_s = time.monotonic() + 10
+        while len(reports := REPORT.findall(log.read_text())) < len(receipts):
+            assert time.monotonic() < give_up_s, log.read_text()
+            time.sleep(0.05)
+    assert [receipt["cold"] for receipt in receipts] == [True, False, False]
+    assert receipts[0]["init_ms"] > 0 == receipts[1]["init_ms"] == receipts[2]["init_ms"]
+    for receipt, (_, billed_ms, memory_mib) in zip(receipts, reports, strict=True):
+        assert receipt["memory_mib"] == int(memory_mib)
+        ours_ms = receipt["gb_s"] / (receipt["memory_mib"] / 1024) * 1000
+        assert receipt["prefill_ms"] + receipt["decode_ms"] + receipt["init_ms"] <= ours_ms + 1
+        unseen_ms = OVERHEAD_MS + BEFORE_OUR_CLOCK * receipt["init_ms"]
+        assert ours_ms <= int(billed_ms) <= ours_ms + unseen_ms, (receipt, billed_ms)

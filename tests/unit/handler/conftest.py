@@ -61,6 +61,16 @@ class Door:
         """Send a request as a REST API event, for a tenant that the authorizer found."""
         return self.send(rest_event(method, path, body, tenant=tenant, **headers))
 
+    def await_count(self, answers: int, tenant: str = "") -> None:
+        """Wait until a tenant's answers of today are counted: none of them waited long for that."""
+        give_up_s = time.monotonic() + 30
+        while True:
+            results = self.call("GET", "/v1/usage", tenant=tenant).json["data"][0]["results"]
+            if results and results[0]["num_model_requests"] == answers:
+                return
+            assert time.monotonic() < give_up_s, results
+            time.sleep(0.01)
+
     def post(self, path: str, **body: Any) -> Answer:
         """POST a body for the one model."""
         return self.call("POST", path, {"model": MODEL, **body})

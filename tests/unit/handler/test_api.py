@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import re
 from typing import Any
 
 import pytest
@@ -108,41 +107,6 @@ def test_retry_is_told(open_door: OpenDoor) -> None:
 
     answer = open_door(scripted_engine(broken)).post("/v1/chat/completions", messages=HI)
     assert (answer.status, answer.headers["x-should-retry"]) == (503, "true")
-
-
-def test_tenants_do_not_see_each_other(door: Door) -> None:
-    """Whatever one tenant has, to another it is not there: each route answers as if it had never been."""
-    conversation = door.call("POST", "/v1/conversations", {}, tenant="a").json["id"]
-    body = {"model": MODEL, "input": "Hi", "conversation": conversation}
-    response = door.call("POST", "/v1/responses", body, tenant="a").json
-    item = response["output"][0]["id"]
-    place = f"/v1/conversations/{conversation}"
-
-    def elsewhere(value: Any) -> Any:
-        """The same with ids that nobody has."""
-        return json.loads(re.sub(r"(conv|msg|resp)_\w+", r"\1_0", json.dumps(value)))
-
-    attempts: list[tuple[str, str, Any]] = [
-        ("GET", place, None),
-        ("POST", place, {"metadata": {}}),
-        ("DELETE", place, None),
-        ("GET", f"{place}/items", None),
-        ("POST", f"{place}/items", {"items": HI}),
-        ("GET", f"{place}/items/{item}", None),
-        ("DELETE", f"{place}/items/{item}", None),
-        ("POST", "/v1/responses", body),
-        ("POST", "/v1/responses", {"model": MODEL, "input": "Hi", "previous_response_id": response["id"]}),
-        ("GET", f"/v1/responses/{response['id']}", None),
-        ("GET", f"/v1/responses/{response['id']}/input_items", None),
-        ("DELETE", f"/v1/responses/{response['id']}", None),
-    ]
-    for method, path, sent in attempts:
-        answer = door.call(method, path, sent, tenant="b")
-        assert answer.status == 404, (method, path)
-        never = door.call(method, elsewhere(path), elsewhere(sent), tenant="b")
-        assert elsewhere(answer.json) == never.json
-    assert door.call("GET", "/v1/conversations", tenant="b").json["data"] == []
-    assert door.call("GET", place, tenant="a").status == 200
 
 
 class Racing:

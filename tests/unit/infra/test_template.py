@@ -19,8 +19,8 @@ def test_streamed_routes_are_the_same_everywhere() -> None:
     streamed = {route for route, event in routes().items() if event.get("ResponseTransferMode")}
     nothing = cast(Any, None)
     endpoints = [
-        *CompletionRoutes(nothing, nothing, nothing).endpoints(),
-        *ResponseRoutes(nothing, nothing).endpoints(),
+        *CompletionRoutes(nothing, nothing, nothing, nothing).endpoints(),
+        *ResponseRoutes(nothing, nothing, nothing).endpoints(),
     ]
     assert streamed == STREAMED_ROUTES
     assert streamed == {(each.method, each.path) for each in endpoints if each.streams}

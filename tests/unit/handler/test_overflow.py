@@ -1,0 +1,204 @@
+"""What does not fit the context is refused with the template's own counts, or dropped by turns and told."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from handler.engine.engine import Engine
+from tests.unit.handler.conftest import Door, OpenDoor
+from tests.unit.handler.scripted_engine import scripted_engine
+
+RESPONSES, CONVERSATIONS = "/v1/responses", "/v1/conversations"
+CONTEXT_TOKENS = 200
+LONG = "You are fine, thank you. " * 60
+Said = list[dict[str, str]]
+
+
+class Recorder:
+    """Says OK and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.prompt = ""
+
+    def __call__(self, prompt: str) -> str:
+        self.prompt = prompt
+        return "OK."
+
+
+@pytest.fixture
+def recorder() -> Recorder:
+    """The model's memory of its last prompt."""
+    return Recorder()
+
+
+@pytest.fixture
+def engine(recorder: Recorder) -> Engine:
+    """An engine with a small context."""
+    return scripted_engine(recorder, context_tokens=CONTEXT_TOKENS)
+
+
+@pytest.fixture
+def door(open_door: OpenDoor, engine: Engine) -> Door:
+    """The application around it."""
+    return open_door(engine)
+
+
+def tokens(engine: Engine, said: Said) -> int:
+    """What the chat template makes of messages."""
+    return len(engine.prompt.encode(said))
+
+
+def message(role: str, text: str) -> dict[str, str]:
+    """A message as clients write it."""
+    return {"role": role, "content": text}
+
+
+def begin(door: Door, said: Said) -> tuple[str, list[str]]:
+    """Store a conversation; give its id and its items' ids."""
+    id = door.call("POST", CONVERSATIONS, {}).json["id"]
+    items: list[str] = []
+    for start in range(0, len(said), 20):
+        added = door.call("POST", f"{CONVERSATIONS}/{id}/items", {"items": said[start : start + 20]})
+        assert added.status == 200, added.body
+        items += [item["id"] for item in added.json["data"]]
+    return id, items
+
+
+def turns(count: int) -> Said:
+    """Short turns of a question and an answer."""
+    return [
+        message(role, f"{text} {number}")
+        for number in range(count)
+        for role, text in (("user", "What is your name?"), ("assistant", "I am fine,"))
+    ]
+
+
+def test_an_overflow_is_refused_with_the_templates_counts(door: Door, engine: Engine) -> None:
+    """The message has the limit and the length of the prompt, instructions and new input included."""
+    said = turns(10)
+    id, _ = begin(door, said)
+    asked = {"conversation": id, "instructions": "Be brief."}
+    refused = door.post(RESPONSES, input="Hello", **asked)
+    whole = [message("system", "Be brief."), *said, message("user", "Hello")]
+    assert refused.json["error"]["code"] == "context_length_exceeded"
+    assert re.findall(r"\d+", refused.json["error"]["message"]) == [
+        str(CONTEXT_TOKENS),
+        "1",
+        str(tokens(engine, whole)),
+    ]
+
+
+def test_no_more_is_dropped_than_must_be(door: Door, engine: Engine, recorder: Recorder) -> None:
+    """Whole turns, oldest first, and one turn less would not have fitted; usage counts what is left."""
+    said = turns(10)
+    id, items = begin(door, said)
+    made = door.post(RESPONSES, input="Hello", conversation=id, truncation="auto").json
+    dropped = made["dormouse"]["dropped_items"]
+    assert dropped == items[: len(dropped)]
+    assert (len(dropped) % 2, made["dormouse"]["dropped_older"]) == (0, False)
+    new = message("user", "Hello")
+    assert made["usage"]["input_tokens"] == tokens(engine, [*said[len(dropped) :], new]) < CONTEXT_TOKENS
+    assert tokens(engine, [*said[len(dropped) - 2 :], new]) >= CONTEXT_TOKENS
+    assert said[len(dropped)]["content"] in recorder.prompt
+
+
+def test_instructions_take_room_from_turns(door: Door) -> None:
+    """Longer instructions, more dropped turns."""
+    id, _ = begin(door, turns(6))
+    asked = {"conversation": id, "truncation": "auto", "input": "Hello"}
+    short = door.post(RESPONSES, **asked, instructions="Be brief.").json["dormouse"]["dropped_items"]
+    long = door.post(RESPONSES, **asked, instructions="Be brief. " * 12).json["dormouse"]["dropped_items"]
+    assert len(long) > len(short) + 2
+
+
+@pytest.mark.parametrize("role", ["system", "developer"])
+def test_a_conversations_own_instructions_stay(door: Door, recorder: Recorder, role: str) -> None:
+    """A system message is no turn: it stays, and is not among the dropped, wherever it was said."""
+    said = [message(role, "Be brief."), *turns(8), message(role, "Be kind."), *turns(2)]
+    id, items = begin(door, said)
+    made = door.post(RESPONSES, input="Hello", conversation=id, truncation="auto").json
+    dropped = made["dormouse"]["dropped_items"]
+    assert dropped
+    assert not {items[0], items[17]} & set(dropped)
+    assert "Be brief." in recorder.prompt
+    assert "Be kind." in recorder.prompt
+
+
+def test_instructions_outlast_the_window(door: Door, recorder: Recorder) -> None:
+    """What a conversation begins with holds when it is longer than what is read of it; that is told."""
+    id, items = begin(door, [message("system", "Be brief."), *turns(60)])
+    made = door.post(RESPONSES, input="Hello", conversation=id, truncation="auto").json
+    assert made["dormouse"]["dropped_older"]
+    dropped = made["dormouse"]["dropped_items"]
+    first = items.index(dropped[0])
+    assert dropped == items[first : first + len(dropped)]
+    assert first > 1
+    assert recorder.prompt.startswith("<|im_start|>system\nBe brief.")
+
+
+def test_auto_with_room_drops_nothing(door: Door, engine: Engine) -> None:
+    """The prompt is the same as without."""
+    said = turns(2)
+    id, _ = begin(door, said)
+    made = door.post(RESPONSES, input="Hello", conversation=id, truncation="auto").json
+    assert (made["dormouse"]["dropped_items"], made["dormouse"]["dropped_older"]) == ([], False)
+    assert made["usage"]["input_tokens"] == tokens(engine, [*said, message("user", "Hello")])
+
+
+@pytest.mark.parametrize("truncation", ["auto", "disabled"])
+def test_a_turn_that_is_too_long_alone_is_refused(door: Door, engine: Engine, truncation: str) -> None:
+    """With nothing left to drop, `auto` refuses too, and gives both counts; nothing is stored."""
+    said = turns(1)
+    id, items = begin(door, said)
+    refused = door.post(RESPONSES, input=LONG, conversation=id, truncation=truncation)
+    assert (refused.status, refused.json["error"]["param"]) == (400, "input")
+    counts = [CONTEXT_TOKENS, 1, tokens(engine, [*said, message("user", LONG)])]
+    if truncation == "auto":
+        counts.append(tokens(engine, [message("user", LONG)]))
+    assert re.findall(r"\d+", refused.json["error"]["message"]) == list(map(str, counts))
+    listed = door.call("GET", f"{CONVERSATIONS}/{id}/items").json["data"]
+    assert len(listed) == len(items)
+
+
+def test_a_continued_answer_is_dropped_by_all_its_items(door: Door) -> None:
+    """An answer that was cut is two items and one message: both ids are told."""
+    cut = door.post(RESPONSES, input="Hi", max_output_tokens=1).json
+    rest = door.post(RESPONSES, previous_response_id=cut["id"]).json
+    spoken = [answer["output"][0]["id"] for answer in (cut, rest)]
+    made = rest
+    while not made["dormouse"]["dropped_items"]:
+        asked = {"input": "What is your name? " * 2, "previous_response_id": made["id"]}
+        made = door.post(RESPONSES, **asked, truncation="auto").json
+    assert made["dormouse"]["dropped_items"][1:] == spoken
+
+
+def test_what_is_not_read_is_not_passed_over(door: Door) -> None:
+    """A conversation that a window does not hold is refused without `auto`, though what is read fits."""
+    said = [message("user", "My name is Dormouse."), *[message("assistant", "")] * CONTEXT_TOKENS]
+    id, _ = begin(door, said)
+    refused = door.post(RESPONSES, input="Hello", conversation=id)
+    assert (refused.status, refused.json["error"]["code"]) == (400, "context_length_exceeded")
+    made = door.post(RESPONSES, input="Hello", conversation=id, truncation="auto").json
+    assert made["dormouse"]["dropped_older"]
+
+
+def test_a_history_that_was_deleted_is_told(door: Door) -> None:
+    """What a fork had from a conversation that is gone is missing in its answers, and they say so."""
+    id = door.call("POST", CONVERSATIONS, {}).json["id"]
+    first = door.post(RESPONSES, input="Hi", conversation=id).json
+    fork = door.post(RESPONSES, input="Hello", previous_response_id=first["id"]).json
+    assert not fork["dormouse"]["dropped_older"]
+    assert door.call("DELETE", f"{CONVERSATIONS}/{id}").status == 200
+    later = door.post(RESPONSES, input="Hello", previous_response_id=fork["id"]).json
+    assert later["dormouse"]["dropped_older"]
+
+
+def test_a_stateless_overflow_is_refused_with_counts(door: Door, engine: Engine) -> None:
+    """Chat completions have no truncation: too much is 400 with the template's count."""
+    said: Any = turns(12)
+    refused = door.post("/v1/chat/completions", messages=said)
+    assert (refused.status, refused.json["error"]["param"]) == (400, "messages")
+    assert str(tokens(engine, said)) in refused.json["error"]["message"]
