@@ -11,11 +11,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from handler.chat.cancel import Cancellation
 from handler.chat.completions import Completions
 from handler.chat.conversations import Conversations
 from handler.chat.inference import Inference
 from handler.chat.receipt import Till
+from handler.chat.replay import Replays
 from handler.chat.responses import Responses
+from handler.chat.running import RunningResponses
 from handler.chat.text_completions import TextCompletions
 from handler.chat.thread import Threads
 from handler.engine.bundle import Manifest
@@ -50,18 +53,24 @@ def assemble(
 ) -> Application:
     """Connect an engine and a store that are there already; `clock` measures budgets and receipts."""
     telemetry = Telemetry(in_lambda=settings.memory_mib is not None)
-    inference = Inference(engine, clock)
+    inference = Inference(engine, clock, margin_s=settings.deadline_margin_ms / 1000)
     init_ms = (clock() - started_s) * 1000
     till = Till(settings, telemetry, init_ms, exact=engine.exact, instruction_set=instruction_set())
     name = fingerprint(engine.manifest)
     now: Callable[[], float] = time.time
     threads = Threads(store, engine.model.context_tokens)
+    running = RunningResponses(store)
     endpoints = [
         *ServiceRoutes(engine.manifest, _created_s(engine.manifest), settings).endpoints(),
         *CompletionRoutes(
             Completions(inference, till, name, now), TextCompletions(inference, till, name, now), telemetry
         ).endpoints(),
-        *ResponseRoutes(Responses(inference, store, threads, till, name, now), telemetry).endpoints(),
+        *ResponseRoutes(
+            Responses(inference, store, threads, running, till, name, now),
+            Replays(inference, store, running, till, name, now),
+            Cancellation(store, running),
+            telemetry,
+        ).endpoints(),
         *ConversationRoutes(Conversations(store, now)).endpoints(),
     ]
     return Application(Api(endpoints, settings, telemetry), engine, store)

@@ -56,19 +56,23 @@ class Completions:
                     finish_reason=finish_reason(run),
                 )
             )
+        self.inference.handed_over(runs[-1], budget)
         return ChatCompletion(
             **self._head(), choices=choices, usage=usage_of(runs), dormouse=self.till.facts(runs, budget)
         )
 
-    def stream(self, request: ChatCompletionRequest, caller: Caller) -> Iterator[ChatCompletionChunk]:
-        """Answer chunk by chunk; a wrong request is refused before the first. Raises: RequestError."""
+    def stream(self, request: ChatCompletionRequest, caller: Caller) -> Iterator[ChatCompletionChunk | None]:
+        """Answer chunk by chunk; a wrong request is refused before the first. A None is a sign of life.
+
+        Raises: RequestError.
+        """
         budget, jobs = self._prepare(request, caller)
         include_usage = bool(request.stream_options and request.stream_options.include_usage)
         return self._chunks(jobs, budget, include_usage)
 
     def _chunks(
         self, jobs: Sequence[Job], budget: Budget, include_usage: bool
-    ) -> Iterator[ChatCompletionChunk]:
+    ) -> Iterator[ChatCompletionChunk | None]:
         head = self._head()
         runs: list[Run] = []
         for index, job in enumerate(jobs):
@@ -78,7 +82,9 @@ class Completions:
             runs.append(run)
             try:
                 for piece in run:
-                    if piece.text or job.top_logprobs is not None:
+                    if not piece.text and not piece.tokens:
+                        yield None
+                    elif piece.text or job.top_logprobs is not None:
                         delta = Delta(content=piece.text)
                         choice = ChunkChoice(index=index, delta=delta, logprobs=self._logprobs(job, [piece]))
                         yield ChatCompletionChunk(**head, choices=[choice])

@@ -10,14 +10,18 @@ import threading
 import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
-from handler.chat.budget import Budget, Clock
+from handler.chat.budget import Budget, Clock, Margin
+from handler.chat.pace import Pace
 from handler.engine.engine import Engine
 from handler.engine.generate import Generation
 from handler.engine.sampling import SamplingParams
 from handler.engine.text import TextStream
 from handler.engine.values import Piece, StopReason, Token
 from handler.errors import DeadlineTooShort, Unavailable
+
+QUEUE_LOOK_S = 1.0  # whoever waits for the model shows a sign of life this often
 
 
 @dataclass(frozen=True)
@@ -30,12 +34,27 @@ class Job:
     stop: tuple[str, ...] = ()
     top_logprobs: int | None = None
     prior_tokens: int = 0  # so many ids at the end of the prompt are the beginning of this very answer
+    retold_tokens: int = 0  # and the last so many of them are told again, before the new ones
     begun_on: str | None = None  # the instruction set that this beginning was computed on
     resumable: bool = False  # keep back what is not certain yet when the answer is cut
 
+    @property
+    def prior_ids(self) -> Sequence[int]:
+        """The beginning of the answer, as far as it is not told again."""
+        begin = len(self.prompt_ids) - self.prior_tokens
+        return self.prompt_ids[begin : len(self.prompt_ids) - self.retold_tokens]
+
+    @property
+    def retold_ids(self) -> Sequence[int]:
+        """The ids that are told again."""
+        return self.prompt_ids[len(self.prompt_ids) - self.retold_tokens :]
+
 
 class Run:
-    """One answer under way: iterate over it once; its facts are whole when the iteration has ended."""
+    """One answer under way: iterate over it once; its facts are whole when the iteration has ended.
+
+    Pieces without text and tokens are signs of life: the model is busy, or the prompt is being computed.
+    """
 
     def __init__(self, job: Job, pieces: Generator[Piece, None, None] | None = None) -> None:
         self.job = job
@@ -43,9 +62,11 @@ class Run:
         self.prompt_tokens = len(job.prompt_ids)
         self.cached_tokens = 0
         self.output_ids: list[int] = []
+        self.untold: tuple[Token, ...] = ()  # tokens that came and were in no piece when it was closed
         self.prefill_ms = 0.0
         self.decode_ms = 0.0
         self.cold = False
+        self.ended_s = 0.0
         self._pieces = pieces
 
     def __iter__(self) -> Iterator[Piece]:
@@ -61,17 +82,18 @@ class Run:
 class Inference:
     """The model's one queue."""
 
-    def __init__(self, engine: Engine, clock: Clock = time.monotonic) -> None:
+    def __init__(self, engine: Engine, clock: Clock = time.monotonic, *, margin_s: float = 0.0) -> None:
         self.engine = engine
         self._clock = clock
+        self._margin = Margin(margin_s)
+        self._pace = Pace(engine)
         self._lock = threading.Lock()  # not re-entrant: a stream may be begun and ended by different threads
         self._cold = True
         self._warm_tokens = 0
-        self._prefill_tokens_per_s: float | None = None
 
     def budget(self, limit_s: float) -> Budget:
-        """Start the time that an answer may take, on the clock that it is measured by."""
-        return Budget(limit_s, self._clock)
+        """Start the time that an answer may take, on the clock that it is measured by, less the margin."""
+        return Budget(max(0.0, limit_s - self._margin.of(limit_s)), self._clock)
 
     def run(self, job: Job, budget: Budget) -> Run:
         """Prepare an answer; nothing is computed before the first piece is asked for."""
@@ -84,20 +106,46 @@ class Inference:
 
         Raises: DeadlineTooShort.
         """
-        speed = self._prefill_tokens_per_s
         fresh = prompt_tokens - self._warm_tokens  # at best all that is warm is of use
-        if speed and fresh > 0 and fresh / speed > budget.remaining_s():
-            raise DeadlineTooShort(prompt_tokens, fresh / speed, budget.remaining_s())
+        needed_s = self._pace.needed_s(fresh)
+        if needed_s > budget.remaining_s():
+            self._pace.doubt()
+            raise DeadlineTooShort(prompt_tokens, needed_s, budget.remaining_s())
+
+    def handed_over(self, run: Run, budget: Budget) -> None:
+        """An answer has been kept and is with the client: so long took what the margin is for."""
+        self._margin.learn(self._clock() - min(run.ended_s, budget.until_s))
 
     def _pieces(self, run: Run, budget: Budget) -> Generator[Piece, None, None]:
-        if not self._lock.acquire(timeout=budget.remaining_s()):
-            raise Unavailable("The model is busy with another request; try again in a moment.", code="busy")
+        job = run.job
+        source = _Source(self._tokens(run, budget), run)
+        text = TextStream(
+            source, self.engine.tokenizer, job.stop, prior=job.prior_ids, resumable=job.resumable
+        )
+        try:
+            yield from text
+        finally:
+            text.close()
+            run.untold = text.waiting
+            run.stop_reason = text.stop_reason or "cancelled"
+
+    def _tokens(self, run: Run, budget: Budget) -> Generator[Token | None, None, None]:
+        yield None  # a sign of life before anything that takes time
+        yield from map(Token, run.job.retold_ids)
+        while not self._lock.acquire(timeout=min(QUEUE_LOOK_S, budget.remaining_s())):
+            if budget.should_stop() == "cancelled":
+                return
+            if not budget.remaining_s():
+                raise Unavailable(
+                    "The model is busy with another request; try again in a moment.", code="busy"
+                )
+            yield None
         try:
             yield from self._generate(run, budget)
         finally:
             self._lock.release()
 
-    def _generate(self, run: Run, budget: Budget) -> Generator[Piece, None, None]:
+    def _generate(self, run: Run, budget: Budget) -> Generator[Token | None, None, None]:
         job = run.job
         started = self._clock()
         generation = self.engine.generate(
@@ -109,47 +157,53 @@ class Inference:
         )
         run.cached_tokens = generation.cached_tokens
         run.cold, self._cold = self._cold, False
-        stopwatch = _Stopwatch(generation, self._clock)
-        prior = job.prompt_ids[len(job.prompt_ids) - job.prior_tokens :]
-        text = TextStream(stopwatch, self.engine.tokenizer, job.stop, prior=prior, resumable=job.resumable)
+        first: float | None = None
         try:
-            yield from text
+            yield from self._prefill(generation, budget)
+            tokens = iter(generation)
+            for token in islice(tokens, 1):  # the clock is not looked at for the others
+                first = self._clock()
+                yield token
+            yield from tokens
         finally:
             generation.close()
-            run.output_ids = generation.output_ids
+            run.output_ids, run.stop_reason = generation.output_ids, generation.stop_reason or "cancelled"
             self._warm_tokens = len(generation.ids)
-            ended = self._clock()
-            first = stopwatch.first_s or ended
-            run.prefill_ms, run.decode_ms = (first - started) * 1000, (ended - first) * 1000
-            run.stop_reason = text.stop_reason or "cancelled"
-            self._learn_speed(run, first - started)
+            run.ended_s = self._clock()
+            first = first or run.ended_s
+            run.prefill_ms, run.decode_ms = (first - started) * 1000, (run.ended_s - first) * 1000
+            if run.output_ids:
+                self._pace.learn(run.prompt_tokens - run.cached_tokens, first - started)
 
-    def _learn_speed(self, run: Run, prefill_s: float) -> None:
-        fresh = run.prompt_tokens - run.cached_tokens
-        if (
-            run.output_ids and fresh >= 32 and prefill_s > 0
-        ):  # below that, fixed costs would be taken for slowness
-            seen = fresh / prefill_s
-            known = self._prefill_tokens_per_s
-            self._prefill_tokens_per_s = seen if known is None else max(seen, 0.5 * (known + seen))
+    def _prefill(self, generation: Generation, budget: Budget) -> Iterator[None]:
+        """Compute the prompt step by step; stop as soon as the steps tell that the time will not do.
+
+        Raises: DeadlineTooShort.
+        """
+        left, before = generation.prompt_tokens - generation.cached_tokens, self._clock()
+        for step, now_left in enumerate(generation.prefill()):
+            now = self._clock()
+            if step:  # the first one also fetches the weights, in a process that has just begun
+                self._pace.learn(left - now_left, now - before)
+                needed_s = self._pace.needed_s(now_left)
+                if needed_s > budget.remaining_s():
+                    raise DeadlineTooShort(generation.prompt_tokens, needed_s, budget.remaining_s())
+            yield None
+            left, before = now_left, self._clock()  # whoever listens may have taken its time
 
 
-class _Stopwatch:
-    """Notes when the first token came, without looking at the clock for the others."""
+class _Source:
+    """A run's tokens as a text stream takes them."""
 
-    def __init__(self, source: Generation, clock: Clock) -> None:
-        self.first_s: float | None = None
-        self._source, self._clock = source, clock
+    def __init__(self, tokens: Generator[Token | None, None, None], run: Run) -> None:
+        self._tokens, self._run = tokens, run
 
     @property
     def stop_reason(self) -> StopReason | None:
-        return self._source.stop_reason
+        return self._run.stop_reason
 
     def close(self) -> None:
-        self._source.close()
+        self._tokens.close()
 
-    def __iter__(self) -> Iterator[Token]:
-        for token in self._source:
-            if self.first_s is None:
-                self.first_s = self._clock()
-            yield token
+    def __iter__(self) -> Iterator[Token | None]:
+        return self._tokens

@@ -35,15 +35,21 @@ class TextCompletions:
             runs.append(run)
             choices.append(CompletionChoice(index=index, text=text, finish_reason=finish_reason(run)))
         facts = self.till.facts(runs, budget)
+        self.inference.handed_over(runs[-1], budget)
         return Completion(**self._head(), choices=choices, usage=usage_of(runs), dormouse=facts)
 
-    def stream(self, request: CompletionRequest, caller: Caller) -> Iterator[Completion]:
-        """Answer chunk by chunk; a wrong request is refused before the first. Raises: RequestError."""
+    def stream(self, request: CompletionRequest, caller: Caller) -> Iterator[Completion | None]:
+        """Answer chunk by chunk; a wrong request is refused before the first. A None is a sign of life.
+
+        Raises: RequestError.
+        """
         budget, jobs = self._prepare(request, caller)
         include_usage = bool(request.stream_options and request.stream_options.include_usage)
         return self._chunks(jobs, budget, include_usage)
 
-    def _chunks(self, jobs: Sequence[Job], budget: Budget, include_usage: bool) -> Iterator[Completion]:
+    def _chunks(
+        self, jobs: Sequence[Job], budget: Budget, include_usage: bool
+    ) -> Iterator[Completion | None]:
         head = self._head()
         runs: list[Run] = []
         for index, job in enumerate(jobs):
@@ -51,7 +57,9 @@ class TextCompletions:
             runs.append(run)
             try:
                 for piece in run:
-                    if piece.text:
+                    if not piece.text:
+                        yield None
+                    else:
                         choice = CompletionChoice(index=index, text=piece.text, finish_reason=None)
                         yield Completion(**head, choices=[choice])
             finally:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from handler.chat.translate import new_id
 from handler.errors import NotFound, VersionConflict
-from handler.schema.responses import ResponseRequest
+from handler.schema.responses import ResponseInput
 from handler.sessions import Conversation, Item, SessionStore, StoredResponse, Usage
 
 TOKENS_PER_MESSAGE = 4
@@ -43,7 +43,7 @@ class Threads:
         self._store = store
         self._max_items = min(max(context_tokens // TOKENS_PER_MESSAGE, 2), MAX_WINDOW_ITEMS)
 
-    def open(self, tenant: str, request: ResponseRequest, created_at_s: int) -> Thread:
+    def open(self, tenant: str, request: ResponseInput, created_at_s: int) -> Thread:
         """Find the place and read its newest items. Raises: NotFound."""
         if request.conversation_id is not None:
             try:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from handler.engine.bundle import Manifest
-from handler.engine.generate import Generation, Model, ShouldStop, generate
+from handler.engine.generate import PREFILL_STEP_TOKENS, Generation, Model, ShouldStop, generate
 from handler.engine.lookup import PromptLookup
 from handler.engine.prompt import ChatPrompt, Tools
 from handler.engine.sampling import SamplingParams, make_sampler, sampling_params
@@ -33,11 +33,13 @@ class Engine:
         self.manifest, self.model, self.prompt, self.tokenizer = manifest, model, prompt, tokenizer
         self.warm = WarmSlot(model.new_cache)
         self.step_costs = USUAL  # until they are measured
+        self.prefill_tokens_per_s: float | None = None  # the same
 
     def measure_steps(self, clock: Callable[[], float] = time.perf_counter) -> None:
-        """Time calls of every row count in the table; drafts are as long as it pays here from then on.
+        """Time calls of every row count in the table, and a step of prefill.
 
-        Takes as long as some thirty tokens, therefore only where starting may take time.
+        Drafts are as long as it pays here from then on, and it is known how long a prompt will take. Takes as
+        long as some thirty tokens, therefore only where starting may take time.
 
         Raises: Unavailable when the model fails.
         """
@@ -53,6 +55,11 @@ class Engine:
                 self.model.forward([0] * rows, cache, rows=rows)
                 best[rows] = min(best[rows], clock() - start)
         self.step_costs = StepCosts(tuple(best), tuple(best.values()))
+        step = min(PREFILL_STEP_TOKENS, self.model.context_tokens - len(filled))
+        cache.truncate(len(filled))
+        start = clock()
+        self.model.forward([0] * step, cache, rows=0)
+        self.prefill_tokens_per_s = step / max(clock() - start, 1e-9)
 
     def params(self, **sampling: Any) -> SamplingParams:
         """Merge the bundle's generation defaults with what the caller gave; draws a seed where none is given.
