@@ -41,6 +41,7 @@ class Application:
     api: Api
     engine: Engine
     store: SessionStore
+    running: RunningResponses
 
 
 def assemble(
@@ -73,7 +74,7 @@ def assemble(
         ).endpoints(),
         *ConversationRoutes(Conversations(store, now)).endpoints(),
     ]
-    return Application(Api(endpoints, settings, telemetry), engine, store)
+    return Application(Api(endpoints, settings, telemetry), engine, store, running)
 
 
 def fingerprint(manifest: Manifest) -> str:

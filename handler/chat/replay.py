@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from handler.chat.budget import Budget, Caller
@@ -112,7 +113,8 @@ class Replays:
             run.close()
             if not committed and run.output_ids:
                 transcript.take(Piece("", run.untold))
-                self._commit(tenant, told, transcript, run, budget)
+                with suppress(VersionConflict):  # somebody has gone on, and nobody is here to be told
+                    self._commit(tenant, told, transcript, run, budget)
             raise
         finally:
             run.close()

@@ -67,6 +67,11 @@ class RunningResponses:
         with self._lock:
             return self._running.get((tenant, response_id))
 
+    def ids(self, tenant: str) -> list[str]:
+        """The ids of a tenant's responses that are under way here."""
+        with self._lock:
+            return [response_id for owner, response_id in self._running if owner == tenant]
+
     def _watch(self, tenant: str, response_id: str, running: Running) -> None:
         while not running.ended.wait(self._look_s) and running.budget.should_stop() is None:
             try:
