@@ -18,7 +18,7 @@ from handler.schema.responses import ResponseObject
 from handler.sessions import SessionStore
 
 LOOK_S = 1.0
-"""One GetItem a second at most, none for answers that are shorter: half a read unit, $0.0000000625."""
+"""One GetItem a second at most, a read unit each, and none for answers that are shorter."""
 
 
 @dataclass

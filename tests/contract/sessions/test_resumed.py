@@ -18,6 +18,9 @@ from tests.contract.sessions.faults import Fault, Plan, faulty
 from tests.contract.sessions.stores import HandClock, Place
 from tests.contract.sessions.turns import TENANT, conversation, grow, message, response
 
+SERIALIZABLE = ["sqlite", "dynamodb"]
+"""moto carries out transactions that come at once without keeping them apart."""
+
 Begun = tuple[Conversation, Item, StoredResponse]
 
 
@@ -118,6 +121,7 @@ def test_it_is_kept_as_long_as_a_new_turn(store: SessionStore, clock: HandClock)
     assert store.response(TENANT, "resp_1") == whole
 
 
+@pytest.mark.parametrize("place", SERIALIZABLE, indirect=True)
 def test_of_several_that_go_on_at_once_one_writes(
     store: SessionStore, place: Place, clock: HandClock
 ) -> None:
@@ -152,6 +156,7 @@ def test_of_several_that_go_on_at_once_one_writes(
     assert store.get(TENANT, "conv_a").usage.output_tokens == 2
 
 
+@pytest.mark.parametrize("place", SERIALIZABLE, indirect=True)
 def test_a_turn_and_a_longer_answer_race(store: SessionStore, place: Place, clock: HandClock) -> None:
     """Of a new turn and the answer's going on, made for the same version, exactly one is stored."""
     for n in range(5):

@@ -36,8 +36,8 @@ class Reading:
         return chunk is not None
 
     def until(self, deltas: int) -> Reading:
-        """Read so many pieces of text, or to the end."""
-        while len(self.deltas) < deltas and self.read():
+        """Read so many pieces of text, or to the end; at least the first event."""
+        while (not self.events or len(self.deltas) < deltas) and self.read():
             pass
         return self
 

@@ -246,7 +246,7 @@ def test_one_slow_moment_does_not_shut_the_door() -> None:
 
 @given(took_s=st.lists(st.floats(0, 20), max_size=30), limit_s=st.floats(0.1, 900), floor_s=st.floats(0, 5))
 def test_the_margin_is_what_endings_took_lately(took_s: list[float], limit_s: float, floor_s: float) -> None:
-    """Never below the floor, never more than half of the limit for what was measured, and forgotten in time."""
+    """Never below the floor; of what was measured at most half of the limit, and forgotten in time."""
     margin = Margin(floor_s)
     for each in took_s:
         margin.learn(each)

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any, get_args
 
 import pytest
@@ -14,12 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from openai.types.responses import ResponseStreamEvent
 
-from handler.assembly import assemble
-from handler.engine.engine import Engine
-from handler.sessions.sqlite import SqliteSessions
-from handler.settings import Settings
 from tests.unit.handler.conftest import Door, OpenDoor, opened
-from tests.unit.handler.scripted_engine import MODEL, scripted_engine
+from tests.unit.handler.scripted_engine import scripted_engine
 
 RESPONSES = "/v1/responses"
 EVENT_TYPES: dict[str, Any] = {
