@@ -15,7 +15,7 @@ from itertools import islice
 from handler.chat.budget import Budget, Clock, Margin
 from handler.chat.pace import Pace
 from handler.engine.engine import Engine
-from handler.engine.generate import Generation
+from handler.engine.generate import PREFILL_STEP_TOKENS, Generation
 from handler.engine.sampling import SamplingParams
 from handler.engine.text import TextStream
 from handler.engine.values import Piece, StopReason, Token
@@ -106,15 +106,17 @@ class Inference:
 
         Raises: DeadlineTooShort.
         """
-        fresh = prompt_tokens - self._warm_tokens  # at best all that is warm is of use
-        needed_s = self._pace.needed_s(fresh)
-        if needed_s > budget.remaining_s():
-            self._pace.doubt()
-            raise DeadlineTooShort(prompt_tokens, needed_s, budget.remaining_s())
+        self._judge(prompt_tokens - self._warm_tokens, prompt_tokens, budget)  # at best all warm is of use
 
     def handed_over(self, run: Run, budget: Budget) -> None:
         """An answer has been kept and is with the client: so long took what the margin is for."""
         self._margin.learn(self._clock() - min(run.ended_s, budget.until_s))
+
+    def _judge(self, left: int, prompt_tokens: int, budget: Budget) -> None:
+        needed_s = self._pace.needed_s(left)
+        if needed_s > budget.remaining_s():
+            self._pace.doubt()
+            raise DeadlineTooShort(prompt_tokens, needed_s, budget.remaining_s())
 
     def _pieces(self, run: Run, budget: Budget) -> Generator[Piece, None, None]:
         job = run.job
@@ -167,8 +169,8 @@ class Inference:
             yield from tokens
         finally:
             generation.close()
+            self._warm_tokens = self.engine.warm.tokens
             run.output_ids, run.stop_reason = generation.output_ids, generation.stop_reason or "cancelled"
-            self._warm_tokens = len(generation.ids)
             run.ended_s = self._clock()
             first = first or run.ended_s
             run.prefill_ms, run.decode_ms = (first - started) * 1000, (run.ended_s - first) * 1000
@@ -181,13 +183,13 @@ class Inference:
         Raises: DeadlineTooShort.
         """
         left, before = generation.prompt_tokens - generation.cached_tokens, self._clock()
+        if left > PREFILL_STEP_TOKENS:  # now it is known what is warm, and what the queue took
+            self._judge(left, generation.prompt_tokens, budget)
         for step, now_left in enumerate(generation.prefill()):
             now = self._clock()
             if step:  # the first one also fetches the weights, in a process that has just begun
                 self._pace.learn(left - now_left, now - before)
-                needed_s = self._pace.needed_s(now_left)
-                if needed_s > budget.remaining_s():
-                    raise DeadlineTooShort(generation.prompt_tokens, needed_s, budget.remaining_s())
+                self._judge(now_left, generation.prompt_tokens, budget)
             yield None
             left, before = now_left, self._clock()  # whoever listens may have taken its time
 

@@ -211,7 +211,7 @@ def test_a_process_that_knows_nothing_finds_out_soon(open_door: OpenDoor) -> Non
     engine, steps = slow_engine()
     door = open_door(engine, clock=steps, streaming=True)
     steps.restart([10_000])
-    sent = {"model": MODEL, "input": "fox 1 " * 150}
+    sent = {"model": MODEL, "input": "fox 1 " * 250}
     tokens = door.post(f"{RESPONSES}/input_tokens", input=sent["input"]).json["input_tokens"]
     assert tokens > 3 * PREFILL_STEP_TOKENS
     refused = door.call("POST", RESPONSES, sent, x_request_timeout_ms="29000")
@@ -300,7 +300,7 @@ def test_signs_of_life_while_the_prompt_is_read(open_door: OpenDoor) -> None:
     door = open_door(noisy_engine(context_tokens=1024), streaming=True)
     for number, (path, body) in enumerate(BODIES):
         limit = "max_output_tokens" if path == RESPONSES else "max_tokens"
-        sent = {"model": MODEL, "stream": True, limit: 4, **body(f"fox {number} " * 60)}
+        sent = {"model": MODEL, "stream": True, limit: 4, **body(f"fox {number} " * 150)}
         reading = Reading(door, "POST", path, sent).rest()
         assert reading.pings >= 3
         raw = door.post(path, stream=True, **{limit: 4}, **body("Hi")).body
