@@ -132,7 +132,10 @@ def test_tenants_do_not_see_each_other(door: Door) -> None:
         ("DELETE", f"{place}/items/{item}", None),
         ("POST", "/v1/responses", body),
         ("POST", "/v1/responses", {"model": MODEL, "input": "Hi", "previous_response_id": response["id"]}),
+        ("POST", "/v1/responses/input_tokens", {"input": "Hi", "conversation": conversation}),
+        ("POST", "/v1/responses/input_tokens", {"input": "Hi", "previous_response_id": response["id"]}),
         ("GET", f"/v1/responses/{response['id']}", None),
+        ("GET", f"/v1/responses/{response['id']}?stream=true", None),
         ("GET", f"/v1/responses/{response['id']}/input_items", None),
         ("DELETE", f"/v1/responses/{response['id']}", None),
     ]
