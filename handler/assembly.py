@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from handler.chat.cancel import Cancellation
 from handler.chat.choices import Frame
 from handler.chat.completions import Completions
 from handler.chat.conversations import Conversations
@@ -18,8 +19,10 @@ from handler.chat.export import Exports
 from handler.chat.inference import Inference
 from handler.chat.ledger import Ledger
 from handler.chat.receipt import Till
+from handler.chat.replay import Replays
 from handler.chat.responses import Responses
 from handler.chat.retries import Retries
+from handler.chat.running import RunningResponses
 from handler.chat.tenants import Tenants
 from handler.chat.text_completions import TextCompletions
 from handler.chat.thread import Threads
@@ -44,6 +47,7 @@ class Application:
     api: Api
     engine: Engine
     store: SessionStore
+    running: RunningResponses
 
 
 def assemble(
@@ -60,24 +64,29 @@ def assemble(
     `clock` measures budgets and receipts; `now` says what time it is, in Unix seconds.
     """
     telemetry = Telemetry(in_lambda=settings.memory_mib is not None)
-    inference = Inference(engine, clock)
+    inference = Inference(engine, clock, margin_s=settings.deadline_margin_ms / 1000)
     init_ms = (clock() - started_s) * 1000
     till = Till(settings, telemetry, init_ms, exact=engine.exact, instruction_set=instruction_set())
     name = fingerprint(engine.manifest)
     frame = Frame(inference, till, name, now)
     ledger = Ledger(store, settings.daily_tokens, now, telemetry)
     threads = Threads(store, engine.model.context_tokens)
-    retries = Retries(store, now)
+    retries, running = Retries(store, now), RunningResponses(store)
+    replays = Replays(inference, store, running, till, name, now)
     endpoints = [
         *ServiceRoutes(engine.manifest, _created_s(engine.manifest), settings).endpoints(),
         *CompletionRoutes(Completions(frame), TextCompletions(frame), telemetry, ledger).endpoints(),
         *ResponseRoutes(
-            Responses(inference, store, threads, retries, till, name, now), telemetry, ledger
+            Responses(inference, store, threads, retries, running, replays, till, name, now),
+            replays,
+            Cancellation(store, running),
+            telemetry,
+            ledger,
         ).endpoints(),
-        *ConversationRoutes(Conversations(store, retries, now, clock), Exports(store)).endpoints(),
+        *ConversationRoutes(Conversations(store, retries, now, inference.budget), Exports(store)).endpoints(),
         *TenantRoutes(Tenants(store, ledger), inference.budget).endpoints(),
     ]
-    return Application(Api(endpoints, settings, telemetry), engine, store)
+    return Application(Api(endpoints, settings, telemetry), engine, store, running)
 
 
 def fingerprint(manifest: Manifest) -> str:

@@ -32,7 +32,12 @@ ERROR_BODY = "Lambda-Runtime-Function-Error-Body"
 
 # The routes that template.yaml lets API Gateway invoke with a response stream. A test keeps the two equal.
 STREAMED_ROUTES = frozenset(
-    {("POST", "/v1/chat/completions"), ("POST", "/v1/completions"), ("POST", "/v1/responses")}
+    {
+        ("POST", "/v1/chat/completions"),
+        ("POST", "/v1/completions"),
+        ("POST", "/v1/responses"),
+        ("GET", "/v1/responses/{response_id}"),
+    }
 )
 
 log = logging.getLogger("handler.runtime")  # this file runs as __main__

@@ -103,7 +103,10 @@ class Settings:
     ] = 900.0
     deadline_margin_ms: Annotated[
         int,
-        Variable("kept back from every time limit to store the turn and send the answer", _whole(0, 60_000)),
+        Variable(
+            "at least so much is kept back from every time limit, to store the turn and send the answer",
+            _whole(0, 60_000),
+        ),
     ] = 750
     daily_tokens: Annotated[
         int,

@@ -1,7 +1,8 @@
 """What an answer may take: time, looked at once per token, and tokens of the day, looked at before the first.
 
 The time is fixed when the request arrives. Running out of it is no error: the answer ends there, is kept, and
-says so. Knows no store and no clock of its own.
+says so. What ending an answer takes (the step under way, the commit) is kept back: as much as it took lately,
+and never less than the operator's floor. Knows no store and no clock of its own.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from handler.chat.inference import Run
 
 Clock = Callable[[], float]
+FADING = 0.9  # an ending that took long is half forgotten after seven others
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Caller:
     tenant: str
     request_id: str
     limit_s: float
-    """From now; the least of what platform, gateway and client allow, less the margin."""
+    """From now; the least of what platform, gateway and client allow, the margin included."""
     retries: int = 0
     """How often the client says that it has sent this very request before."""
     patience_s: float = math.inf
@@ -57,14 +59,36 @@ class Caller:
     """What was generated for this request, to be counted when it is over, however it ends."""
 
 
-class Budget:
-    """A moment after which no further token is begun, and for whom."""
+class Margin:
+    """What is kept back of every limit."""
 
-    def __init__(self, caller: Caller, clock: Clock) -> None:
+    def __init__(self, floor_s: float) -> None:
+        self._floor_s = floor_s
+        self._lately_s = 0.0
+
+    def of(self, limit_s: float) -> float:
+        """What to keep back of this limit; what was measured takes at most half of it."""
+        return max(self._floor_s, min(self._lately_s, limit_s / 2))
+
+    def learn(self, took_s: float) -> None:
+        """Note what the end of an answer took."""
+        self._lately_s = max(took_s, FADING * self._lately_s)
+
+
+class Budget:
+    """A moment after which no further token is begun, for whom, and a word that ends it at once."""
+
+    def __init__(self, caller: Caller, clock: Clock, margin_s: float = 0.0) -> None:
         self.caller = caller
         self._clock = clock
         self.started_s = clock()
-        self.until_s = self.started_s + caller.limit_s
+        self.allowed_s = max(0.0, caller.limit_s - margin_s)
+        self.until_s = self.started_s + self.allowed_s
+        self.is_cancelled = False
+
+    def cancel(self) -> None:
+        """End the answer with the token under way; any thread may say so."""
+        self.is_cancelled = True
 
     def elapsed_s(self) -> float:
         """Time since the request arrived."""
@@ -74,6 +98,8 @@ class Budget:
         """Time that is left, never below zero."""
         return max(0.0, self.until_s - self._clock())
 
-    def should_stop(self) -> Literal["deadline"] | None:
+    def should_stop(self) -> Literal["deadline", "cancelled"] | None:
         """Answer the generation loop's question between two tokens."""
+        if self.is_cancelled:
+            return "cancelled"
         return "deadline" if self._clock() >= self.until_s else None

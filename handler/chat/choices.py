@@ -27,14 +27,14 @@ C = TypeVar("C", bound=BaseModel)
 class Shape(Generic[A, C]):
     """How an endpoint writes: `choice` iterates over the whole run, `parts` gives what is new, as it comes.
 
-    The last part of a choice, and no other, has a `finish_reason`.
+    The last part of a choice, and no other, has a `finish_reason`; a None is a sign of life.
     """
 
     prefix: str
     answer: type[A]
     chunk: type[C]
     choice: Callable[[int, Run], Any]
-    parts: Callable[[int, Run], Iterator[Any]]
+    parts: Callable[[int, Run], Iterator[Any | None]]
 
 
 @dataclass(frozen=True)
@@ -51,17 +51,24 @@ class Frame:
         runs = [self.inference.run(job, budget) for job in jobs]
         choices = [shape.choice(index, run) for index, run in enumerate(runs)]
         facts = self.till.facts(runs, budget)
+        self.inference.handed_over(runs[-1], budget)
         return shape.answer(**self._head(shape), choices=choices, usage=usage_of(runs), dormouse=facts)
 
     def stream(
         self, shape: Shape[A, C], jobs: Sequence[Job], budget: Budget, *, include_usage: bool
-    ) -> Iterator[C]:
-        """Answer chunk by chunk; the last one with a choice carries the facts. Raises: RequestError."""
+    ) -> Iterator[C | None]:
+        """Answer chunk by chunk; the last one with a choice carries the facts. A None is a sign of life.
+
+        Raises: RequestError.
+        """
         head = self._head(shape)
         runs = [self.inference.run(job, budget) for job in jobs]
         for index, run in enumerate(runs):
             try:
                 for part in shape.parts(index, run):
+                    if part is None:
+                        yield None
+                        continue
                     is_last = part.finish_reason is not None and run is runs[-1]
                     facts = self.till.facts(runs, budget) if is_last else None
                     yield shape.chunk(**head, choices=[part], dormouse=facts)

@@ -36,8 +36,11 @@ class Completions:
         budget, jobs = self._prepare(request, caller)
         return self.frame.answer(self._shape(), jobs, budget)
 
-    def stream(self, request: ChatCompletionRequest, caller: Caller) -> Iterator[ChatCompletionChunk]:
-        """Answer chunk by chunk; a wrong request is refused before the first. Raises: RequestError."""
+    def stream(self, request: ChatCompletionRequest, caller: Caller) -> Iterator[ChatCompletionChunk | None]:
+        """Answer chunk by chunk; a wrong request is refused before the first. A None is a sign of life.
+
+        Raises: RequestError.
+        """
         budget, jobs = self._prepare(request, caller)
         include_usage = bool(request.stream_options and request.stream_options.include_usage)
         return self.frame.stream(self._shape(), jobs, budget, include_usage=include_usage)
@@ -69,10 +72,12 @@ class Completions:
             finish_reason=finish_reason(run),
         )
 
-    def _parts(self, index: int, run: Run) -> Iterator[ChunkChoice]:
+    def _parts(self, index: int, run: Run) -> Iterator[ChunkChoice | None]:
         yield ChunkChoice(index=index, delta=Delta(role="assistant"))
         for piece in run:
-            if piece.text or run.job.top_logprobs is not None:
+            if not piece.text and not piece.tokens:
+                yield None
+            elif piece.text or run.job.top_logprobs is not None:
                 logprobs = self._logprobs(run, [piece])
                 yield ChunkChoice(index=index, delta=Delta(content=piece.text), logprobs=logprobs)
         yield ChunkChoice(index=index, delta=EmptyDelta(), finish_reason=finish_reason(run))

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from handler.chat.budget import Budget, Caller, Clock
+from handler.chat.budget import Budget, Caller
 from handler.chat.outcome import Outcome
 from handler.chat.retries import Attempt, Retries
 from handler.chat.terms import Terms
@@ -34,7 +34,7 @@ class Conversations:
     store: SessionStore
     retries: Retries
     now_s: Callable[[], float]
-    clock: Clock
+    budget: Callable[[Caller], Budget]
 
     def create(
         self, caller: Caller, request: ConversationCreate, terms: Terms
@@ -124,7 +124,7 @@ class Conversations:
         return _shown(self.store.delete_item(tenant, conversation_id, item_id, if_version=version))
 
     def _attempt(self, caller: Caller, name: str, request: BaseModel, terms: Terms) -> Attempt:
-        return self.retries.attempt(caller, Budget(caller, self.clock), name, request, terms.key)
+        return self.retries.attempt(caller, self.budget(caller), name, request, terms.key)
 
     def _version(self, tenant: str, conversation_id: str, terms: Terms) -> int | None:
         return terms.version(lambda: self.store.get(tenant, conversation_id).version)

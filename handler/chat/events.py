@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import count
-from typing import Any
+from typing import Any, Protocol
 
-from handler.chat.turn import Turn
 from handler.schema.events import (
     ContentPartEvent,
     Event,
@@ -15,14 +14,28 @@ from handler.schema.events import (
     TextDeltaEvent,
     TextDoneEvent,
 )
-from handler.schema.items import OutputText
+from handler.schema.items import MessageItem, OutputText, Status
 from handler.schema.responses import ResponseObject
 
 
-class TurnEvents:
-    """Makes a turn's events and numbers them."""
+class Telling(Protocol):
+    """An answer that is told: a turn under way, or a stored one."""
 
-    def __init__(self, turn: Turn) -> None:
+    @property
+    def item_id(self) -> str:
+        """The id of its message."""
+
+    def item(self, status: Status) -> MessageItem:
+        """Its message so far."""
+
+    def beginning(self) -> ResponseObject:
+        """The response before anything is said."""
+
+
+class TurnEvents:
+    """Makes a turn's events and numbers them; the same answer in the same pieces gives the same events."""
+
+    def __init__(self, turn: Telling) -> None:
         self._turn = turn
         self._numbers = count()
 
@@ -53,15 +66,17 @@ class TurnEvents:
 
     def closing(self, body: ResponseObject) -> Iterator[Event]:
         """Everything after the last text; the turn has been stored."""
-        turn, item = self._turn, body.output[0]
+        item = body.output[0]
+        part = item.content[0]
+        assert isinstance(part, OutputText)
         yield TextDoneEvent(
-            sequence_number=next(self._numbers), item_id=item.id, text=turn.text, logprobs=turn.logprobs
+            sequence_number=next(self._numbers), item_id=item.id, text=part.text, logprobs=part.logprobs
         )
         yield ContentPartEvent(
             type="response.content_part.done",
             sequence_number=next(self._numbers),
             item_id=item.id,
-            part=turn.part(),
+            part=part,
         )
         yield OutputItemEvent(
             type="response.output_item.done", sequence_number=next(self._numbers), item=item

@@ -9,16 +9,22 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
+from typing import TypeVar
 
-from handler.chat.budget import Budget, Caller, Clock
-from handler.chat.speed import Speed
+from handler.chat.budget import Budget, Caller, Clock, Margin
+from handler.chat.pace import Pace
 from handler.engine.engine import Engine
-from handler.engine.generate import Generation
+from handler.engine.generate import PREFILL_STEP_TOKENS, Generation
 from handler.engine.sampling import SamplingParams
 from handler.engine.text import TextStream
 from handler.engine.values import Piece, StopReason, Token
 from handler.errors import DeadlineTooShort, Unavailable
+
+T = TypeVar("T")
+QUEUE_LOOK_S = 1.0  # whoever waits for the model shows a sign of life this often
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,7 @@ class Job:
     is_text: bool = False  # no conversation: the answer's text goes on with the prompt's
     echo: str | None = None  # the prompt's text, to be said first, scored where log-probabilities are asked
     prior_tokens: int = 0  # so many ids at the end of the prompt are the beginning of this very answer
+    retold_tokens: int = 0  # and the last so many of them are told again, before the new ones
     begun_on: str | None = None  # the instruction set that this beginning was computed on
     repeats: bool = False  # another choice for the prompt of the job before it
     resumable: bool = False  # keep back what is not certain yet when the answer is cut
@@ -42,9 +49,23 @@ class Job:
         """Whether the prompt's own log-probabilities are asked for."""
         return self.echo is not None and self.top_logprobs is not None
 
+    @property
+    def prior_ids(self) -> Sequence[int]:
+        """The beginning of the answer, as far as it is not told again."""
+        begin = len(self.prompt_ids) - self.prior_tokens
+        return self.prompt_ids[begin : len(self.prompt_ids) - self.retold_tokens]
+
+    @property
+    def retold_ids(self) -> Sequence[int]:
+        """The ids that are told again."""
+        return self.prompt_ids[len(self.prompt_ids) - self.retold_tokens :]
+
 
 class Run:
-    """One answer under way: iterate over it once; its facts are whole when the iteration has ended."""
+    """One answer under way: iterate over it once; its facts are whole when the iteration has ended.
+
+    Pieces without text and tokens are signs of life: the model is busy, or the prompt is being computed.
+    """
 
     def __init__(self, job: Job, pieces: Generator[Piece, None, None] | None = None) -> None:
         self.job = job
@@ -53,9 +74,11 @@ class Run:
         self.cached_tokens = 0
         self.output_ids: list[int] = []
         self.ending: tuple[Token, ...] = ()  # the end-of-sequence token, if it came; it has no text
+        self.untold: tuple[Token, ...] = ()  # tokens that came and were in no piece when it was closed
         self.prefill_ms = 0.0
         self.decode_ms = 0.0
         self.cold = False
+        self.ended_s = 0.0
         self._pieces = pieces
 
     def __iter__(self) -> Iterator[Piece]:
@@ -71,17 +94,18 @@ class Run:
 class Inference:
     """The model's one queue."""
 
-    def __init__(self, engine: Engine, clock: Clock = time.monotonic) -> None:
+    def __init__(self, engine: Engine, clock: Clock = time.monotonic, *, margin_s: float = 0.0) -> None:
         self.engine = engine
         self._clock = clock
+        self._margin = Margin(margin_s)
+        self._reading, self._scoring = Pace(lambda: engine.prefill_tokens_per_s), Pace()
         self._lock = threading.Lock()  # not re-entrant: a stream may be begun and ended by different threads
         self._cold = True
         self._warm_tokens = 0
-        self._reading, self._scoring = Speed(), Speed()
 
     def budget(self, caller: Caller) -> Budget:
-        """Start the time that an answer may take, on the clock that it is measured by."""
-        return Budget(caller, self._clock)
+        """Start the time that an answer may take, on the clock that it is measured by, less the margin."""
+        return Budget(caller, self._clock, self._margin.of(caller.limit_s))
 
     def run(self, job: Job, budget: Budget) -> Run:
         """Prepare an answer; nothing is computed before the first piece is asked for."""
@@ -98,49 +122,98 @@ class Inference:
         """
         if budget.caller.allowance is not None:
             budget.caller.allowance.check()
-        speed = self._scoring if scored else self._reading
-        needed_s = speed.needed_s(prompt_tokens - self._warm_tokens)  # at best all that is warm is of use
-        if needed_s is not None and needed_s > budget.remaining_s():
+        pace = self._scoring if scored else self._reading
+        self._judge(pace, prompt_tokens - self._warm_tokens, prompt_tokens, budget)  # at best all is of use
+
+    def handed_over(self, run: Run, budget: Budget) -> None:
+        """An answer has been kept and is with the client: so long took what the margin is for."""
+        self._margin.learn(self._clock() - min(run.ended_s, budget.until_s))
+
+    def _judge(self, pace: Pace, left: int, prompt_tokens: int, budget: Budget) -> None:
+        needed_s = pace.needed_s(left)
+        if needed_s > budget.remaining_s():
+            pace.doubt()
             raise DeadlineTooShort(prompt_tokens, needed_s, budget.remaining_s())
 
     def _pieces(self, run: Run, budget: Budget) -> Generator[Piece, None, None]:
-        if not self._lock.acquire(timeout=budget.remaining_s()):
-            raise Unavailable("The model is busy with another request; try again in a moment.", code="busy")
+        job = run.job
         try:
-            run.cold, self._cold = self._cold, False
-            yield from self._answer(run, budget)
+            yield Piece("")  # a sign of life before anything that takes time
+            if job.echo is not None:
+                yield from self._echoed(run, budget)
+            if job.max_tokens == 0:
+                run.stop_reason = "length"
+                return
+            yield from self._said(run, budget)
+            if job.is_scored and run.stop_reason == "deadline" and not run.output_ids:
+                raise DeadlineTooShort(run.prompt_tokens, None, budget.allowed_s)
         finally:
+            run.ended_s = self._clock()
+
+    def _echoed(self, run: Run, budget: Budget) -> Iterator[Piece]:
+        scores: list[Token] = []
+        if run.job.is_scored:
+            for _ in self._alone(run, budget, self._score(run, budget, scores)):
+                yield Piece("")
+        yield Piece(run.job.echo or "", tuple(scores))
+
+    def _said(self, run: Run, budget: Budget) -> Iterator[Piece]:
+        job = run.job
+        text = TextStream(
+            _Source(self._tokens(run, budget), run),
+            self.engine.tokenizer,
+            job.stop,
+            prior=job.prior_ids,
+            following=job.prompt_ids if job.is_text else (),
+            resumable=job.resumable,
+        )
+        try:
+            yield from text
+        finally:
+            text.close()
+            run.untold = text.waiting
+            run.stop_reason = text.stop_reason or "cancelled"
+
+    def _tokens(self, run: Run, budget: Budget) -> Generator[Token | None, None, None]:
+        yield from map(Token, run.job.retold_ids)
+        yield from self._alone(run, budget, self._generate(run, budget))
+
+    def _alone(self, run: Run, budget: Budget, work: Iterator[T]) -> Iterator[T | None]:
+        """Wait for the model, showing signs of life, and do the work while nobody else has it."""
+        while not self._lock.acquire(timeout=min(QUEUE_LOOK_S, budget.remaining_s())):
+            if budget.should_stop() == "cancelled":
+                return
+            if not budget.remaining_s():
+                raise Unavailable(
+                    "The model is busy with another request; try again in a moment.", code="busy"
+                )
+            yield None
+        try:
+            run.cold, self._cold = run.cold or self._cold, False
+            yield from work
+        finally:
+            self._warm_tokens = self.engine.warm.tokens
             self._lock.release()
 
-    def _answer(self, run: Run, budget: Budget) -> Generator[Piece, None, None]:
-        job = run.job
-        if job.echo is not None:
-            yield Piece(job.echo, self._score(run, budget) if job.is_scored else ())
-        if job.max_tokens == 0:
-            run.stop_reason = "length"
-            return
-        yield from self._generate(run, budget)
-        if job.is_scored and run.stop_reason == "deadline" and not run.output_ids:
-            raise DeadlineTooShort(run.prompt_tokens, None, budget.caller.limit_s)
-
-    def _score(self, run: Run, budget: Budget) -> tuple[Token, ...]:
+    def _score(self, run: Run, budget: Budget, scores: list[Token]) -> Iterator[None]:
         """Score a prompt whole: who sums scores up would take a part of them for all."""
         started, allowed_s = self._clock(), budget.remaining_s()
         scoring = self.engine.score(
             run.job.prompt_ids, top_logprobs=run.job.top_logprobs or 0, should_stop=budget.should_stop
         )
-        tokens = tuple(scoring)
         run.cached_tokens = scoring.cached_tokens
-        self._warm_tokens = len(scoring.tokens) - 1
-        taken_s, fresh = self._clock() - started, len(tokens) - 1 - scoring.cached_tokens
+        with closing(iter(scoring)) as tokens:
+            while step := tuple(islice(tokens, PREFILL_STEP_TOKENS)):
+                scores += step
+                yield None
+        taken_s, fresh = self._clock() - started, len(scores) - 1 - scoring.cached_tokens
         run.prefill_ms += taken_s * 1000
         self._scoring.learn(fresh, taken_s)
         if scoring.stop_reason is not None:
             needed_s = taken_s * (run.prompt_tokens - 1 - scoring.cached_tokens) / fresh if fresh else None
             raise DeadlineTooShort(run.prompt_tokens, needed_s, allowed_s)
-        return tokens
 
-    def _generate(self, run: Run, budget: Budget) -> Generator[Piece, None, None]:
+    def _generate(self, run: Run, budget: Budget) -> Iterator[Token | None]:
         job = run.job
         started = self._clock()
         generation = self.engine.generate(
@@ -152,48 +225,54 @@ class Inference:
         )
         if not job.is_scored:
             run.cached_tokens = generation.cached_tokens
-        stopwatch = _Stopwatch(generation, self._clock)
-        prior = job.prompt_ids[len(job.prompt_ids) - job.prior_tokens :]
-        text = TextStream(
-            stopwatch,
-            self.engine.tokenizer,
-            job.stop,
-            prior=prior,
-            following=job.prompt_ids if job.is_text else (),
-            resumable=job.resumable,
-        )
+        first: float | None = None
         try:
-            yield from text
+            yield from self._prefill(generation, budget)
+            tokens = iter(generation)
+            for token in islice(tokens, 1):  # the clock is not looked at for the others
+                first = self._clock()
+                yield token
+            yield from tokens
         finally:
             generation.close()
-            run.output_ids = generation.output_ids
+            run.output_ids, run.stop_reason = generation.output_ids, generation.stop_reason or "cancelled"
             run.ending = generation.ending
-            self._warm_tokens = len(generation.ids)
             ended = self._clock()
-            first = stopwatch.first_s or ended
+            first = first or ended
             run.prefill_ms += (first - started) * 1000
             run.decode_ms = (ended - first) * 1000
-            run.stop_reason = text.stop_reason or "cancelled"
             if run.output_ids and not job.is_scored:
                 self._reading.learn(run.prompt_tokens - run.cached_tokens, first - started)
 
+    def _prefill(self, generation: Generation, budget: Budget) -> Iterator[None]:
+        """Compute the prompt step by step; stop as soon as the steps tell that the time will not do.
 
-class _Stopwatch:
-    """Notes when the first token came, without looking at the clock for the others."""
+        Raises: DeadlineTooShort.
+        """
+        left, before = generation.prompt_tokens - generation.cached_tokens, self._clock()
+        if left > PREFILL_STEP_TOKENS:  # now it is known what is warm, and what the queue took
+            self._judge(self._reading, left, generation.prompt_tokens, budget)
+        for step, now_left in enumerate(generation.prefill()):
+            now = self._clock()
+            if step:  # the first one also fetches the weights, in a process that has just begun
+                self._reading.learn(left - now_left, now - before)
+                self._judge(self._reading, now_left, generation.prompt_tokens, budget)
+            yield None
+            left, before = now_left, self._clock()  # whoever listens may have taken its time
 
-    def __init__(self, source: Generation, clock: Clock) -> None:
-        self.first_s: float | None = None
-        self._source, self._clock = source, clock
+
+class _Source:
+    """A run's tokens as a text stream takes them."""
+
+    def __init__(self, tokens: Generator[Token | None, None, None], run: Run) -> None:
+        self._tokens, self._run = tokens, run
 
     @property
     def stop_reason(self) -> StopReason | None:
-        return self._source.stop_reason
+        return self._run.stop_reason
 
     def close(self) -> None:
-        self._source.close()
+        self._tokens.close()
 
-    def __iter__(self) -> Iterator[Token]:
-        for token in self._source:
-            if self.first_s is None:
-                self.first_s = self._clock()
-            yield token
+    def __iter__(self) -> Iterator[Token | None]:
+        return self._tokens

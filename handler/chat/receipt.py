@@ -36,6 +36,29 @@ class Till:
             dropped_items=list(dropped_items),
         )
 
+    def facts_of_rest(self, run: Run, budget: Budget, before: Dormouse, output_tokens: int) -> Dormouse:
+        """Sum up an answer whose beginning has its facts already: times and costs are those of both."""
+        facts = self.facts([run], budget, before.dropped_items)
+        old, new = before.receipt, facts.receipt
+        decode_ms, decoded = old.decode_ms + new.decode_ms, max(0, output_tokens - 1)
+        priced = old.gb_s is not None and new.gb_s is not None
+        receipt = new.model_copy(
+            update={
+                "prompt_tokens": old.prompt_tokens,
+                "cached_tokens": old.cached_tokens,
+                "output_tokens": output_tokens,
+                "prefill_ms": round(old.prefill_ms + new.prefill_ms, 3),
+                "decode_ms": round(decode_ms, 3),
+                "tokens_per_s": round(decoded / decode_ms * 1000, 2) if decoded and decode_ms > 0 else None,
+                "cold": old.cold or new.cold,
+                "init_ms": round(old.init_ms + new.init_ms, 3),
+                "gb_s": round((old.gb_s or 0) + (new.gb_s or 0), 6) if priced else None,
+                "cost_usd": round((old.cost_usd or 0) + (new.cost_usd or 0), 12) if priced else None,
+                "exact": old.exact and new.exact,
+            }
+        )
+        return facts.model_copy(update={"receipt": receipt})
+
     def _receipt(self, runs: Sequence[Run], budget: Budget) -> Receipt:
         asked = [run for run in runs if not run.job.repeats]
         cold = any(run.cold for run in runs)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
 from handler.chat.budget import Budget, Caller
 from handler.chat.events import TurnEvents
-from handler.chat.fit import Message, fit
+from handler.chat.fit import Fitted, Message, fit
 from handler.chat.inference import Inference, Job, Run
 from handler.chat.logprobs import token_logprobs
 from handler.chat.outcome import Outcome
 from handler.chat.receipt import Till
-from handler.chat.replayed import replayed
+from handler.chat.replay import Replays
 from handler.chat.retries import Attempt, Retries
+from handler.chat.running import Running, RunningResponses
 from handler.chat.sampling import check_model, params_of, stop_strings
 from handler.chat.terms import Terms
 from handler.chat.thread import Thread, Threads
@@ -24,8 +26,15 @@ from handler.engine.values import Piece
 from handler.errors import InvalidRequest, NotFound, Unavailable, Uncertain
 from handler.schema.events import Event
 from handler.schema.items import ItemList, item_list
-from handler.schema.responses import ResponseDeleted, ResponseObject, ResponseRequest
-from handler.sessions import Item, SessionStore
+from handler.schema.responses import (
+    InputTokens,
+    InputTokensRequest,
+    ResponseDeleted,
+    ResponseInput,
+    ResponseObject,
+    ResponseRequest,
+)
+from handler.sessions import Item, SessionStore, StoredResponse
 
 
 @dataclass(frozen=True)
@@ -36,31 +45,60 @@ class Responses:
     store: SessionStore
     threads: Threads
     retries: Retries
+    running: RunningResponses
+    replays: Replays
     till: Till
     fingerprint: str
     now_s: Callable[[], float]
 
     def create(self, request: ResponseRequest, caller: Caller, terms: Terms) -> Outcome[ResponseObject]:
         """Answer whole. Raises: RequestError."""
-        begun = self._begin(request, caller, terms)
-        if isinstance(begun, ResponseObject):
-            return Outcome(begun, replayed=True)
-        with begun.under_way():
-            run = self.inference.run(begun.job, begun.budget)
+        budget = self.inference.budget(caller)
+        begun = self._begin(request, budget, terms)
+        if isinstance(begun, str):
+            return Outcome(self.retrieve(caller.tenant, begun), replayed=True)
+        run = self.inference.run(begun.job, begun.budget)
+        with self._known(begun) as running:
             for piece in run:
                 self._take(begun, piece)
-            return Outcome(self._commit(begun, run))
+            running.body = body = self._commit(begun, run)
+        return Outcome(body)
 
-    def stream(self, request: ResponseRequest, caller: Caller, terms: Terms) -> Outcome[Iterator[Event]]:
-        """Answer event by event; a wrong request is refused before the first. Raises: RequestError."""
-        begun = self._begin(request, caller, terms)
-        if isinstance(begun, ResponseObject):
-            return Outcome(replayed(begun), replayed=True)
+    def stream(
+        self, request: ResponseRequest, caller: Caller, terms: Terms
+    ) -> Outcome[Iterator[Event | None]]:
+        """Answer event by event; a wrong request is refused before the first. A None is a sign of life.
+
+
+        Raises: RequestError.
+        """
+        budget = self.inference.budget(caller)
+        begun = self._begin(request, budget, terms)
+        if isinstance(begun, str):
+            return Outcome(self.replays.resume(budget, begun), replayed=True)
         return Outcome(self._events(begun))
 
     def retrieve(self, tenant: str, response_id: str) -> ResponseObject:
-        """Read a response as it was given. Raises: NotFound."""
-        return ResponseObject.model_validate(self.store.response(tenant, response_id).body)
+        """Read a response as it was given, or as it is under way in this process. Raises: NotFound."""
+        try:
+            return ResponseObject.model_validate(self.store.response(tenant, response_id).body)
+        except NotFound:
+            running = self.running.find(tenant, response_id)
+            if running is None:
+                raise
+            return running.beginning()
+
+    def count(self, request: InputTokensRequest, tenant: str) -> InputTokens:
+        """Count the prompt that the same request to `create` would have. Raises: RequestError."""
+        if request.model is not None:
+            check_model(self.inference.engine.manifest, request.model)
+        now = int(self.now_s())
+        thread = self.threads.open(tenant, request, now)
+        new = [item_of(message, now, None) for message in request.messages]
+        if _says_something(new):
+            return InputTokens(input_tokens=len(self._fit(request, thread, new).prompt_ids))
+        previous, item = self._interrupted(request, tenant, thread)
+        return InputTokens(input_tokens=len(previous.state["prompt_ids"]) + len(item.token_ids))
 
     def delete(self, tenant: str, response_id: str) -> ResponseDeleted:
         """Forget a response; its conversation keeps the items. Raises: NotFound."""
@@ -84,45 +122,53 @@ class Responses:
             ordered = ordered[ids.index(after) + 1 :]
         return item_list([shown(item) for item in ordered[:limit]], has_more=len(ordered) > limit)
 
-    def _begin(self, request: ResponseRequest, caller: Caller, terms: Terms) -> Turn | ResponseObject:
-        """Prepare a turn, or find the response that an earlier attempt at this request has made."""
-        budget = self.inference.budget(caller)
+    def _begin(self, request: ResponseRequest, budget: Budget, terms: Terms) -> Turn | str:
+        """Prepare a turn, or give the id of the response that an earlier attempt at this request has made."""
         if request.conversation_id is None:
             terms.refuse_if_match("without 'conversation', which is what has a version")
         if request.store is False:
             terms.refuse_key("with 'store': false, since nothing is kept that could be given again")
-            return self._prepare(request, caller, budget, terms, None)
-        attempt = self.retries.attempt(caller, budget, "POST /v1/responses", request, terms.key)
+            return self._prepare(request, budget, terms, None)
+        attempt = self.retries.attempt(budget.caller, budget, "POST /v1/responses", request, terms.key)
         earlier = attempt.earlier(request.conversation_id)
         if earlier is not None:
-            return self.retrieve(caller.tenant, earlier)
+            return earlier
         with attempt.under_way():
-            return self._prepare(request, caller, budget, terms, attempt)
+            return self._prepare(request, budget, terms, attempt)
 
-    def _events(self, turn: Turn) -> Iterator[Event]:
-        with turn.under_way():
-            yield from self._live_events(turn)
-
-    def _live_events(self, turn: Turn) -> Iterator[Event]:
+    def _events(self, turn: Turn) -> Iterator[Event | None]:
         events = TurnEvents(turn)
         run = self.inference.run(turn.job, turn.budget)
         committed = False
-        try:
-            yield from events.opening()
-            for piece in run:
-                logprobs = self._take(turn, piece)
-                if piece.text:
-                    yield events.delta(piece.text, logprobs)
-            committed = True  # tried: a failed write must not be tried again on the way out
-            body = self._commit(turn, run)
-            yield from events.closing(body)
-        except GeneratorExit:  # the client hung up: keep what was said
-            run.close()
-            if not committed:
-                self._commit(turn, run)
-            raise
-        finally:
-            run.close()
+        with self._known(turn) as running:
+            try:
+                yield from events.opening()
+                for piece in run:
+                    logprobs = self._take(turn, piece)
+                    if piece.text:
+                        yield events.delta(piece.text, logprobs)
+                    elif not piece.tokens:
+                        yield None
+                committed = True  # tried: a failed write must not be tried again on the way out
+                running.body = body = self._commit(turn, run)
+                yield from events.closing(body)
+            except GeneratorExit:  # the client hung up: keep what was said
+                run.close()
+                if not committed:
+                    self._take(turn, Piece("", run.untold))
+                    running.body = self._commit(turn, run)
+                raise
+            finally:
+                run.close()
+
+    @contextmanager
+    def _known(self, turn: Turn) -> Iterator[Running]:
+        """Let a turn be found while it is under way: by who sends it again, and by who wants to cancel it."""
+        running = Running(turn.budget, turn.beginning)
+        is_stored = turn.request.store is not False
+        entered = self.running.entered(turn.tenant, running, is_stored=is_stored)
+        with turn.under_way(), entered:
+            yield running
 
     def _take(self, turn: Turn, piece: Piece) -> list[object]:
         turn.text += piece.text
@@ -135,28 +181,28 @@ class Responses:
     def _prepare(
         self,
         request: ResponseRequest,
-        caller: Caller,
         budget: Budget,
         terms: Terms,
         attempt: Attempt | None,
     ) -> Turn:
-        engine = self.inference.engine
+        engine, tenant = self.inference.engine, budget.caller.tenant
         check_model(engine.manifest, request.model)
         now = int(self.now_s())
-        thread = self.threads.open(caller.tenant, request, now, terms.if_match)
+        thread = self.threads.open(tenant, request, now, terms.if_match)
         response_id = new_id("resp")
         new_items = [item_of(message, now, response_id) for message in request.messages]
         dropped: list[str] = []
         continues = None
-        if any(item.content and item.content[0]["text"] for item in new_items) or len(new_items) > 1:
+        if _says_something(new_items):
             job, dropped = self._new_job(request, thread, new_items)
         else:
             new_items = []
-            job, continues = self._continued_job(request, caller.tenant, thread)
+            previous, continues = self._interrupted(request, tenant, thread)
+            job = continued_job(previous, continues, request, self.fingerprint)
         self.inference.check_time(len(job.prompt_ids), budget)
         return Turn(
             request=request,
-            tenant=caller.tenant,
+            tenant=tenant,
             model=engine.manifest.name,
             fingerprint=self.fingerprint,
             instruction_set=self.till.instruction_set,
@@ -172,13 +218,8 @@ class Responses:
         )
 
     def _new_job(self, request: ResponseRequest, thread: Thread, new: list[Item]) -> tuple[Job, list[str]]:
-        engine = self.inference.engine
-        params = params_of(request, engine.manifest, seed=request.seed)
-        said = [Message("system", request.instructions)] if request.instructions else []
-        messages = [*said, *history([*thread.items, *new])]
-        fitted = fit(
-            engine, messages, truncate=request.truncation == "auto", older_left_out=thread.older_left_out
-        )
+        params = params_of(request, self.inference.engine.manifest, seed=request.seed)
+        fitted = self._fit(request, thread, new)
         wants_logprobs = request.top_logprobs is not None or bool(request.include)
         job = Job(
             fitted.prompt_ids,
@@ -190,19 +231,40 @@ class Responses:
         )
         return job, fitted.dropped_items
 
-    def _continued_job(self, request: ResponseRequest, tenant: str, thread: Thread) -> tuple[Job, str]:
-        """An empty input goes on with an answer that was cut."""
-        if request.previous_response_id is not None:
-            previous = self.store.response(tenant, request.previous_response_id)
-            item = next((each for each in thread.items if each.id == previous.state.get("item_id")), None)
-            if previous.status == "incomplete" and item is not None:
-                return continued_job(previous, item, request, self.fingerprint), item.id
+    def _fit(self, request: ResponseInput, thread: Thread, new: list[Item]) -> Fitted:
+        said = [Message("system", request.instructions)] if request.instructions else []
+        messages = [*said, *history([*thread.items, *new])]
+        return fit(
+            self.inference.engine,
+            messages,
+            truncate=request.truncation == "auto",
+            older_left_out=thread.older_left_out,
+        )
+
+    def _interrupted(
+        self, request: ResponseInput, tenant: str, thread: Thread
+    ) -> tuple[StoredResponse, Item]:
+        """An empty input goes on with an answer that was cut: the one named, or the conversation's last."""
+        last = thread.items[-1] if thread.items else None
+        name = request.previous_response_id or (last.response_id if last else None)
+        previous = self._previous(tenant, name) if name else None
+        if previous is not None and previous.status in ("incomplete", "cancelled"):
+            wanted = previous.state.get("item_id")
+            item = next((each for each in thread.items if each.id == wanted), None)
+            if item is not None and (item is last or request.previous_response_id is not None):
+                return previous, item
         raise InvalidRequest(
             "'input' is empty: that is only allowed to continue an incomplete response, named by "
-            "'previous_response_id'.",
+            "'previous_response_id', or the last one of a 'conversation'.",
             param="input",
             code="missing_required_parameter",
         )
+
+    def _previous(self, tenant: str, response_id: str) -> StoredResponse | None:
+        try:
+            return self.store.response(tenant, response_id)
+        except NotFound:  # deleted; its items are there still
+            return None
 
     def _commit(self, turn: Turn, run: Run) -> ResponseObject:
         body = turn.ending(run, int(self.now_s()))
@@ -210,6 +272,7 @@ class Responses:
         if turn.continues is None:
             body.dormouse.dropped_older = turn.thread.older_left_out or turn.thread.incomplete
         if turn.request.store is False:
+            self.inference.handed_over(run, turn.budget)
             return body
         items, record = turn.items_to_store(run), turn.record(body)
         try:
@@ -222,6 +285,7 @@ class Responses:
             raise Uncertain("The store went away while the turn was being written.") from error
         if turn.thread.named and not stored.title:
             self._name(turn, stored.id, items)
+        self.inference.handed_over(run, turn.budget)
         return body
 
     def _name(self, turn: Turn, conversation_id: str, items: list[Item]) -> None:
@@ -230,3 +294,7 @@ class Responses:
             self.store.update(turn.tenant, conversation_id, title=title_of(items) or "…")
         except (Unavailable, NotFound):
             return
+
+
+def _says_something(items: list[Item]) -> bool:
+    return len(items) > 1 or any(item.content and item.content[0]["text"] for item in items)

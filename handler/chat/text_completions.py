@@ -26,8 +26,11 @@ class TextCompletions:
         budget, jobs = self._prepare(request, caller)
         return self.frame.answer(self._shape(), jobs, budget)
 
-    def stream(self, request: CompletionRequest, caller: Caller) -> Iterator[Completion]:
-        """Answer chunk by chunk; a wrong request is refused before the first. Raises: RequestError."""
+    def stream(self, request: CompletionRequest, caller: Caller) -> Iterator[Completion | None]:
+        """Answer chunk by chunk; a wrong request is refused before the first. A None is a sign of life.
+
+        Raises: RequestError.
+        """
         budget, jobs = self._prepare(request, caller)
         include_usage = bool(request.stream_options and request.stream_options.include_usage)
         return self.frame.stream(self._shape(), jobs, budget, include_usage=include_usage)
@@ -100,10 +103,12 @@ class TextCompletions:
             finish_reason=finish_reason(run),
         )
 
-    def _parts(self, index: int, run: Run) -> Iterator[CompletionChoice]:
+    def _parts(self, index: int, run: Run) -> Iterator[CompletionChoice | None]:
         lists = self._lists(run)
         for piece in run:
-            if piece.text or (lists is not None and piece.tokens):
+            if not piece.text and not piece.tokens:
+                yield None
+            elif piece.text or (lists is not None and piece.tokens):
                 logprobs = None if lists is None else lists.of(piece.tokens)
                 yield CompletionChoice(index=index, text=piece.text, logprobs=logprobs, finish_reason=None)
         logprobs = None if lists is None or not run.ending else lists.of(run.ending)

@@ -18,7 +18,7 @@ from itertools import takewhile
 from handler.chat.terms import IfMatch
 from handler.chat.translate import new_id
 from handler.errors import NotFound, VersionConflict
-from handler.schema.responses import ResponseRequest
+from handler.schema.responses import ResponseInput
 from handler.sessions import Claim, Conversation, Item, SessionStore, StoredResponse, Usage
 
 TOKENS_PER_MESSAGE = 4
@@ -51,7 +51,7 @@ class Threads:
         self._max_items = min(max(context_tokens // TOKENS_PER_MESSAGE, 2), MAX_WINDOW_ITEMS)
 
     def open(
-        self, tenant: str, request: ResponseRequest, created_at_s: int, if_match: IfMatch | None = None
+        self, tenant: str, request: ResponseInput, created_at_s: int, if_match: IfMatch | None = None
     ) -> Thread:
         """Find the place and read its newest items. Raises: NotFound, PreconditionFailed."""
         if request.conversation_id is not None:

@@ -16,6 +16,7 @@ from handler.chat.budget import Budget
 from handler.chat.fit import Message
 from handler.chat.inference import Job, Run
 from handler.chat.retries import Attempt
+from handler.chat.sampling import stop_strings
 from handler.chat.thread import Thread
 from handler.chat.translate import message_of, new_id
 from handler.engine.sampling import SamplingParams
@@ -30,6 +31,12 @@ from handler.schema.responses import (
     ResponseUsage,
 )
 from handler.sessions import Claim, Item, StoredResponse, Usage
+
+CONTINUES_AT = "continues_at"
+"""Field of an item that goes on with another: how many characters that one had then."""
+
+FIXED = ("temperature", "top_p", "top_k", "min_p", "typical_p", "repetition_penalty", "seed")
+"""What decides the next token and may not change in the middle of an answer."""
 
 
 @dataclass
@@ -50,7 +57,7 @@ class Turn:
     response_id: str
     attempt: Attempt | None = None
     """Absent where nothing is stored."""
-    continues: str | None = None
+    continues: Item | None = None
     item_id: str = field(default_factory=lambda: new_id("msg"))
     text: str = ""
     logprobs: list[Any] = field(default_factory=list)
@@ -108,14 +115,12 @@ class Turn:
 
     def ending(self, run: Run, completed_at_s: int) -> ResponseObject:
         """The response object when all is said; `dormouse` is added by whoever has the prices."""
-        complete = run.stop_reason == "stop"
         output = len(run.output_ids)
+        facts = ending_facts(run, self.budget, completed_at_s)
         return self.beginning().model_copy(
             update={
-                "status": "completed" if complete else "incomplete",
-                "completed_at": completed_at_s if complete else None,
-                "incomplete_details": None if complete else IncompleteDetails(reason="max_output_tokens"),
-                "output": [self.item("completed" if complete else "incomplete")],
+                **facts,
+                "output": [self.item("completed" if facts["status"] == "completed" else "incomplete")],
                 "usage": ResponseUsage(
                     input_tokens=run.prompt_tokens,
                     input_tokens_details=InputTokensDetails(
@@ -140,15 +145,17 @@ class Turn:
             response_id=self.response_id,
             token_ids=tuple(spoken),
             sampling=sampling_record(self.job),
-            continues=self.continues,
+            continues=self.continues.id if self.continues else None,
+            fields={CONTINUES_AT: len(message_of(self.continues).content)} if self.continues else {},
         )
         return [*self.input_items, answer]
 
     def record(self, body: ResponseObject) -> StoredResponse:
-        """The response as it is kept; an incomplete one keeps its prompt, to be continued."""
+        """The response as it is kept; one that is not complete keeps its prompt, to be continued."""
         state: dict[str, Any] = {"fingerprint": self.fingerprint, "item_id": self.item_id}
         state["instruction_set"] = self.instruction_set
-        if body.status == "incomplete":
+        state["top_logprobs"] = self.job.top_logprobs
+        if body.status != "completed":
             unspoken = len(self.job.prompt_ids) - self.job.prior_tokens
             state["prompt_ids"] = list(self.job.prompt_ids[:unspoken])
         return StoredResponse(
@@ -165,19 +172,34 @@ class Turn:
         return Usage(run.prompt_tokens, run.cached_tokens, len(run.output_ids), 1)
 
 
+def ending_facts(run: Run, budget: Budget, completed_at_s: int) -> dict[str, Any]:
+    """How a response ended: one whose client hung up is incomplete, cancelled is one that was called off."""
+    if run.stop_reason == "stop":
+        return {"status": "completed", "completed_at": completed_at_s, "incomplete_details": None}
+    if run.stop_reason == "cancelled" and budget.is_cancelled:
+        return {"status": "cancelled", "completed_at": None, "incomplete_details": None}
+    details = IncompleteDetails(reason="max_output_tokens")
+    return {"status": "incomplete", "completed_at": None, "incomplete_details": details}
+
+
 def history(items: Sequence[Item]) -> list[Message]:
-    """Stored items -> messages; an answer that was continued becomes one message again, an empty one none."""
+    """Stored items -> messages; an answer that was continued becomes one message again, an empty one none.
+
+    What an item has become longer by since it was continued (its own stream was resumed) is left out.
+    """
     messages: list[Message] = []
+    own = ""  # what the last item says itself
     for item in items:
         message = message_of(item)
         if item.continues is not None and messages and messages[-1].item_id == item.continues:
             cut = messages[-1]
+            since = len(own) - int(item.fields.get(CONTINUES_AT, len(own)))
+            joined = cut.content[: len(cut.content) - since] + message.content
             begun_as = (*cut.begun_as, item.continues)
-            messages[-1] = dataclasses.replace(
-                message, content=cut.content + message.content, begun_as=begun_as
-            )
+            messages[-1] = dataclasses.replace(message, content=joined, begun_as=begun_as)
         elif message.content or message.role != "assistant":
             messages.append(message)
+        own = message.content
     return messages
 
 
@@ -198,19 +220,24 @@ def continued_job(previous: StoredResponse, item: Item, request: ResponseRequest
             "The response was begun by another version of the model and cannot be continued exactly.",
             param="previous_response_id",
         )
-    kept = dict(item.sampling)
-    stop = tuple(kept.pop("stop"))
-    for name in ("temperature", "top_p", "top_k", "min_p", "typical_p", "repetition_penalty", "seed"):
+    params, stop = params_kept(item)
+    kept = {
+        **dataclasses.asdict(params),
+        "stop": stop,
+        "instructions": previous.body.get("instructions"),
+    }
+    for name in (*FIXED, "stop", "instructions"):
         given = getattr(request, name)
+        if name == "stop" and given is not None:
+            given = stop_strings(given)
         if given is not None and given != kept[name]:
             raise InvalidRequest(
                 f"A continued answer keeps its {name} of {kept[name]!r}; leave the field out.", param=name
             )
-    kept["logit_bias"] = {int(id_): value for id_, value in kept["logit_bias"].items()}
     prompt_ids = [*previous.state["prompt_ids"], *item.token_ids]
     return Job(
         prompt_ids,
-        SamplingParams(**kept),
+        params,
         max_tokens=request.max_output_tokens,
         stop=stop,
         top_logprobs=request.top_logprobs,
@@ -218,3 +245,11 @@ def continued_job(previous: StoredResponse, item: Item, request: ResponseRequest
         begun_on=previous.state.get("instruction_set"),
         resumable=True,
     )
+
+
+def params_kept(item: Item) -> tuple[SamplingParams, tuple[str, ...]]:
+    """Undo `sampling_record`: the parameters, and the stop strings."""
+    kept = dict(item.sampling)
+    stop = tuple(kept.pop("stop"))
+    kept["logit_bias"] = {int(id_): value for id_, value in kept["logit_bias"].items()}
+    return SamplingParams(**kept), stop

@@ -7,19 +7,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from handler.engine.bundle import Manifest
-from handler.engine.generate import Generation, Model, ShouldStop, generate
+from handler.engine.generate import PREFILL_STEP_TOKENS, Generation, Model, ShouldStop, generate
 from handler.engine.lookup import PromptLookup
 from handler.engine.prompt import ChatPrompt, Tools
 from handler.engine.sampling import SamplingParams, make_sampler, sampling_params
-from handler.engine.score import Scores, Scoring
 from handler.engine.steps import USUAL, StepCosts
 from handler.engine.template import Message
 from handler.engine.text import TextStream
 from handler.engine.warm import WarmSlot
 from handler.errors import ContextOverflow, InvalidRequest
+
+if TYPE_CHECKING:
+    from handler.engine.score import Scores, Scoring
 
 MEASURED_AFTER_TOKENS = 64  # rows are timed behind so many places of the cache
 MEASURED_PASSES = 3
@@ -35,12 +37,14 @@ class Engine:
         self.manifest, self.model, self.prompt, self.tokenizer = manifest, model, prompt, tokenizer
         self.warm = WarmSlot(model.new_cache)
         self.step_costs = USUAL  # until they are measured
-        self._scored = Scores([], [])
+        self.prefill_tokens_per_s: float | None = None  # the same
+        self._scored: Scores | None = None  # what the last scoring said
 
     def measure_steps(self, clock: Callable[[], float] = time.perf_counter) -> None:
-        """Time calls of every row count in the table; drafts are as long as it pays here from then on.
+        """Time calls of every row count in the table, and a step of prefill.
 
-        Takes as long as some thirty tokens, therefore only where starting may take time.
+        Drafts are as long as it pays here from then on, and it is known how long a prompt will take. Takes as
+        long as some thirty tokens, therefore only where starting may take time.
 
         Raises: Unavailable when the model fails.
         """
@@ -56,6 +60,11 @@ class Engine:
                 self.model.forward([0] * rows, cache, rows=rows)
                 best[rows] = min(best[rows], clock() - start)
         self.step_costs = StepCosts(tuple(best), tuple(best.values()))
+        step = min(PREFILL_STEP_TOKENS, self.model.context_tokens - len(filled))
+        cache.truncate(len(filled))
+        start = clock()
+        self.model.forward([0] * step, cache, rows=0)
+        self.prefill_tokens_per_s = step / max(clock() - start, 1e-9)
 
     def params(self, **sampling: Any) -> SamplingParams:
         """Merge the bundle's generation defaults with what the caller gave; draws a seed where none is given.
@@ -105,6 +114,8 @@ class Engine:
 
         Raises: InvalidRequest, ContextOverflow.
         """
+        from handler.engine.score import Scores, Scoring  # no first token of an answer waits for it
+
         if not prompt_ids:
             raise InvalidRequest("The prompt is empty.", param="prompt")
         if len(prompt_ids) > self.model.context_tokens:
@@ -113,7 +124,7 @@ class Engine:
                 f"{self.model.context_tokens} tokens.",
                 param="prompt",
             )
-        known = self._scored.of(prompt_ids, top_logprobs)
+        known = self._scored.of(prompt_ids, top_logprobs) if self._scored else ()
         cache = self.warm.take(prompt_ids)
 
         def keep(scoring: Scoring) -> None:

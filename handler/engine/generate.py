@@ -132,6 +132,7 @@ class Generation:
         self._limits = limits
         self._on_end: Callable[[Generation], None] | None = on_end
         self._tokens = self._run()
+        self._computed: int | None = None  # of the prompt; None until room has been made
 
     def __iter__(self) -> Iterator[Token]:
         return self._tokens
@@ -140,6 +141,24 @@ class Generation:
     def output_ids(self) -> list[int]:
         """The ids yielded so far."""
         return self.ids[self.prompt_tokens : self.prompt_tokens + self.output_tokens]
+
+    def prefill(self) -> Iterator[int]:
+        """Compute the prompt but for its last step, yielding after each step how many ids are left.
+
+        For whoever has something to do in between; asking for the first token does it as well.
+        """
+        if self._computed is None:
+            self._computed = self.cached_tokens
+            self._cache.truncate(self._computed)
+            self._cache.reserve(self.prompt_tokens + min(self._limits.budget_tokens, RESERVED_TOKENS))
+        while True:
+            self.stop_reason = self._limits.should_stop()
+            at = self._computed
+            if self.stop_reason is not None or self.prompt_tokens - at <= PREFILL_STEP_TOKENS:
+                return
+            self._model.forward(self.ids[at : at + PREFILL_STEP_TOKENS], self._cache, rows=0)
+            self._computed = at + PREFILL_STEP_TOKENS
+            yield self.prompt_tokens - self._computed
 
     def close(self) -> None:
         """Stop early; the cache is free afterwards."""
@@ -160,7 +179,7 @@ class Generation:
     def _answer(self) -> Iterator[Token]:
         limits = self._limits
         guess: list[int] = []
-        logits = self._prefill()
+        logits = self._first_logits()
         while logits is not None:
             for id_, row in self._draw(logits, guess):
                 if id_ in limits.eos:
@@ -179,19 +198,13 @@ class Generation:
             guess = self._draft.propose(self.ids, room) if self._draft and room else []
             logits = self._model.forward([self.ids[-1], *guess], self._cache, rows=1 + len(guess))
 
-    def _prefill(self) -> Rows | None:
-        """Compute what is not cached of the prompt; give the last id's logits, or None if told to stop."""
-        at = self.cached_tokens
-        self._cache.truncate(at)
-        self._cache.reserve(self.prompt_tokens + min(self._limits.budget_tokens, RESERVED_TOKENS))
-        while True:
-            self.stop_reason = self._limits.should_stop()
-            if self.stop_reason is not None:
-                return None
-            if self.prompt_tokens - at <= PREFILL_STEP_TOKENS:
-                return self._model.forward(self.ids[at:], self._cache, rows=1)
-            self._model.forward(self.ids[at : at + PREFILL_STEP_TOKENS], self._cache, rows=0)
-            at += PREFILL_STEP_TOKENS
+    def _first_logits(self) -> Rows | None:
+        """Finish the prompt; give the last id's logits, or None if told to stop."""
+        for _ in self.prefill():
+            pass
+        if self.stop_reason is not None:
+            return None
+        return self._model.forward(self.ids[self._computed :], self._cache, rows=1)
 
     def _draw(self, logits: Rows, guess: list[int]) -> list[tuple[int, NDArray[np.float32]]]:
         """Draw one id a row for as long as the guess agrees with the draw; forget the rest of the guess.

@@ -7,7 +7,7 @@ Knows nothing of text, clocks or who is listening.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 from handler.engine.generate import PREFILL_STEP_TOKENS, Cache, Model, ShouldStop, scored
@@ -56,7 +56,7 @@ class Scoring:
         self._model, self._cache, self._top_logprobs = model, cache, top_logprobs
         self._should_stop, self._on_end = should_stop, on_end
 
-    def __iter__(self) -> Iterator[Token]:
+    def __iter__(self) -> Generator[Token, None, None]:
         given = 0
         try:
             for _ in self._steps():

@@ -25,7 +25,8 @@ class TokenSource(Protocol):
     def stop_reason(self) -> StopReason | None:
         """Why the tokens ended; None before that."""
 
-    def __iter__(self) -> Iterator[Token]: ...
+    def __iter__(self) -> Iterator[Token | None]:
+        """The tokens; a None says that there is nothing yet."""
 
     def close(self) -> None:
         """Stop early."""
@@ -148,6 +149,11 @@ class TextStream:
     def __iter__(self) -> Iterator[Piece]:
         return self._pieces
 
+    @property
+    def waiting(self) -> tuple[Token, ...]:
+        """The tokens that came and are in no piece yet."""
+        return tuple(token for _, token in self._waiting)
+
     def close(self) -> None:
         """Stop early: nothing is computed any more."""
         self._pieces.close()
@@ -161,6 +167,9 @@ class TextStream:
 
     def _show_all(self) -> Iterator[Piece]:
         for token in self._source:
+            if token is None:
+                yield Piece("")
+                continue
             self._waiting.append((self._decoded, token))
             shown, found = self._show(self._detokenizer.push(token.id))
             if found:
@@ -178,7 +187,8 @@ class TextStream:
             shown, found = self._show(self._detokenizer.flush())
             shown += "" if found else self._hold.flush()
         self.stop_reason = "stop" if found else reason
-        left = () if found else tuple(token for _, token in self._waiting)
+        left = () if found else self.waiting
+        self._waiting = []
         if shown or left:
             yield Piece(shown, left)
 

@@ -24,7 +24,10 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Text ready to be shown, and the tokens whose text begins in it (or in nothing at all)."""
+    """Text ready to be shown, and the tokens whose text begins in it (or in nothing at all).
+
+    One without either says that there is nothing yet: the prompt is still being computed.
+    """
 
     text: str
     tokens: tuple[Token, ...] = ()

@@ -20,6 +20,12 @@ class WarmSlot:
         self._lock = Lock()
         self._held: tuple[Cache, list[int]] | None = None
 
+    @property
+    def tokens(self) -> int:
+        """How many ids the cache that nobody uses holds."""
+        held = self._held
+        return len(held[1]) if held else 0
+
     def take(self, prompt_ids: Sequence[int]) -> Cache:
         """Hand out a cache that holds a prefix of `prompt_ids`, as long as there is one."""
         with self._lock:

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 
 from handler.chat.outcome import Outcome
 from handler.errors import MethodNotAllowed, QuotaExceeded, RequestError, VersionConflict
+from handler.schema.events import PING
 
 Bytes = Generator[bytes, None, None]
 PRELUDE_END = b"\0" * 8
@@ -119,12 +120,16 @@ def server_sent(
     frame_error: Callable[[Exception], bytes],
     end: bytes,
 ) -> Stream:
-    """Frame events; after the first byte an error can only be one more event, and then the end."""
+    """Frame events; after the first byte an error can only be one more event, and then the end.
+
+    A None among the events says that there is nothing yet: a comment keeps proxies awake, and a connection
+    that nobody holds any more is noticed.
+    """
 
     def body() -> Bytes:
         try:
             for event in events:
-                yield frame(event)
+                yield PING if event is None else frame(event)
             yield end
         except Exception as error:
             yield frame_error(error)

@@ -1,38 +1,66 @@
-"""`/v1/responses`: create, read, delete, page through the input."""
+"""`/v1/responses`: create, read, tell again, cancel, delete, count, page through the input."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any
 
 from aws_lambda_powertools.event_handler import Response
+from aws_lambda_powertools.event_handler.openapi.params import Query
 
 from handler.chat.budget import Caller
+from handler.chat.cancel import Cancellation
 from handler.chat.ledger import Ledger
+from handler.chat.replay import BEFORE_THE_FIRST, Replays
 from handler.chat.responses import Responses
+from handler.errors import InvalidRequest, Unsupported
 from handler.routes.answers import Headed, Stream, headed, server_sent
 from handler.routes.headers import IdempotencyKey, IfMatchHeader, terms
 from handler.routes.metered import metered
 from handler.routes.table import After, CurrentCaller, Endpoint, Limit, Order, later
 from handler.schema.events import DONE, ErrorEvent, Event, response_event
 from handler.schema.items import ItemList
-from handler.schema.responses import ResponseDeleted, ResponseObject, ResponseRequest
+from handler.schema.responses import (
+    LOGPROBS,
+    InputTokens,
+    InputTokensRequest,
+    ResponseDeleted,
+    ResponseObject,
+    ResponseRequest,
+)
 from handler.telemetry import Telemetry
+
+StartingAfter = Annotated[int | None, Query(ge=0)]
+Included = Annotated[str | None, Query(max_length=256)]
+IncludedInBrackets = Annotated[str | None, Query(alias="include[]", max_length=256)]
 
 
 class ResponseRoutes:
     """The half of the API that remembers."""
 
-    def __init__(self, responses: Responses, telemetry: Telemetry, ledger: Ledger) -> None:
-        self._responses, self._telemetry, self._ledger = responses, telemetry, ledger
+    def __init__(
+        self,
+        responses: Responses,
+        replays: Replays,
+        cancellation: Cancellation,
+        telemetry: Telemetry,
+        ledger: Ledger,
+    ) -> None:
+        self._responses, self._replays, self._cancellation = responses, replays, cancellation
+        self._telemetry, self._ledger = telemetry, ledger
 
     def endpoints(self) -> list[Endpoint]:
-        """The routes, as data."""
+        """The routes, as data; a name comes before a path that takes any name."""
         root, one, tag = "/v1/responses", "/v1/responses/<response_id>", "Responses"
+        whole = ResponseObject
         return [
-            Endpoint("POST", root, self.create_response, "Take a turn", tag, ResponseObject, streams=True),
-            Endpoint("GET", one, self.retrieve_response, "Read a response", tag, ResponseObject),
+            Endpoint("POST", root, self.create_response, "Take a turn", tag, whole, streams=True),
+            Endpoint(
+                "POST", f"{root}/input_tokens", self.count_input_tokens, "Count the prompt", tag, InputTokens
+            ),
+            Endpoint("GET", one, self.retrieve_response, "Read a response", tag, whole, streams=True),
             Endpoint("DELETE", one, self.delete_response, "Forget a response", tag, ResponseDeleted),
+            Endpoint("POST", f"{one}/cancel", self.cancel_response, "End a response", tag, whole),
             Endpoint(
                 "GET", f"{one}/input_items", self.list_input_items, "Page through the input", tag, ItemList
             ),
@@ -57,9 +85,43 @@ class ResponseRoutes:
 
         return later(lambda: metered(self._ledger, caller, work))
 
-    def retrieve_response(self, caller: CurrentCaller, response_id: str) -> Response[Any]:
-        """As it was given."""
-        return later(lambda: self._responses.retrieve(caller.tenant, response_id))
+    def count_input_tokens(self, caller: CurrentCaller, body: InputTokensRequest) -> Response[Any]:
+        """What the same request would have for a prompt, by the template's own count."""
+        return later(lambda: self._responses.count(body, caller.tenant))
+
+    def retrieve_response(
+        self,
+        caller: CurrentCaller,
+        response_id: str,
+        stream: bool | None = None,
+        starting_after: StartingAfter = None,
+        include_obfuscation: bool | None = None,
+        include: Included = None,
+        include_in_brackets: IncludedInBrackets = None,
+    ) -> Response[Any]:
+        """As it was given: whole, or its events again, and on from where its client hung up."""
+        _check_included(include, include_in_brackets)
+        if include_obfuscation:
+            raise Unsupported(
+                "'include_obfuscation' is not supported by this server; only false is accepted.",
+                param="include_obfuscation",
+            )
+        if not stream:
+            if starting_after is not None:
+                raise InvalidRequest(
+                    "'starting_after' is only allowed when 'stream' is true.", param="starting_after"
+                )
+            return later(lambda: self._responses.retrieve(caller.tenant, response_id))
+        after = BEFORE_THE_FIRST if starting_after is None else starting_after
+
+        def work(caller: Caller) -> Stream:
+            return self._sse(self._replays.stream(caller, response_id, after), caller, after)
+
+        return later(lambda: metered(self._ledger, caller, work))
+
+    def cancel_response(self, caller: CurrentCaller, response_id: str) -> Response[Any]:
+        """Within a token or two, wherever it is made."""
+        return later(lambda: self._cancellation.cancel(caller, response_id))
 
     def delete_response(self, caller: CurrentCaller, response_id: str) -> Response[Any]:
         """The record goes, the conversation's items stay."""
@@ -76,9 +138,7 @@ class ResponseRoutes:
         """What the client sent with it."""
         return later(lambda: self._responses.input_items(caller.tenant, response_id, limit, after, order))
 
-    def _sse(self, events: Iterator[Event], caller: Caller) -> Stream:
-        last = -1
-
+    def _sse(self, events: Iterator[Event | None], caller: Caller, last: int = BEFORE_THE_FIRST) -> Stream:
         def frame(event: Event) -> bytes:
             nonlocal last
             last = event.sequence_number
@@ -93,3 +153,13 @@ class ResponseRoutes:
             )
 
         return server_sent(events, frame, frame_error, DONE)
+
+
+def _check_included(*given: str | None) -> None:
+    """Log-probabilities are in a stored answer whenever they were made; nothing else can be included."""
+    for each in given:
+        if each is not None and each != LOGPROBS:
+            raise Unsupported(
+                f"'include' is not supported by this server; only {LOGPROBS!r} is accepted.",
+                param="include",
+            )

@@ -44,12 +44,13 @@ class Validation(BaseMiddlewareHandler[Any]):
             body = _body(field.field_info.annotation, event, self._settings.max_body_bytes)
             values[field.name] = body
         app.context["_route_args"] = values
-        app.context["caller"] = self._caller(event, app.lambda_context, body)
+        is_streamed = getattr(body, "stream", values.get("stream")) is True
+        app.context["caller"] = self._caller(event, app.lambda_context, is_streamed=is_streamed)
         return next_middleware(app)
 
-    def _caller(self, event: events.Event, context: Any, body: BaseModel | None) -> Caller:
+    def _caller(self, event: events.Event, context: Any, *, is_streamed: bool) -> Caller:
         settings = self._settings
-        streamed = settings.streaming and getattr(body, "stream", None) is True
+        streamed = settings.streaming and is_streamed
         limits_s = [settings.gateway_stream_timeout_s if streamed else settings.gateway_timeout_s]
         remaining: Callable[[], int] | None = getattr(context, "get_remaining_time_in_millis", None)
         if remaining is not None:
@@ -60,7 +61,7 @@ class Validation(BaseMiddlewareHandler[Any]):
         return Caller(
             tenant=events.tenant(event),
             request_id=events.request_id(event, context),
-            limit_s=max(0.0, min(limits_s) - settings.deadline_margin_ms / 1000),
+            limit_s=max(0.0, min(limits_s)),
             retries=_retries(events.header(event, "x-stainless-retry-count")),
             patience_s=_patience_s(events.header(event, "x-stainless-read-timeout")),
         )

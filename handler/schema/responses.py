@@ -29,6 +29,9 @@ from handler.schema.items import InputMessage, MessageItem
 MAX_INPUT_ITEMS = 40
 """What fits in the one write of a turn, the answer included."""
 
+LOGPROBS = "message.output_text.logprobs"
+"""The one thing that a response may include."""
+
 
 class ConversationReference(Request):
     """A conversation by its id."""
@@ -55,52 +58,24 @@ class ResponseStreamOptions(Request):
     include_obfuscation: Annotated[bool | None, only(False)] = None
 
 
-class ResponseRequest(Sampling):
-    """The body of `POST /v1/responses`; `seed` and `stop` are vendor fields here."""
+class ResponseInput(Request):
+    """What the prompt is made of, in a request that answers it and in one that only counts it."""
 
-    model: Identifier
     input: str | Annotated[list[InputMessage], Field(max_length=MAX_INPUT_ITEMS)] | None = None
     instructions: str | None = None
     conversation: Identifier | ConversationReference | None = None
     previous_response_id: Identifier | None = None
-    store: bool | None = None
-    stream: bool | None = None
-    stream_options: ResponseStreamOptions | None = None
-    max_output_tokens: TokenLimit | None = None
-    metadata: Metadata | None = None
     truncation: Literal["auto", "disabled"] | None = None
     text: TextConfig | None = None
-    top_logprobs: TopLogprobs | None = None
-    include: list[Literal["message.output_text.logprobs"]] | None = None
-    seed: Seed | None = None
-    stop: Stop | None = None
-    user: str | None = None
-    safety_identifier: str | None = None
-    prompt_cache_key: str | None = None
-    service_tier: ServiceTier = None
-    background: Annotated[bool | None, only(False)] = None
     tools: Annotated[list[Any] | None, only([])] = None
     tool_choice: Annotated[Literal["none", "auto"] | None, only("none", "auto")] = None
     parallel_tool_calls: bool | None = None
-    access_programs: Refused = None
-    background_options: Refused = None
-    context_management: Refused = None
-    image: Refused = None
-    max_tool_calls: Refused = None
-    moderation: Refused = None
-    prompt: Refused = None
-    prompt_cache_options: Refused = None
-    prompt_cache_retention: Refused = None
     reasoning: Refused = None
 
     @model_validator(mode="after")
-    def _fields_agree(self) -> ResponseRequest:
+    def _one_place(self) -> ResponseInput:
         if self.conversation is not None and self.previous_response_id is not None:
             raise ValueError("'conversation' and 'previous_response_id' are not allowed together")
-        if self.conversation is not None and self.store is False:
-            raise ValueError("'store' cannot be false with 'conversation', which is a place to store to")
-        if self.stream_options is not None and not self.stream:
-            raise ValueError("'stream_options' is only allowed when 'stream' is true")
         return self
 
     @property
@@ -118,6 +93,57 @@ class ResponseRequest(Sampling):
         if isinstance(self.input, str):
             return [InputMessage(role="user", content=self.input)]
         return self.input or []
+
+
+class InputTokensRequest(ResponseInput):
+    """The body of `POST /v1/responses/input_tokens`."""
+
+    model: Identifier | None = None
+    personality: Refused = None
+
+
+class InputTokens(Answer):
+    """How long the prompt would be."""
+
+    input_tokens: int
+    object: Literal["response.input_tokens"] = "response.input_tokens"
+
+
+class ResponseRequest(ResponseInput, Sampling):
+    """The body of `POST /v1/responses`; `seed` and `stop` are vendor fields here."""
+
+    model: Identifier
+    store: bool | None = None
+    stream: bool | None = None
+    stream_options: ResponseStreamOptions | None = None
+    max_output_tokens: TokenLimit | None = None
+    metadata: Metadata | None = None
+    top_logprobs: TopLogprobs | None = None
+    include: list[Literal["message.output_text.logprobs"]] | None = None
+    seed: Seed | None = None
+    stop: Stop | None = None
+    user: str | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
+    service_tier: ServiceTier = None
+    background: Annotated[bool | None, only(False)] = None
+    access_programs: Refused = None
+    background_options: Refused = None
+    context_management: Refused = None
+    image: Refused = None
+    max_tool_calls: Refused = None
+    moderation: Refused = None
+    prompt: Refused = None
+    prompt_cache_options: Refused = None
+    prompt_cache_retention: Refused = None
+
+    @model_validator(mode="after")
+    def _fields_agree(self) -> ResponseRequest:
+        if self.conversation is not None and self.store is False:
+            raise ValueError("'store' cannot be false with 'conversation', which is a place to store to")
+        if self.stream_options is not None and not self.stream:
+            raise ValueError("'stream_options' is only allowed when 'stream' is true")
+        return self
 
 
 class ResponseConversation(Answer):
@@ -181,7 +207,7 @@ class ResponseObject(Answer):
     object: Literal["response"] = "response"
     created_at: int
     completed_at: int | None = None
-    status: Literal["in_progress", "completed", "incomplete", "failed"]
+    status: Literal["in_progress", "completed", "incomplete", "cancelled", "failed"]
     background: Literal[False] = False
     error: ResponseError | None = None
     incomplete_details: IncompleteDetails | None = None

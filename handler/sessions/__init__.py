@@ -143,6 +143,30 @@ class SessionStore(Protocol):
         """
         ...
 
+    def replace_last(
+        self,
+        tenant: str,
+        conversation: Conversation,
+        item: Item,
+        *,
+        response: StoredResponse,
+        usage: Usage | None = None,
+    ) -> Conversation:
+        """Put an answer that went on where its beginning is: the item, its response, the version raised by
+        one.
+
+        All of it in one transaction, on the condition that the stored version is `conversation.version` and
+        that the item is the conversation's last: whoever read the shorter answer is refused when it writes.
+        Both come as they were read, with their numbers. `usage` and retention as in `append`.
+
+        Returns: the conversation as stored. A write that was carried out and whose acknowledgement was lost
+        is recognised by the response, which then is this very one.
+
+        Raises: VersionConflict where another write came first or other items follow; NotFound where the
+        conversation, the item or the response is gone; TooLarge.
+        """
+        ...
+
     def items(
         self,
         tenant: str,
@@ -191,6 +215,17 @@ class SessionStore(Protocol):
 
     def delete_response(self, tenant: str, response_id: str) -> None:
         """Delete a response; its items stay with their conversation. Raises: NotFound."""
+        ...
+
+    def request_cancel(self, tenant: str, response_id: str) -> None:
+        """Note that a response, perhaps under way in another process, is to end; forgotten by itself.
+
+        There need be no such response, since one under way is stored at its end.
+        """
+        ...
+
+    def is_cancel_requested(self, tenant: str, response_id: str) -> bool:
+        """Tell whether a response is to end: one small read."""
         ...
 
     def claim(self, tenant: str, key: str, *, owner: str, fingerprint: str, lease_s: float) -> Claim:

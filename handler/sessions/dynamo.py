@@ -17,7 +17,7 @@ from handler.sessions import dynamo_sweep, records
 from handler.sessions.dynamo_request import Delete, Expression, Put, Update
 from handler.sessions.dynamo_table import ConditionFailed, DynamoTable
 from handler.sessions.dynamo_turn import write_turn
-from handler.sessions.records import USAGE_RETENTION_S, Turn, absent
+from handler.sessions.records import CANCEL_RETENTION_S, USAGE_RETENTION_S, Turn, absent
 from handler.sessions.values import (
     Claim,
     Conversation,
@@ -141,6 +141,20 @@ class DynamoSessions:
         turn = Turn.of(conversation, items, response, usage, now_s=now_s)
         return write_turn(self._table, tenant, turn, claim, now_s=now_s, retention_s=self._retention_s)
 
+    def replace_last(
+        self,
+        tenant: str,
+        conversation: Conversation,
+        item: Item,
+        *,
+        response: StoredResponse,
+        usage: Usage | None = None,
+    ) -> Conversation:
+        """See `SessionStore.replace_last`."""
+        now_s = self._clock()
+        turn = Turn.in_place_of(conversation, item, response, usage or Usage(), now_s=now_s)
+        return write_turn(self._table, tenant, turn, None, now_s=now_s, retention_s=self._retention_s)
+
     def items(
         self,
         tenant: str,
@@ -237,6 +251,16 @@ class DynamoSessions:
     def delete_response(self, tenant: str, response_id: str) -> None:
         """See `SessionStore.delete_response`."""
         dynamo_sweep.delete_response(self._table, tenant, self.response(tenant, response_id))
+
+    def request_cancel(self, tenant: str, response_id: str) -> None:
+        """See `SessionStore.request_cancel`."""
+        if is_id(response_id):
+            ttl = rows.expiry(self._clock(), CANCEL_RETENTION_S)
+            self._table.write(Put(rows.bare(rows.cancel_key(tenant, response_id), ttl)))
+
+    def is_cancel_requested(self, tenant: str, response_id: str) -> bool:
+        """See `SessionStore.is_cancel_requested`."""
+        return rows.is_live(self._table.get(rows.cancel_key(tenant, response_id)), self._clock())
 
     def claim(self, tenant: str, key: str, *, owner: str, fingerprint: str, lease_s: float) -> Claim:
         """See `SessionStore.claim`."""

@@ -8,7 +8,7 @@
     tenant#conversation     RESPONSE#resp_…           the response was made here; for deleting
     tenant#response         RESPONSE, RESPONSE#01 …   a response
     tenant#                 CONV#created#conversation, HIDDEN#created#conversation
-    tenant#                 CLAIM#key, USAGE#period, SWEEP#conversation
+    tenant#                 CLAIM#key, USAGE#period, SWEEP#conversation, CANCEL#response
 
 See docs/adr/0030-session-table.md for the access patterns.
 """
@@ -100,6 +100,11 @@ def claim_key(tenant: str, key: str) -> Key:
 def usage_key(tenant: str, period: str) -> Key:
     """Where a tenant's counters lie."""
     return directory(tenant), f"USAGE#{period}"
+
+
+def cancel_key(tenant: str, response_id: str) -> Key:
+    """Where it is noted that a response is to end."""
+    return directory(tenant), f"CANCEL#{response_id}"
 
 
 def sweep_key(tenant: str, conversation_id: str) -> Key:

@@ -12,7 +12,8 @@
 
 The same refusal meets a writer whose first attempt was carried out and whose acknowledgement was lost; it
 finds its own item's id, at the number that it gave it, and knows that it was done. Ids are new for every
-turn, so nobody else can have written it."""
+turn, so nobody else can have written it. An answer that went on in its place has no new id: there it is the
+stored response that tells, which holds the times that its writer measured."""
 
 from __future__ import annotations
 
@@ -24,7 +25,7 @@ from handler.sessions import dynamo_claims as claims
 from handler.sessions import dynamo_rows as rows
 from handler.sessions.dynamo_request import Delete, Expression, Put, Update
 from handler.sessions.dynamo_table import ConditionFailed, DynamoTable
-from handler.sessions.records import RETENTION_SLACK, Turn
+from handler.sessions.records import RETENTION_SLACK, Turn, absent
 from handler.sessions.values import Claim, Conversation
 
 Action = Put | Update | Delete
@@ -87,16 +88,17 @@ def _head_action(tenant: str, turn: Turn, now_s: float, ttl: Mapping[str, int]) 
 def _item_actions(tenant: str, turn: Turn, now_s: float, retention_s: float | None) -> list[Action]:
     """Put items, ids and response. Only ids need a condition: the version guards the numbers."""
     ttl = rows.long_expiry(now_s, retention_s)
+    there = rows.live(now_s) if turn.in_place else rows.vacant(now_s)
     actions: list[Action] = []
     for item in turn.items:
         actions += map(Put, rows.item_rows(tenant, turn.after.id, item, ttl))
         id_row = rows.bare(rows.id_key(tenant, turn.after.id, item.id), ttl, seq=item.seq)
-        actions.append(Put(id_row, rows.vacant(now_s)))
+        actions.append(Put(id_row, there))
     if turn.response:
         ttl = rows.expiry(now_s, retention_s)
         first, *more = rows.response_rows(tenant, turn.response, ttl)
         mark = rows.bare(rows.response_mark_key(tenant, turn.response), ttl, id=turn.response.id)
-        actions += [Put(first, rows.vacant(now_s)), *map(Put, more), Put(mark)]
+        actions += [Put(first, there), *map(Put, more), Put(mark)]
     return actions
 
 
@@ -118,7 +120,13 @@ def _head(table: DynamoTable, tenant: str, turn: Turn, now_s: float) -> Conversa
 
 
 def _is_done(table: DynamoTable, tenant: str, turn: Turn, now_s: float) -> bool:
-    """Tell whether this very turn has been written before, by the ids that it would have given."""
+    """Tell whether this very turn has been written before: by its new ids, or by what it would have put in
+    place.
+    """
+    if turn.in_place and turn.response:
+        pk, sk = rows.response_key(tenant, turn.response.id)
+        found = [row for row in table.query(pk, sk, sk + rows.LAST) if rows.is_live(row, now_s)]
+        return bool(found) and rows.load_response(found) == turn.response
     if turn.items:
         row = table.get(rows.id_key(tenant, turn.after.id, turn.items[0].id))
         return row is not None and rows.is_live(row, now_s) and row["seq"] == turn.items[0].seq
@@ -132,6 +140,8 @@ def _refusal(
 ) -> RequestError:
     if 0 in refused.failed:
         return turn.refusal(stored)
+    if turn.in_place:
+        return absent("response", turn.response.id if turn.response else "")
     if has_claim and 1 in refused.failed:
         return Conflict("Another request with this idempotency key has taken over.")
     return Conflict("An item or a response with such an id exists already.", param="items")

@@ -34,6 +34,10 @@ USAGE_RETENTION_S = 400 * 24 * 3600
 """How long a tenant's counters are kept: a year of days, and some."""
 
 
+CANCEL_RETENTION_S = 15 * 60
+"""How long a wish to cancel is remembered: no function runs longer, so nobody looks for it afterwards."""
+
+
 RETENTION_SLACK = 0.5
 """Items are kept longer than their conversation's head by this part of the retention, and renewed by a window
 once it is used up: seldom, and yet no item that a window has shown is gone before the head.
@@ -42,13 +46,15 @@ once it is used up: seldom, and yet no item that a window has shown is gone befo
 
 @dataclass(frozen=True)
 class Turn:
-    """All that one `append` changes, ready to be written."""
+    """All that one `append` or `replace_last` changes, ready to be written."""
 
     before: Conversation
     after: Conversation
     items: tuple[Item, ...]
     response: StoredResponse | None
     usage: Usage
+    in_place: bool = False
+    """The item and the response are there already, and these are their new contents."""
 
     @classmethod
     def of(
@@ -82,6 +88,29 @@ class Turn:
             items=tuple(replace(item, seq=seq) for seq, item in enumerate(items, before.last_seq + 1)),
             response=response and locate(response, before.last_seq + 1, before.last_seq + len(items)),
             usage=usage or Usage(),
+        )
+        _check_size(turn)
+        return turn
+
+    @classmethod
+    def in_place_of(
+        cls, before: Conversation, item: Item, response: StoredResponse, usage: Usage, *, now_s: float
+    ) -> Turn:
+        """Put a longer version of the last item and of its response where they are.
+
+        Raises: TooLarge; VersionConflict where other items follow.
+        """
+        if item.seq != before.last_seq:
+            raise VersionConflict(before.version, None)
+        turn = cls(
+            before=before,
+            after=replace(
+                before, version=before.version + 1, usage=before.usage + usage, updated_at_s=int(now_s)
+            ),
+            items=(item,),
+            response=response,
+            usage=usage,
+            in_place=True,
         )
         _check_size(turn)
         return turn

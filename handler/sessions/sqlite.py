@@ -16,6 +16,7 @@ from handler.errors import Conflict, VersionConflict
 from handler.sessions import sqlite_claims as claims
 from handler.sessions import sqlite_rows as rows
 from handler.sessions.records import (
+    CANCEL_RETENTION_S,
     CLAIM_RETENTION_S,
     RETENTION_SLACK,
     USAGE_RETENTION_S,
@@ -119,28 +120,21 @@ class SqliteSessions:
         claim: Claim | None = None,
     ) -> Conversation:
         """See `SessionStore.append`."""
-        now_s = self._clock()
-        turn = Turn.of(conversation, items, response, usage, now_s=now_s)
-        with self._file.write() as db:
-            rows.sweep(db, now_s)
-            stored = rows.head(db, tenant, conversation.id, now_s)
-            if (stored.version if stored else 0) != conversation.version:
-                if stored and rows.holds(db, tenant, turn, now_s):
-                    return stored
-                raise turn.refusal(stored)
-            if claim and not claims.settle(db, tenant, claim, now_s, now_s + CLAIM_RETENTION_S):
-                raise Conflict("Another request with this idempotency key has taken over.")
-            written = turn.onto(stored)
-            rows.put_head(db, tenant, written, self._expiry_s())
-            rows.insert_turn(
-                db,
-                tenant,
-                turn,
-                now_s,
-                items_expire_at_s=self._items_expiry_s(),
-                response_expires_at_s=self._expiry_s(),
-            )
-            return written
+        turn = Turn.of(conversation, items, response, usage, now_s=self._clock())
+        return self._write(tenant, turn, claim)
+
+    def replace_last(
+        self,
+        tenant: str,
+        conversation: Conversation,
+        item: Item,
+        *,
+        response: StoredResponse,
+        usage: Usage | None = None,
+    ) -> Conversation:
+        """See `SessionStore.replace_last`."""
+        turn = Turn.in_place_of(conversation, item, response, usage or Usage(), now_s=self._clock())
+        return self._write(tenant, turn, None)
 
     def items(
         self,
@@ -223,6 +217,16 @@ class SqliteSessions:
             self._response(db, tenant, response_id)
             rows.delete_response(db, tenant, response_id)
 
+    def request_cancel(self, tenant: str, response_id: str) -> None:
+        """See `SessionStore.request_cancel`."""
+        with self._file.write() as db:
+            rows.put_cancellation(db, tenant, response_id, self._clock() + CANCEL_RETENTION_S)
+
+    def is_cancel_requested(self, tenant: str, response_id: str) -> bool:
+        """See `SessionStore.is_cancel_requested`."""
+        with self._file.read() as db:
+            return rows.is_cancelled(db, tenant, response_id, self._clock())
+
     def claim(self, tenant: str, key: str, *, owner: str, fingerprint: str, lease_s: float) -> Claim:
         """See `SessionStore.claim`."""
         now_s = self._clock()
@@ -268,6 +272,30 @@ class SqliteSessions:
     def close(self) -> None:
         """See `SessionStore.close`."""
         self._file.close()
+
+    def _write(self, tenant: str, turn: Turn, claim: Claim | None) -> Conversation:
+        now_s = self._clock()
+        with self._file.write() as db:
+            rows.sweep(db, now_s)
+            stored = rows.head(db, tenant, turn.before.id, now_s)
+            if (stored.version if stored else 0) != turn.before.version:
+                if stored and rows.holds(db, tenant, turn, now_s):
+                    return stored
+                raise turn.refusal(stored)
+            if claim and not claims.settle(db, tenant, claim, now_s, now_s + CLAIM_RETENTION_S):
+                raise Conflict("Another request with this idempotency key has taken over.")
+            written = turn.onto(stored)
+            rows.put_head(db, tenant, written, self._expiry_s())
+            put = rows.put_in_place if turn.in_place else rows.insert_turn
+            put(
+                db,
+                tenant,
+                turn,
+                now_s,
+                items_expire_at_s=self._items_expiry_s(),
+                response_expires_at_s=self._expiry_s(),
+            )
+            return written
 
     def _expiry_s(self) -> float:
         return self._clock() + self._retention_s

@@ -55,6 +55,12 @@ CREATE INDEX claims_by_expiry ON claims (expires_at_s);
 CREATE INDEX counters_by_expiry ON counters (expires_at_s);
 """
 
+# What came later and an older Dormouse may find in the file: it does without.
+_ADDED = (
+    "CREATE TABLE IF NOT EXISTS cancellations (tenant TEXT, id TEXT, expires_at_s REAL, "
+    "PRIMARY KEY (tenant, id))"
+)
+
 
 class SqliteFile:
     """An open session file."""
@@ -145,6 +151,7 @@ class SqliteFile:
                 for statement in _SCHEMA.split(";"):
                     connection.execute(statement)
                 connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            connection.execute(_ADDED)
             connection.execute("COMMIT")
         finally:
             connection.close()

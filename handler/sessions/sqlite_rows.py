@@ -16,7 +16,7 @@ from handler.sessions import records
 from handler.sessions.records import Turn
 from handler.sessions.values import Conversation, Item, Order, StoredResponse, Usage, is_id
 
-TABLES = ("conversations", "items", "responses", "claims", "counters")
+TABLES = ("conversations", "items", "responses", "claims", "counters", "cancellations")
 _SWEPT_ROWS_PER_WRITE = 20
 
 
@@ -205,12 +205,56 @@ def insert_turn(
         put_response(db, tenant, turn.response, response_expires_at_s)
 
 
+def put_in_place(
+    db: sqlite3.Connection,
+    tenant: str,
+    turn: Turn,
+    now_s: float,
+    *,
+    items_expire_at_s: float,
+    response_expires_at_s: float,
+) -> None:
+    """Give a turn's item and response their new contents. Raises: NotFound where one of them is gone."""
+    for new in turn.items:
+        if item(db, tenant, turn.after.id, new.id, now_s) is None:
+            raise records.absent("item", new.id)
+        db.execute(
+            "UPDATE items SET doc = ?, expires_at_s = ? WHERE tenant = ? AND conversation_id = ? AND seq = ?",
+            (records.dump_item(new), items_expire_at_s, tenant, turn.after.id, new.seq),
+        )
+    if turn.response:
+        if response(db, tenant, turn.response.id, now_s) is None:
+            raise records.absent("response", turn.response.id)
+        put_response(db, tenant, turn.response, response_expires_at_s)
+
+
 def holds(db: sqlite3.Connection, tenant: str, turn: Turn, now_s: float) -> bool:
-    """Tell whether this very turn has been written before, by the ids that it would have given."""
+    """Tell whether this very turn has been written before: by its new ids, or by what it would have put in
+    place.
+    """
+    if turn.in_place and turn.response:
+        return response(db, tenant, turn.response.id, now_s) == turn.response
     if turn.items:
         stored = item(db, tenant, turn.after.id, turn.items[0].id, now_s)
         return stored is not None and stored.seq == turn.items[0].seq
     return turn.response is not None and response(db, tenant, turn.response.id, now_s) is not None
+
+
+def put_cancellation(db: sqlite3.Connection, tenant: str, response_id: str, expires_at_s: float) -> None:
+    """Note that a response is to end."""
+    db.execute(
+        "REPLACE INTO cancellations (tenant, id, expires_at_s) VALUES (?, ?, ?)",
+        (tenant, response_id, expires_at_s),
+    )
+
+
+def is_cancelled(db: sqlite3.Connection, tenant: str, response_id: str, now_s: float) -> bool:
+    """Tell whether a response is to end."""
+    found = db.execute(
+        "SELECT 1 FROM cancellations WHERE tenant = ? AND id = ? AND expires_at_s > ?",
+        (tenant, response_id, now_s),
+    )
+    return found.fetchone() is not None
 
 
 def usage(db: sqlite3.Connection, tenant: str, period: str, now_s: float) -> Usage:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import re
+import socket
+import struct
 import time
 from typing import Any
+from urllib.parse import urlsplit
 
 import openai
+import pytest
 
 from tests.e2e.conftest import StartServer
 
+DELTA = "response.output_text.delta"
 LONG = {"max_output_tokens": 120, "temperature": 1.5, "extra_body": {"seed": 1}}
 
 
@@ -60,6 +68,80 @@ def test_a_client_that_hangs_up_loses_nothing(running: Any, model: str) -> None:
     assert [role for role, _ in kept] == ["user", "assistant"]
     items = client.conversations.items.list(conversation, order="desc", limit=1).data
     assert items[0].status in ("incomplete", "completed")
+
+
+def test_a_socket_that_breaks_loses_nothing(running: Any, model: str) -> None:
+    """A connection reset in mid-stream: read again, and on, the stream says what it would have said."""
+    client = running.client()
+    ask = {"model": model, "input": "Go on and on", "stream": True, **LONG}
+    whole = "".join(event.delta for event in client.responses.create(**ask) if event.type == DELTA)
+    body = json.dumps({name: value for name, value in ask.items() if name != "extra_body"} | {"seed": 1})
+    heard = hung_up_on(running.url, body)
+    response_id = heard[0]["response"]["id"]
+    said = [event["delta"] for event in heard if event["type"] == DELTA]
+    rest = stored_stream(client, response_id, heard[-1]["sequence_number"])
+    assert "".join(said) + "".join(event.delta for event in rest if event.type == DELTA) == whole
+    assert [event.sequence_number for event in rest] == list(
+        range(heard[-1]["sequence_number"] + 1, rest[-1].sequence_number + 1)
+    )
+    assert rest[-1].response.output_text == whole
+    assert client.responses.retrieve(response_id).output_text == whole
+
+
+def hung_up_on(url: str, body: str) -> list[Any]:
+    """Send a request over a plain socket, read to the first piece of text, and reset the connection."""
+    address = urlsplit(url)
+    with socket.create_connection((address.hostname, address.port), timeout=60) as line:
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        head = f"POST /v1/responses HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+        line.sendall((head + body).encode())
+        heard = b""
+        while f"event: {DELTA}".encode() not in heard or not heard.endswith(b"\r\n"):
+            heard += line.recv(256)
+    frames = re.findall(rb"^data: (\{.*\})$", heard.replace(b"\r", b""), re.MULTILINE)
+    return [json.loads(frame) for frame in frames]
+
+
+def stored_stream(client: Any, response_id: str, after: int) -> list[Any]:
+    """The rest of a response's events, once the server has seen its first reader gone."""
+    end = time.monotonic() + 30
+    while True:
+        try:
+            return list(client.responses.retrieve(response_id, stream=True, starting_after=after))
+        except openai.NotFoundError:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+
+
+def test_a_response_is_called_off(running: Any, model: str) -> None:
+    """The client cancels by the id of the first event; its own types read the answer.
+
+    A tiny model may be done before the cancel is there: one try of ten has to be in time.
+    """
+    client = running.client()
+    cancelled = None
+    for seed in range(10):
+        stream = client.responses.create(model=model, input="Go on", stream=True, extra_body={"seed": seed})
+        response_id = next(iter(stream)).response.id
+        with contextlib.suppress(openai.BadRequestError):
+            cancelled = client.responses.cancel(response_id)
+            break
+    last = list(stream)[-1]
+    assert (last.type, last.response.status) == ("response.incomplete", "cancelled")
+    assert cancelled == last.response
+    assert client.responses.cancel(response_id) == cancelled == client.responses.retrieve(response_id)
+    with pytest.raises(openai.NotFoundError):
+        client.with_options(default_headers={"x-request-timeout-ms": "300"}).responses.cancel("resp_none")
+
+
+def test_a_prompt_is_counted(running: Any, model: str) -> None:
+    """The client's own call counts what the answer is billed."""
+    client = running.client()
+    made = client.responses.create(model=model, input="Hello!", instructions="Be brief.", max_output_tokens=2)
+    counted = client.responses.input_tokens.count(model=model, input="Hello!", instructions="Be brief.")
+    assert (counted.input_tokens, counted.object) == (made.usage.input_tokens, "response.input_tokens")
+    again = list(client.responses.retrieve(made.id, stream=True, include=["message.output_text.logprobs"]))
+    assert again[-1].response == made
 
 
 def test_an_answer_that_ran_out_of_time_goes_on_exactly(running: Any, model: str) -> None:

@@ -21,6 +21,7 @@ OWN, RESPONSE = "/v1/conversations/$own", "/v1/responses/$response"
 TURN = {"model": MODEL, "input": "Hi"}
 SAID = {"items": [{"role": "user", "content": "Hi"}]}
 NOTHING: list[tuple[str, Any]] = []
+SOON = {"x_request_timeout_ms": "500"}  # a cancel waits for an unknown response for most of its time
 
 ATTEMPTS: dict[tuple[str, str], list[tuple[str, Any]]] = {
     ("GET", "/"): NOTHING,
@@ -39,7 +40,17 @@ ATTEMPTS: dict[tuple[str, str], list[tuple[str, Any]]] = {
         ("/v1/responses", {**TURN, "previous_response_id": "$response", "store": False}),
         ("/v1/responses", {**TURN, "input": "", "previous_response_id": "$cut"}),
     ],
-    ("GET", "/v1/responses/<response_id>"): [(RESPONSE, None)],
+    ("POST", "/v1/responses/input_tokens"): [
+        ("/v1/responses/input_tokens", {"input": "Hi", "conversation": "$conversation"}),
+        ("/v1/responses/input_tokens", {"input": "Hi", "previous_response_id": "$response"}),
+        ("/v1/responses/input_tokens", {"previous_response_id": "$cut"}),
+    ],
+    ("GET", "/v1/responses/<response_id>"): [
+        (RESPONSE, None),
+        (f"{RESPONSE}?stream=true", None),
+        ("/v1/responses/$cut?stream=true&starting_after=3", None),
+    ],
+    ("POST", "/v1/responses/<response_id>/cancel"): [(f"{RESPONSE}/cancel", None)],
     ("DELETE", "/v1/responses/<response_id>"): [(RESPONSE, None)],
     ("GET", "/v1/responses/<response_id>/input_items"): [
         (f"{RESPONSE}/input_items", None),
@@ -138,8 +149,8 @@ def test_anothers_ids_are_as_if_they_had_never_been(door: Door) -> None:
     before = belongings(door, "alice", theirs)
     for (method, _), attempts in ATTEMPTS.items():
         for path, body in attempts:
-            tried = door.call(method, theirs.into(path, own), theirs.into(body, own), tenant="bob")
-            never = door.call(method, NEVER.into(path, own), NEVER.into(body, own), tenant="bob")
+            tried = door.call(method, theirs.into(path, own), theirs.into(body, own), tenant="bob", **SOON)
+            never = door.call(method, NEVER.into(path, own), NEVER.into(body, own), tenant="bob", **SOON)
             assert tried.status == 404, (method, path, body)
             assert theirs.hidden(tried) == NEVER.hidden(never), (method, path, body)
     assert belongings(door, "alice", theirs) == before
@@ -152,8 +163,8 @@ def test_what_has_expired_is_as_if_it_had_never_been(door: Door, clock: HandCloc
     own = furnish(door, "alice", answers_before=2)
     for (method, _), attempts in ATTEMPTS.items():
         for path, body in attempts:
-            tried = door.call(method, old.into(path, own), old.into(body, own), tenant="alice")
-            never = door.call(method, NEVER.into(path, own), NEVER.into(body, own), tenant="alice")
+            tried = door.call(method, old.into(path, own), old.into(body, own), tenant="alice", **SOON)
+            never = door.call(method, NEVER.into(path, own), NEVER.into(body, own), tenant="alice", **SOON)
             assert (tried.status, old.hidden(tried)) == (404, NEVER.hidden(never)), (method, path, body)
     listed = door.call("GET", "/v1/conversations", tenant="alice").json["data"]
     assert [each["id"] for each in listed] == [own.conversation]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -100,6 +102,16 @@ def recorded(name: str) -> dict[str, Any]:
 
 
 OpenDoor = Callable[..., Door]
+
+
+@contextmanager
+def opened(engine: Engine, clock: Callable[[], float] = time.monotonic, **settings: Any) -> Iterator[Door]:
+    """An application for all examples of a property."""
+    with tempfile.TemporaryDirectory() as folder:
+        store = SqliteSessions(Path(folder) / "sessions.sqlite3", clock=time.time)
+        chosen = replace(Settings(deadline_margin_ms=0, streaming=True), **settings)
+        yield Door(assemble(chosen, engine, store, started_s=clock(), clock=clock))
+        store.close()
 
 
 @pytest.fixture

@@ -52,21 +52,30 @@ def scripted_engine(
     return _engine(tokenizer, ScriptedModel(script, context_tokens), end)
 
 
-def noisy_engine(*, context_tokens: int = 512) -> Engine:
-    """An engine whose every next id depends on all before it, and on the draw."""
-    tokenizer = byte_level()
+def noisy_engine(
+    *,
+    context_tokens: int = 512,
+    tokenizer: Any = None,
+    generation: dict[str, float] | None = None,
+    on_step: Callable[[], None] = lambda: None,
+) -> Engine:
+    """An engine whose every next id depends on all before it, and on the draw; it goes on and on."""
+    tokenizer = tokenizer or byte_level()
     end = tokenizer.token_to_id("<|im_end|>")
     vocabulary = tokenizer.get_vocab_size()
 
     def script(ids: Sequence[int]) -> Logits:
+        on_step()
         logits: Logits = np.random.default_rng(list(ids)).normal(0, 2, vocabulary).astype(np.float32)
         logits[end] = -9
         return logits
 
-    return _engine(tokenizer, ScriptedModel(script, context_tokens), end)
+    return _engine(tokenizer, ScriptedModel(script, context_tokens), end, generation)
 
 
-def _engine(tokenizer: Any, model: ScriptedModel, end: int) -> Engine:
+def _engine(
+    tokenizer: Any, model: ScriptedModel, end: int, generation: dict[str, float] | None = None
+) -> Engine:
     manifest = Manifest(
         name=MODEL,
         created="2026-11-23T00:00:00+00:00",
@@ -76,7 +85,7 @@ def _engine(tokenizer: Any, model: ScriptedModel, end: int) -> Engine:
         graph=Graph("model.onnx", "shared", "i", "l", "pk", "pv", "qk", "qv"),
         tokens=Tokens(eos=(end,)),
         quantization=Quantization("fp32", 32),
-        generation={"temperature": 0.0},
+        generation={"temperature": 0.0, **(generation or {})},
         tools={},
         fidelity={},
         files={"model.onnx": FileEntry("0" * 64, 1)},

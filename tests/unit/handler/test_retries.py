@@ -445,6 +445,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "MethodNotAllowed": ("No.", ["GET"]),
     "VersionConflict": (1, 2),
     "PreconditionFailed": (1, 2),
+    "QuotaExceeded": (100, 100, 40),
 }
 
 
@@ -456,4 +457,5 @@ def test_openais_client_retries_what_may_be_retried(leaf: type[errors.RequestErr
     client = openai.OpenAI(api_key="none")
     response = httpx2.Response(answer["statusCode"], headers=answer["headers"])
     assert client._should_retry(response) == error.retryable
-    assert client._parse_retry_after_header(response.headers) == (1.0 if error.retryable else None)
+    waits_s = error.reset_s if isinstance(error, errors.QuotaExceeded) else 1 if error.retryable else None
+    assert client._parse_retry_after_header(response.headers) == waits_s

@@ -1,13 +1,8 @@
-"""Properties of turns: budgets are kept, cut answers join, events are OpenAI's own, overflow is told."""
+"""Properties of turns: continued answers are one message, events are OpenAI's own, overflow is told."""
 
 from __future__ import annotations
 
-import itertools
-import tempfile
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any, get_args
 
 import pytest
@@ -15,124 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from openai.types.responses import ResponseStreamEvent
 
-from handler.assembly import assemble
-from handler.engine.engine import Engine
-from handler.engine.lookup import LONGEST_DRAFT_TOKENS
-from handler.sessions.sqlite import SqliteSessions
-from handler.settings import Settings
-from tests.unit.handler.conftest import Door, OpenDoor
-from tests.unit.handler.scripted_engine import MODEL, noisy_engine, scripted_engine
+from tests.unit.handler.conftest import Door, OpenDoor, opened
+from tests.unit.handler.scripted_engine import scripted_engine
 
 RESPONSES = "/v1/responses"
 EVENT_TYPES: dict[str, Any] = {
     get_args(event.model_fields["type"].annotation)[0]: event
     for event in get_args(get_args(ResponseStreamEvent)[0])
 }
-
-
-@contextmanager
-def opened(engine: Engine, clock: Callable[[], float] = time.monotonic) -> Iterator[Door]:
-    """An application for all examples of a property."""
-    with tempfile.TemporaryDirectory() as folder:
-        store = SqliteSessions(Path(folder) / "sessions.sqlite3", clock=time.time)
-        settings = Settings(deadline_margin_ms=0, streaming=True)
-        yield Door(assemble(settings, engine, store, started_s=clock(), clock=clock))
-        store.close()
-
-
-class SlowTime:
-    """A clock that moves only when the model computes an id, by the next of some steps."""
-
-    def __init__(self) -> None:
-        self.now_s = 0.0
-        self._steps_s = itertools.repeat(0.0)
-
-    def __call__(self) -> float:
-        return self.now_s
-
-    def restart(self, steps_ms: list[int]) -> None:
-        """Begin another example."""
-        self.now_s = 0.0
-        self._steps_s = itertools.cycle(step / 1000 for step in steps_ms)
-
-    def step(self) -> None:
-        """One id has been computed."""
-        self.now_s += next(self._steps_s)
-
-
-LONG = "Hello, how are you? " * 2
-
-
-@pytest.fixture(scope="module")
-def slow() -> Iterator[tuple[SlowTime, Door, int]]:
-    """A slow model: its clock, its door, and how many ids the prompt of the test has."""
-    time_ = SlowTime()
-    engine = scripted_engine(lambda _: LONG, on_step=time_.step)
-    prompt = engine.prompt.encode([{"role": "user", "content": "Hi"}])
-    with opened(engine, time_) as door:
-        yield time_, door, len(prompt)
-
-
-@settings(max_examples=200, deadline=None)
-@given(
-    steps_ms=st.lists(st.integers(0, 400), min_size=1, max_size=20).filter(any),
-    limit_ms=st.integers(1, 8_000),
-    stream=st.booleans(),
-)
-def test_no_answer_is_later_than_its_budget(
-    slow: tuple[SlowTime, Door, int], steps_ms: list[int], limit_ms: int, stream: bool
-) -> None:
-    """However slow the steps, the answer is there when its time is up, less than one step late.
-
-    The step that is under way when the time runs out is what the margin is kept for: a prefill, or a token
-    with the longest draft.
-    """
-    time_, door, prompt_tokens = slow
-    longest_step = max(prompt_tokens, 1 + LONGEST_DRAFT_TOKENS)
-    time_.restart(steps_ms)
-    body = {"model": MODEL, "input": "Hi", "stream": stream}
-    answer = door.call("POST", RESPONSES, body, x_request_timeout_ms=str(limit_ms))
-    assert answer.status == 200
-    assert time_.now_s - limit_ms / 1000 <= max(steps_ms) / 1000 * longest_step
-    made = answer.events[-1]["response"] if stream else answer.json
-    if made["status"] == "incomplete":
-        assert made["dormouse"]["stop_reason"] == "deadline"
-        assert time_.now_s >= limit_ms / 1000
-    else:
-        assert text_of(made) == LONG
-
-
-@pytest.fixture(scope="module")
-def noisy() -> Iterator[Door]:
-    """A model that never says the same."""
-    with opened(noisy_engine()) as door:
-        yield door
-
-
-@settings(max_examples=60, deadline=None)
-@given(
-    cuts=st.lists(st.integers(1, 9), min_size=1, max_size=5),
-    temperature=st.sampled_from([0.0, 0.8, 1.6]),
-    seed=st.integers(-(2**63), 2**63 - 1),
-    stop=st.sampled_from([None, ["e"], ["th", "你"], ["\n\n", "the lazy"]]),
-    stream=st.booleans(),
-)
-def test_an_answer_cut_anywhere_joins(
-    noisy: Door, cuts: list[int], temperature: float, seed: int, stop: list[str] | None, stream: bool
-) -> None:
-    """Continued with empty input wherever it was cut, an answer is the one that was never cut."""
-    ask = {"input": "Hi", "temperature": temperature, "seed": seed, "stop": stop, "repetition_penalty": 1.2}
-    whole = noisy.post(RESPONSES, **ask, max_output_tokens=sum(cuts) + 8).json
-    parts = [noisy.post(RESPONSES, **ask, max_output_tokens=cuts[0]).json]
-    for cut in [*cuts[1:], 8]:
-        if parts[-1]["status"] == "completed":
-            break
-        last = parts[-1]["id"]
-        more = noisy.post(RESPONSES, previous_response_id=last, max_output_tokens=cut, stream=stream)
-        parts.append(more.events[-1]["response"] if stream else more.json)
-    assert "".join(text_of(part) for part in parts) == text_of(whole)
-    assert parts[-1]["status"] == whole["status"]
-    assert {part["dormouse"]["seed"] for part in parts} == {seed}
 
 
 class Parrot:

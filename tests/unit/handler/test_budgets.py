@@ -1,0 +1,333 @@
+"""Acceptance of the deadline contract: whatever the budget and however slow the steps, no answer is late."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from handler.chat.budget import FADING, Margin
+from handler.chat.pace import Pace
+from handler.engine.engine import Engine
+from handler.engine.generate import PREFILL_STEP_TOKENS
+from tests.unit.handler.conftest import Door, OpenDoor, opened, rest_event
+from tests.unit.handler.scripted_engine import MODEL, noisy_engine, scripted_engine
+from tests.unit.handler.streams import RESPONSES, Reading, ask, text_of
+
+CHAT = "/v1/chat/completions"
+LONG = "Hello, how are you? " * 2
+MARGIN_MS = 400
+PROMPTS = ("Hi", "What is your name?", "fox 1 " * 50)
+
+
+class SlowSteps:
+    """A model whose every call takes the next of some times, on a clock of its own or on everybody's."""
+
+    def __init__(self, model: Any, *, real: bool = False) -> None:
+        self.now_s = 0.0
+        self._model, self._real = model, real
+        self._steps_s: Iterator[float] = itertools.repeat(0.0)
+
+    def __call__(self) -> float:
+        return self.now_s
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def restart(self, steps_ms: list[int]) -> None:
+        """Begin another example."""
+        self._steps_s = itertools.cycle(step / 1000 for step in steps_ms)
+
+    def forward(self, ids: Sequence[int], cache: Any, rows: int = 1) -> Any:
+        """Compute, slowly."""
+        step_s = next(self._steps_s)
+        self.now_s += step_s
+        if self._real:
+            time.sleep(step_s)
+        return self._model.forward(ids, cache, rows)
+
+
+def slow_engine(*, real: bool = False) -> tuple[Engine, SlowSteps]:
+    """An engine that says the same to every prompt, and its pace."""
+    engine = scripted_engine(lambda _: LONG, context_tokens=1024)
+    steps = SlowSteps(engine.model, real=real)
+    engine.model = steps
+    return engine, steps
+
+
+@pytest.fixture(scope="module")
+def slow() -> Iterator[tuple[SlowSteps, Door]]:
+    """The slow model and the door to it, the margin being its slowest step."""
+    engine, steps = slow_engine()
+    with opened(engine, steps, deadline_margin_ms=MARGIN_MS) as door:
+        yield steps, door
+
+
+@settings(max_examples=1_000, deadline=None)
+@given(
+    steps_ms=st.lists(st.integers(0, MARGIN_MS), min_size=1, max_size=20).filter(any),
+    limit_ms=st.integers(1, 8_000),
+    prompt=st.sampled_from(PROMPTS),
+    path=st.sampled_from([CHAT, RESPONSES]),
+    stream=st.booleans(),
+)
+def test_no_answer_is_later_than_its_budget(
+    slow: tuple[SlowSteps, Door], steps_ms: list[int], limit_ms: int, prompt: str, path: str, stream: bool
+) -> None:
+    """The answer is there within its limit, margin included, and parses; what is missing can be had exactly.
+
+    A limit below the margin leaves nothing but the step that is under way, which is not begun then.
+    """
+    steps, door = slow
+    steps.restart(steps_ms)
+    begun_s = steps.now_s
+    said: dict[str, Any] = {"input": prompt} if path == RESPONSES else {"messages": _messages(prompt)}
+    body = {"model": MODEL, "stream": stream, **said}
+    answer = door.call("POST", path, body, x_request_timeout_ms=str(limit_ms))
+    assert steps.now_s - begun_s <= limit_ms / 1000
+    refusal = _refusal(answer, stream=stream)
+    if refusal is not None:
+        assert refusal["code"] == "deadline_too_short"
+        return
+    assert answer.status == 200
+    text, made = _read(answer, path, stream=stream)
+    assert LONG.startswith(text)
+    if made["dormouse"]["stop_reason"] == "stop":
+        assert text == LONG
+        return
+    assert made["dormouse"]["stop_reason"] == "deadline"
+    if path == RESPONSES:
+        rest = door.post(RESPONSES, previous_response_id=made["id"]).json
+        assert text + text_of(rest) == LONG
+
+
+def _messages(prompt: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": prompt}]
+
+
+def _refusal(answer: Any, *, stream: bool) -> Any:
+    if answer.status == 400:
+        return answer.json["error"]
+    if not stream:
+        return None
+    last = answer.events[-1]
+    return last if last.get("type") == "error" else last.get("error")
+
+
+def _read(answer: Any, path: str, *, stream: bool) -> tuple[str, Any]:
+    """The text, and the object that carries the facts."""
+    if path == RESPONSES:
+        made = answer.events[-1]["response"] if stream else answer.json
+        return text_of(made), made
+    if not stream:
+        return answer.json["choices"][0]["message"]["content"], answer.json
+    chunks = [event for event in answer.events if event["choices"]]
+    assert chunks[-1]["choices"][0]["finish_reason"] in ("stop", "length")
+    return "".join(c["choices"][0]["delta"].get("content") or "" for c in chunks), chunks[-1]
+
+
+REAL_MARGIN_MS = 500
+
+
+@pytest.fixture(scope="module")
+def sleepy() -> Iterator[tuple[SlowSteps, Door]]:
+    """The same on the clock on the wall."""
+    engine, steps = slow_engine(real=True)
+    with opened(engine, deadline_margin_ms=REAL_MARGIN_MS) as door:
+        yield steps, door
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    steps_ms=st.lists(st.integers(1, 60), min_size=1, max_size=5),
+    limit_ms=st.integers(REAL_MARGIN_MS, REAL_MARGIN_MS + 400),
+    stream=st.booleans(),
+)
+def test_no_answer_is_late_on_the_wall_clock(
+    sleepy: tuple[SlowSteps, Door], steps_ms: list[int], limit_ms: int, stream: bool
+) -> None:
+    """Within its limit by a real clock, a real file and real sleeps.
+
+    False alarm only where this process is kept from running for most of the half second of the margin.
+    """
+    steps, door = sleepy
+    steps.restart(steps_ms)
+    begun_s = time.monotonic()
+    body = {"model": MODEL, "input": "Hi", "stream": stream}
+    answer = door.call("POST", RESPONSES, body, x_request_timeout_ms=str(limit_ms))
+    assert time.monotonic() - begun_s <= limit_ms / 1000
+    text, _ = _read(answer, RESPONSES, stream=stream)
+    assert LONG.startswith(text)
+
+
+BODIES: list[tuple[str, Callable[[str], dict[str, Any]]]] = [
+    (CHAT, lambda text: {"messages": _messages(text)}),
+    ("/v1/completions", lambda text: {"prompt": text}),
+    (RESPONSES, lambda text: {"input": text}),
+]
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize(("path", "body"), BODIES)
+def test_a_hopeless_request_is_refused_at_once(
+    open_door: OpenDoor, path: str, body: Callable[[str], dict[str, Any]], stream: bool
+) -> None:
+    """By what was measured before the first request, without a step, in numbers."""
+    engine, steps = slow_engine()
+    engine.prefill_tokens_per_s = 10.0
+    door = open_door(engine, clock=steps, streaming=True)
+    sent = {"model": MODEL, "stream": stream, **body("fox 1 " * 50)}
+    answer = door.call("POST", path, sent, x_request_timeout_ms="5000")
+    error = answer.json["error"]
+    assert (answer.status, error["code"], steps.now_s) == (400, "deadline_too_short", 0)
+    assert "5.0 s" in error["message"]
+    assert door.call("POST", path, {**sent, **body("Hi")}, x_request_timeout_ms="5000").status == 200
+
+
+def test_a_hopeless_continuation_is_refused_at_once(open_door: OpenDoor) -> None:
+    """An empty input is judged by all that has to be read for it, and so is a resumed stream."""
+    engine, steps = slow_engine()
+    door = open_door(engine, clock=steps, streaming=True)
+    cut = door.post(RESPONSES, input="fox 1 " * 50, max_output_tokens=2).json
+    left = ask(door, input="fox 2 " * 50).until(deltas=1).hang_up()
+    door.post(CHAT, messages=_messages("x"))  # nothing of them is warm any more
+    engine.prefill_tokens_per_s = 10.0
+    body = {"model": MODEL, "previous_response_id": cut["id"]}
+    for method, path, sent in (
+        ("POST", RESPONSES, body),
+        ("GET", f"{RESPONSES}/{left.id}?stream=true", None),
+    ):
+        refused = door.call(method, path, sent, x_request_timeout_ms="5000")
+        assert (refused.status, refused.json["error"]["code"]) == (400, "deadline_too_short")
+
+
+def test_a_process_that_knows_nothing_finds_out_soon(open_door: OpenDoor) -> None:
+    """Without any measurement the first request is judged by its own first steps, not at its deadline."""
+    engine, steps = slow_engine()
+    door = open_door(engine, clock=steps, streaming=True)
+    steps.restart([10_000])
+    sent = {"model": MODEL, "input": "fox 1 " * 250}
+    tokens = door.post(f"{RESPONSES}/input_tokens", input=sent["input"]).json["input_tokens"]
+    assert tokens > 3 * PREFILL_STEP_TOKENS
+    refused = door.call("POST", RESPONSES, sent, x_request_timeout_ms="29000")
+    assert refused.json["error"]["code"] == "deadline_too_short"
+    assert steps.now_s == 20
+    again = door.call(
+        "POST", RESPONSES, {**sent, "input": "dog " + sent["input"]}, x_request_timeout_ms="29000"
+    )
+    assert (again.status, steps.now_s) == (400, 20)
+
+
+def test_a_snapshot_is_taken_with_the_pace_measured() -> None:
+    """What is measured before a snapshot tells how long a prompt will take."""
+    engine, steps = slow_engine()
+    steps.restart([500])
+    engine.measure_steps(steps)
+    pace = Pace(lambda: engine.prefill_tokens_per_s)
+    assert pace.needed_s(2 * PREFILL_STEP_TOKENS) == pytest.approx(1.0)
+
+
+def test_one_slow_moment_does_not_shut_the_door() -> None:
+    """Refusals teach nothing, so each one lets the next request be a little longer."""
+    pace = Pace()
+    pace.learn(100, 100.0)
+    needed_s = [pace.needed_s(1_000)]
+    for _ in range(30):
+        pace.doubt()
+        needed_s.append(pace.needed_s(1_000))
+    assert needed_s == sorted(needed_s, reverse=True)
+    assert needed_s[-1] < needed_s[0] / 20
+
+
+@given(took_s=st.lists(st.floats(0, 20), max_size=30), limit_s=st.floats(0.1, 900), floor_s=st.floats(0, 5))
+def test_the_margin_is_what_endings_took_lately(took_s: list[float], limit_s: float, floor_s: float) -> None:
+    """Never below the floor; of what was measured at most half of the limit, and forgotten in time."""
+    margin = Margin(floor_s)
+    for each in took_s:
+        margin.learn(each)
+    kept = margin.of(limit_s)
+    assert kept >= floor_s
+    assert kept <= max(floor_s, limit_s / 2)
+    if took_s:
+        assert kept >= min(took_s[-1], limit_s / 2)
+    for _ in range(200):
+        margin.learn(0.0)
+    assert margin.of(limit_s) == pytest.approx(floor_s, abs=20 * FADING**200)
+
+
+class SlowStore:
+    """A store whose writes take a while on the clock of the test."""
+
+    def __init__(self, store: Any, steps: SlowSteps) -> None:
+        self._store, self._steps = store, steps
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def append(self, *where: Any, **what: Any) -> Any:
+        self._steps.now_s += 3.0
+        return self._store.append(*where, **what)
+
+
+def test_a_slow_store_is_allowed_for(open_door: OpenDoor) -> None:
+    """What a commit took is kept back from the next budget, above what the operator set."""
+    engine, steps = slow_engine()
+    door = open_door(
+        engine,
+        clock=steps,
+        streaming=True,
+        wrap=lambda store: SlowStore(store, steps),
+        deadline_margin_ms=500,
+    )
+    late = []
+    for _ in range(3):
+        steps.restart([300])
+        begun_s = steps.now_s
+        sent = {"model": MODEL, "input": "Hi"}
+        made = door.call("POST", RESPONSES, sent, x_request_timeout_ms="7000").json
+        assert made["status"] in ("incomplete", "completed")
+        late.append(steps.now_s - begun_s > 7)
+    assert late[1:] == [False, False]
+
+
+def test_signs_of_life_while_the_prompt_is_read(open_door: OpenDoor) -> None:
+    """A comment at once and one after every step, on each API; and none once there is text."""
+    door = open_door(noisy_engine(context_tokens=1024), streaming=True)
+    for number, (path, body) in enumerate(BODIES):
+        limit = "max_output_tokens" if path == RESPONSES else "max_tokens"
+        sent = {"model": MODEL, "stream": True, limit: 4, **body(f"fox {number} " * 150)}
+        reading = Reading(door, "POST", path, sent).rest()
+        assert reading.pings >= 3
+        raw = door.post(path, stream=True, **{limit: 4}, **body("Hi")).body
+        assert raw.index(": ping") < raw.index("data: [DONE]")
+        assert ": ping" not in raw[raw.rindex(": ping") + 6 :]
+
+
+def test_a_client_that_leaves_while_the_prompt_is_read_is_heard(open_door: OpenDoor) -> None:
+    """Not one step more is computed, and the turn is kept with what there is: nothing yet."""
+    engine, steps = slow_engine()
+    door = open_door(engine, clock=steps, streaming=True)
+    steps.restart([1_000])
+    reading = ask(door, input="fox 1 " * 100)
+    while reading.pings < 2:
+        reading.read()
+    reading.hang_up()
+    assert steps.now_s == 1
+    assert door.call("GET", f"{RESPONSES}/{reading.id}").json["status"] == "incomplete"
+
+
+def test_the_limit_of_the_route_counts(open_door: OpenDoor) -> None:
+    """A stored response that is told on has the time of a stream, one that is read whole that of a buffer."""
+    engine, steps = slow_engine()
+    door = open_door(engine, clock=steps, streaming=True, gateway_timeout_s=2, gateway_stream_timeout_s=60)
+    cut = ask(door, input="Hi").until(deltas=1).hang_up()
+    steps.restart([1_000])
+    event = rest_event("GET", f"{RESPONSES}/{cut.id}?stream=true")
+    answer = door.send(event)
+    assert answer.events[-1]["response"]["status"] == "completed"
+    assert steps.now_s > 2
