@@ -105,6 +105,12 @@ class Settings:
         int,
         Variable("kept back from every time limit to store the turn and send the answer", _whole(0, 60_000)),
     ] = 750
+    daily_tokens: Annotated[
+        int,
+        Variable(
+            "prompt and answer tokens that a tenant may use a day (UTC); 0 is no limit", _whole(0, 10**15)
+        ),
+    ] = 0
     price_gb_s_usd: Annotated[
         float, Variable("price of a GB-second, for the receipt; the default is us-east-1's", _number(0, 1))
     ] = 0.0000166667
