@@ -11,24 +11,16 @@ import hmac
 import json
 import time
 from collections.abc import Callable, Mapping
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Any
-from urllib.parse import urlsplit
 
-TIMEOUT_S = 1.0
-ATTEMPTS = 3
-"""A warm environment's connection may have been closed at the other end meanwhile."""
+from infra.authorizer.connection import Connection, Unreachable
 
 CONTENT_TYPE = "application/x-amz-json-1.0"
 TARGET = "DynamoDB_20120810.GetItem"
 
 
-class TableUnreachable(Exception):
-    """The table could not be asked; nobody is admitted, and nobody is told that a key is wrong."""
-
-
 class ItemReader:
-    """Reads rows of one table by their key `id`, strongly consistent, over one kept connection."""
+    """Reads rows of one table by their key `id`, strongly consistent."""
 
     def __init__(
         self,
@@ -37,36 +29,22 @@ class ItemReader:
         environment: Mapping[str, str],
         clock: Callable[[], float] = time.time,
     ) -> None:
-        parts = urlsplit(endpoint)
-        make = HTTPSConnection if parts.scheme == "https" else HTTPConnection
-        self._connection = make(parts.hostname or "", parts.port, timeout=TIMEOUT_S)
-        self._table, self._host, self._clock = table, parts.netloc, clock
-        self._environment = environment
+        self._connection = Connection(endpoint)
+        self._table, self._environment, self._clock = table, environment, clock
 
     def get(self, key_id: str) -> dict[str, Any] | None:
-        """The row with plain values, or None. Raises: TableUnreachable."""
+        """The row with plain values, or None. Raises: Unreachable."""
         request = {"TableName": self._table, "Key": {"id": {"S": key_id}}, "ConsistentRead": True}
         body = json.dumps(request).encode()
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                item = self._post(body).get("Item")
-                return None if item is None else {name: _plain(value) for name, value in item.items()}
-            except (OSError, HTTPException, TableUnreachable) as error:
-                self._connection.close()
-                if attempt == ATTEMPTS:
-                    raise TableUnreachable(f"the table of keys cannot be read: {error}") from error
-        raise AssertionError
 
-    def _post(self, body: bytes) -> dict[str, Any]:
-        headers = signed_headers(self._host, body, self._environment, self._clock())
-        self._connection.request("POST", "/", body, headers)
-        reply = self._connection.getresponse()
-        said = reply.read()
-        if reply.status != 200:
-            kind = said[:300].decode("utf-8", "replace")
-            raise TableUnreachable(f"status {reply.status}: {kind}")
-        answer: dict[str, Any] = json.loads(said)
-        return answer
+        def headers() -> dict[str, str]:
+            return signed_headers(self._connection.host, body, self._environment, self._clock())
+
+        status, said = self._connection.post(body, headers)
+        if status != 200:
+            raise Unreachable(f"{self._table} cannot be read: {said[:300].decode('utf-8', 'replace')}")
+        item = json.loads(said).get("Item")
+        return None if item is None else {name: _plain(value) for name, value in item.items()}
 
 
 def signed_headers(host: str, body: bytes, environment: Mapping[str, str], now_s: float) -> dict[str, str]:

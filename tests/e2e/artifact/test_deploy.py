@@ -1,11 +1,12 @@
 """The built stack, deployed by `sam deploy` to an AWS server on this machine, called with keys, taken down.
 
 What that server cannot do is taken out or bridged here, and only that. It cannot stream, so the routes are
-buffered and the runtime is started without its wrapper. It has no python3.13, so its Lambda hands each event to
-the Runtime Interface Emulator, where the artifacts run with the deployed environment. It hands no parameters to
-SAM's transform and has no CodeDeploy, so the rollout is off by its default. Of an API's document it reads the
-routes and not the authorizers, so they are put in as the document has them. It runs them, but knows neither
-usage plans nor gateway responses: where API Gateway would say 401 by the template, it says 403.
+buffered and the runtime is started without its wrapper. It has no python3.13, so its Lambda hands each event
+to the Runtime Interface Emulator, where the artifacts run with the deployed environment. It hands no
+parameters to SAM's transform and has no CodeDeploy, so the rollout is off by its default. Of an API's
+document it reads the routes and not the authorizers, so they are put in as the document has them. It runs
+them, but knows neither usage plans nor gateway responses: where API Gateway would say 401 by the template,
+it says 403.
 """
 
 from __future__ import annotations

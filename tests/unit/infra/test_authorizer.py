@@ -18,8 +18,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from handler.keys import PATTERN, Key, KeyRecord, Refused, new_key
-from infra.authorizer.function import REFUSED_FOR_S, REMEMBERED_REFUSALS, Door, answer
-from infra.authorizer.item import ItemReader, TableUnreachable, signed_headers
+from infra.authorizer.cognito import CognitoDoor
+from infra.authorizer.connection import Unreachable
+from infra.authorizer.function import REFUSED_FOR_S, REMEMBERED_REFUSALS, KeyDoor, answer
+from infra.authorizer.item import ItemReader, signed_headers
 from tests.dynamodb import free_port
 from tests.stack import PROJECT, properties
 
@@ -64,7 +66,7 @@ def table() -> CountingTable:
 def ask(table: CountingTable, authorization: str | None) -> dict[str, Any]:
     """What a fresh environment answers, whose time stands still."""
     event = {"type": "TOKEN", "methodArn": ARN, "authorizationToken": authorization}
-    return answer(event, Door(table.find, lambda: NOW_S), "the-counter-of-all-00")
+    return answer(event, KeyDoor(table.find, lambda: NOW_S), "the-counter-of-all-00")
 
 
 def effect(policy: dict[str, Any]) -> str:
@@ -76,7 +78,7 @@ def effect(policy: dict[str, Any]) -> str:
 
 
 def test_a_good_key_brings_its_tenant_and_counter(table: CountingTable) -> None:
-    """The policy is for the whole stage, as API Gateway keeps it; the counter is its own or the shared one."""
+    """The policy is for the whole stage, as API Gateway keeps it; the counter its own or the shared one."""
     alice, bob = ask(table, f"Bearer {GOOD.text}"), ask(table, f"Bearer {OTHER.text}")
     assert effect(alice) == effect(bob) == "Allow"
     assert alice["context"] == {"tenant": "alice", "key": GOOD.id}
@@ -138,7 +140,7 @@ def test_refusals_are_remembered_for_a_while() -> None:
     """A bad key that is repeated is read once in half a minute; only so many are remembered, no good one."""
     table = CountingTable(*RECORDS)
     now = [float(NOW_S)]
-    door = Door(table.find, lambda: now[0])
+    door = KeyDoor(table.find, lambda: now[0])
     bad = f"Bearer {WRONG['wrong'].text}"
     for _ in range(3):
         with pytest.raises(Refused):
@@ -162,7 +164,7 @@ def test_a_rotation_has_no_gap() -> None:
     old, new = new_key(), new_key()
     table = CountingTable(KeyRecord(old.id, old.sha256, "alice", NOW_S))
     now = [float(NOW_S)]
-    door = Door(table.find, lambda: now[0])
+    door = KeyDoor(table.find, lambda: now[0])
 
     def good(key: Key) -> bool:
         try:
@@ -210,11 +212,21 @@ def test_the_signature_is_botocores(
     assert ours["authorization"].endswith(f"Signature={signature}")
 
 
+@pytest.mark.parametrize("sent", [None, "Bearer a.b", "Basic a.b.c", f"Bearer {GOOD.text}"])
+def test_where_cognito_is_asked_a_key_is_none(sent: str | None) -> None:
+    """With a user pool, what is no token is refused before Cognito is asked."""
+    door = CognitoDoor("us-east-1_pool", f"http://127.0.0.1:{free_port()}")
+    with pytest.raises(Refused, match="malformed"):
+        door.admit(sent)
+    with pytest.raises(Unreachable):
+        door.admit("Bearer a.b.c")
+
+
 def test_a_table_that_does_not_answer_admits_nobody() -> None:
     """Nobody is let in, and nobody is told that the key is wrong."""
     environment = {"AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
     reader = ItemReader("keys", f"http://127.0.0.1:{free_port()}", environment)
-    with pytest.raises(TableUnreachable, match="cannot be read"):
+    with pytest.raises(Unreachable, match="does not answer"):
         reader.get(GOOD.id)
 
 
