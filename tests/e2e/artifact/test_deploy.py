@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import subprocess
 import time
 import urllib.request
@@ -70,10 +72,16 @@ class Cloud:
         return {**os.environ, **CREDENTIALS, "AWS_ENDPOINT_URL": self.url, "SAM_CLI_TELEMETRY": "0"}
 
     def keys(self, *arguments: str) -> str:
-        """Run the README's command for keys, and return what it printed."""
-        command = [str(CLOUD / "python"), "-m", "infra.keys", "--table", self.outputs()["KeysTable"]]
+        """Run a command for keys, and return what it printed."""
+        table = self.outputs()["KeysTable"]
+        return self.shell(
+            shlex.join([str(CLOUD / "python"), "-m", "infra.keys", "--table", table, *arguments])
+        )
+
+    def shell(self, line: str) -> str:
+        """Run a line in the project's folder, and return what it printed."""
         done = subprocess.run(
-            [*command, *arguments], cwd=PROJECT, env=self.environment, capture_output=True, text=True
+            line, shell=True, cwd=PROJECT, env=self.environment, capture_output=True, text=True
         )
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
@@ -214,8 +222,10 @@ def deployed(
 
 @pytest.fixture(scope="module")
 def key(deployed: Deployed) -> str:
-    """Alice's key, as the README has it made."""
-    return deployed.cloud.keys("issue", "--tenant", "alice")
+    """Alice's key, by the very command that the README gives."""
+    text = (PROJECT / "README.md").read_text()
+    (line,) = re.findall(r"^(\S+ -m infra\.keys --table .*issue .*?)\s+#", text, re.MULTILINE)
+    return deployed.cloud.shell(line.replace("<KeysTable>", deployed.cloud.outputs()["KeysTable"]))
 
 
 @pytest.fixture
