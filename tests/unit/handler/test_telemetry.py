@@ -88,9 +88,12 @@ def test_refusals_are_told_apart(
 
 
 def test_a_line_carries_the_request_it_is_about(
-    open_door: OpenDoor, capsys: pytest.CaptureFixture[str]
+    open_door: OpenDoor, caplog: pytest.LogCaptureFixture
 ) -> None:
     """In Lambda every line of the log has the id that the answer has in `x-request-id`."""
+    caplog.set_level(logging.INFO)
     answer = open_door(memory_mib=1024).post("/v1/responses", input="Hi")
-    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
-    assert [line["correlation_id"] for line in lines] == [answer.headers["x-request-id"]]
+    (record,) = caplog.records
+    (handler,) = logging.getLogger(record.name).handlers
+    line = json.loads(handler.format(record))
+    assert line["correlation_id"] == answer.headers["x-request-id"]
