@@ -35,7 +35,7 @@ class Deployment:
 
     def environment(self, **more: str) -> dict[str, str]:
         """All variables of the function's execution environment."""
-        return self.platform(**self.variables, **more)
+        return self.platform(**{**self.variables, **more})
 
     def platform(self, **more: str) -> dict[str, str]:
         """The variables that Lambda sets, these, and none of the developer's own."""
