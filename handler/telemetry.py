@@ -71,7 +71,7 @@ class Telemetry:
     def uncounted(self, error: BaseException, request_id: str, tokens: int) -> None:
         """An answer was given whose tokens are missing in its tenant's counters."""
         self._logger.error("uncounted", exc_info=error, extra={"request": request_id, "tokens": tokens})
-        self._count("Uncounted")
+        self._measure({"Uncounted": 1.0})
 
     def answered(self, receipt: Receipt, stop_reason: str) -> None:
         """An answer was made."""
