@@ -76,7 +76,7 @@ def test_an_answer_is_one_line_of_figures(open_door: OpenDoor, capsys: pytest.Ca
     [
         (InvalidRequest("no"), {"Refused"}),
         (VersionConflict(1, 2), {"Refused", "Conflicts"}),
-        (QuotaExceeded("spent"), {"Refused", "QuotaRefusals"}),
+        (QuotaExceeded(100, 120, 60), {"Refused", "QuotaRefusals"}),
     ],
 )
 def test_refusals_are_told_apart(
