@@ -23,7 +23,7 @@ help:                ## this list
 chat: .venv/run/.made      ## serve the model on http://127.0.0.1:8080 (PORT=, BUNDLE=)
 	@exec .venv/run/bin/python -m handler.local --port $(PORT) --bundle $(BUNDLE)
 
-test: .venv/dev/.made .venv/cloud/.made browser      ## the whole test suite, real components included (TESTS=)
+test: .venv/dev/.made .venv/cloud/.made .venv/clients/.made browser      ## the whole test suite, real components included (TESTS=)
 	.venv/dev/bin/python -m pytest $(TESTS)
 
 bundle: .venv/export/.made      ## MODEL=<hub id or folder> OUT=<folder> [QUANT=int4|int8|fp32] [CALIBRATION=<text file>] [ROUNDING=gptq|nearest]
@@ -32,13 +32,14 @@ bundle: .venv/export/.made      ## MODEL=<hub id or folder> OUT=<folder> [QUANT=
 	@exec .venv/export/bin/python -m export $(MODEL) --out $(OUT) --quant $(QUANT) \
 		$(if $(ROUNDING),--rounding $(ROUNDING)) $(if $(CALIBRATION),--calibration "$(CALIBRATION)")
 
-check: .venv/dev/.made .venv/cloud/.made      ## format, lint, types, import floors, template lint
+check: .venv/dev/.made .venv/cloud/.made .venv/checkov/.made      ## format, lint, types, import floors, the template
 	.venv/dev/bin/ruff format --check .
 	.venv/dev/bin/ruff check .
 	.venv/dev/bin/mypy
 	.venv/dev/bin/lint-imports
 	.venv/cloud/bin/cfn-lint template.yaml
 	SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1 .venv/cloud/bin/sam validate --lint --template template.yaml
+	.venv/checkov/bin/checkov --config-file infra/checkov.yaml
 
 format: .venv/dev/.made      ## put the code in its format
 	.venv/dev/bin/ruff check --fix .
@@ -73,10 +74,10 @@ include bench/bench.mk
 	@.venv/$*/bin/pip install -q --disable-pip-version-check --no-deps -r $<
 	@touch $@
 
-.venv/cloud/.made: requirements/cloud.txt
-	@echo "Making .venv/cloud (once, about a minute) ..." >&2
-	@$(PYTHON) -m venv .venv/cloud
-	@.venv/cloud/bin/pip install -q --disable-pip-version-check --no-deps -r $<
+.venv/clients/.made .venv/cloud/.made .venv/checkov/.made: .venv/%/.made: requirements/%.txt
+	@echo "Making .venv/$* (once, about a minute) ..." >&2
+	@$(PYTHON) -m venv .venv/$*
+	@.venv/$*/bin/pip install -q --disable-pip-version-check --no-deps -r $<
 	@touch $@
 
 COMPILE = .venv/dev/bin/uv pip compile -q --python-platform x86_64-manylinux_2_28 --python-version 3.11 \
@@ -87,7 +88,9 @@ lock: .venv/dev/.made      ## resolve pyproject's dependency groups into require
 		--override requirements/function-overrides.txt -o requirements/$$g.txt; done
 	for g in export dev; do $(COMPILE) --group pyproject.toml:$$g \
 		--override requirements/torch-overrides.txt -o requirements/$$g.txt; done
-	$(COMPILE) --group pyproject.toml:cloud -o requirements/cloud.txt
+	for g in cloud checkov; do $(COMPILE) --group pyproject.toml:$$g -o requirements/$$g.txt; done
+	$(COMPILE) --group pyproject.toml:clients --override requirements/clients-overrides.txt \
+		-o requirements/clients.txt
 	$(subst 3.11,3.13,$(COMPILE)) --group pyproject.toml:lambda -o requirements/lambda.txt
 
 clean:      ## remove everything that was made, environments included

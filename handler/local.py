@@ -1,9 +1,10 @@
 """HTTP on this machine -> the events that API Gateway would send -> the same `lambda_handler`.
 
-    python -m handler.local [--host 127.0.0.1] [--port 8080] [--bundle FOLDER] [--sessions FILE]
+    python -m handler.local [--host 127.0.0.1] [--port 8080] [--bundle FOLDER] [--sessions FILE] [--keys FILE]
 
 Knows sockets (by uvicorn) and the event's shape; what is served is none of its business. A streamed answer
-leaves chunk by chunk, and a client that hangs up closes the generator.
+leaves chunk by chunk, and a client that hangs up closes the generator. Where other machines can reach it, it
+asks for keys, as the authorizer does in the cloud.
 """
 
 from __future__ import annotations
@@ -20,10 +21,13 @@ import sys
 import uuid
 from collections.abc import Awaitable, Callable, Generator, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
-from handler.routes.answers import PRELUDE_END
+from handler.errors import StartupError, Unauthorized
+from handler.key_file import KeyFile
+from handler.routes.answers import PRELUDE_END, error_answer
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -34,6 +38,8 @@ MAX_BUFFERED_BYTES = 16 << 20
 """More than any setting allows: the handler answers a body that is too large, this only bounds memory."""
 LIMIT_MS = 900_000
 """As long as Lambda would let a function run."""
+THE_PAGE = ("GET", "/")
+"""Open to everyone, as in template.yaml: a browser has no key before the page has asked for one."""
 
 
 class LocalContext:
@@ -50,8 +56,10 @@ class LocalContext:
 class Gateway:
     """An ASGI application that plays API Gateway."""
 
-    def __init__(self, handler: Handler, on_ready: Callable[[], None] = lambda: None) -> None:
-        self._handler, self._on_ready = handler, on_ready
+    def __init__(
+        self, handler: Handler, on_ready: Callable[[], None] = lambda: None, keys: KeyFile | None = None
+    ) -> None:
+        self._handler, self._on_ready, self._keys = handler, on_ready, keys
         self._pool = ThreadPoolExecutor(MAX_WAITING_REQUESTS, thread_name_prefix="request")
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -74,6 +82,13 @@ class Gateway:
             return
         context = LocalContext()
         event = proxy_event(scope, body, context.aws_request_id)
+        try:
+            if self._keys is not None and (event["httpMethod"], event["path"]) != THE_PAGE:
+                tenant = self._keys.tenant(event["headers"].get("authorization"))
+                event["requestContext"]["authorizer"] = {"tenant": tenant}
+        except Unauthorized as error:
+            await _send_buffered(error_answer(error, context.aws_request_id), send)
+            return
         answer = await self._in_thread(self._handler, event, context)
         if isinstance(answer, Generator):
             await self._stream(answer, receive, send)
@@ -172,7 +187,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if getattr(options, name) is not None:
             os.environ[f"DORMOUSE_{name.upper()}"] = getattr(options, name)
     try:
+        keys = _keys(options.host, options.keys)
         listener = _listen(options.host, options.port)
+    except StartupError as error:
+        print(f"dormouse: {error}", file=sys.stderr)
+        return 1
     except OSError as error:
         reason = error.strerror or str(error)
         print(f"dormouse: cannot listen on {options.host}:{options.port}: {reason}", file=sys.stderr)
@@ -180,27 +199,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C is how this is ended; uvicorn has tidied up by then
         from handler.function import lambda_handler  # here: it reads the environment and loads the model
 
-        _serve(listener, lambda_handler, options.host)
+        _serve(listener, lambda_handler, options.host, keys)
     print("Dormouse is asleep.", flush=True)
     return 0
 
 
-def _serve(listener: socket.socket, handler: Handler, host: str) -> None:
+def _keys(host: str, path: Path | None) -> KeyFile | None:
+    if path is None and not _is_loopback(host):
+        raise StartupError(
+            f"{host} can be reached from other machines, so keys are asked for: give their file with --keys; "
+            "`python -m infra.keys --file FILE issue --tenant NAME` makes one"
+        )
+    return None if path is None else KeyFile(path)
+
+
+def _serve(listener: socket.socket, handler: Handler, host: str, keys: KeyFile | None) -> None:
     import uvicorn
 
     port = listener.getsockname()[1]
-    if not _is_loopback(host):
-        print(
-            f"dormouse: warning: {host} can be reached from other machines, and nothing here asks for a key",
-            file=sys.stderr,
-        )
     shown = f"[{host}]" if ":" in host else host
 
     def announce() -> None:
         print(f"Dormouse is awake: http://{shown}:{port}  (Ctrl-C to stop)", flush=True)
 
     config = uvicorn.Config(
-        Gateway(handler, announce),
+        Gateway(handler, announce, keys),
         lifespan="on",
         log_level="warning",
         access_log=False,
@@ -216,6 +239,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--port", default=8080, type=_port, help="0 takes a free one (default: %(default)s)")
     parser.add_argument("--bundle", help="folder of the model's bundle (default: the embedded model)")
     parser.add_argument("--sessions", help="SQLite file of the conversations, or `dynamodb`")
+    parser.add_argument(
+        "--keys", type=Path, help="file of the API keys; needed where other machines can reach --host"
+    )
     return parser.parse_args(arguments)
 
 

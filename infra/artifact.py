@@ -46,7 +46,8 @@ CUT = (
 )
 KEPT_OF_DIST_INFO = ("METADATA", "entry_points.txt", "licenses", "LICENSE*", "COPYING*", "NOTICE*")
 HANDLER_SUFFIXES = (".py", ".html", ".sh")
-HANDLER_LEFT_OUT = ("local.py",)  # HTTP on a developer's machine; needs uvicorn
+# HTTP on a developer's machine, which needs uvicorn and judges keys itself; in the cloud the authorizer does.
+HANDLER_LEFT_OUT = ("local.py", "key_file.py", "keys.py")
 
 
 def install(arch: str, out: Path) -> None:

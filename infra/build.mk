@@ -4,7 +4,7 @@ SAM_BUILD ?= .aws-sam/build
 DEPLOY    ?= --guided
 SAM        = SAM_CLI_TELEMETRY=0 ARCH=$(ARCH) BUNDLE=$(BUNDLE) .venv/cloud/bin/sam
 
-.PHONY: build deploy build-Function
+.PHONY: build deploy build-Function build-Authorizer
 
 build: .venv/cloud/.made      ## the deployable artifact, no container engine (ARCH=x86_64|arm64, BUNDLE=)
 	$(SAM) build --template template.yaml --build-dir $(SAM_BUILD) --parameter-overrides Architecture=$(ARCH)
@@ -15,6 +15,12 @@ deploy: build      ## put the stack into your AWS account (ARCH=, BUNDLE=; DEPLO
 # `sam build` comes here for the resource Function of template.yaml, with the folder to fill in ARTIFACTS_DIR.
 build-Function: .venv/cloud/.made
 	@.venv/cloud/bin/python -m infra.artifact --arch $(ARCH) --bundle $(BUNDLE) --out $(ARTIFACTS_DIR)
+
+# The authorizer is its own few files and no package; all of one age, so that equal inputs make equal zips.
+build-Authorizer:
+	@for file in handler/__init__.py handler/keys.py infra/__init__.py infra/authorizer/*.py; do \
+		mkdir -p $(ARTIFACTS_DIR)/$$(dirname $$file) && cp $$file $(ARTIFACTS_DIR)/$$file \
+			&& touch -t 198001020000 $(ARTIFACTS_DIR)/$$file || exit 1; done
 
 # What Lambda's python3.13 runtime carries by itself, under a real python3.13: the tests of the artifact run in it.
 PYTHON313 ?= $(shell for p in python3.13 $(HOME)/.pyenv/versions/3.13*/bin/python3.13; do \

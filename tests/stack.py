@@ -53,7 +53,7 @@ def routes() -> dict[tuple[str, str], dict[str, Any]]:
 def function_environment(references: Mapping[str, str]) -> dict[str, str]:
     """The function's variables for x86_64, its references being these or the parameters' defaults."""
     defaults = {name: str(each["Default"]) for name, each in template()["Parameters"].items()}
-    known = {**defaults, **references}
+    known = {"AWS::StackName": "dormouse", **defaults, **references}
 
     def resolve(value: Any) -> str:
         if isinstance(value, dict) and "Ref" in value:

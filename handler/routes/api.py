@@ -51,6 +51,7 @@ class Api:
         try:
             event = events.rest_event(raw)
             request_id = events.request_id(event, context)
+            self._telemetry.begins(request_id)
             self._check_path(event)
             result = self._find(event, context)()
             return proxy_answer(result, request_id, streaming=self._settings.streaming)

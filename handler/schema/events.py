@@ -7,9 +7,9 @@ https://html.spec.whatwg.org/multipage/server-sent-events.html
 from __future__ import annotations
 
 import json
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, PlainSerializer
 
 from handler.schema.chat_completions import TokenLogprob
 from handler.schema.fields import Answer
@@ -59,6 +59,17 @@ class ContentPartEvent(Event):
     part: OutputText
 
 
+def _without_bytes(entries: list[TokenLogprob]) -> list[dict[str, Any]]:
+    return [
+        entry.model_dump(exclude={"bytes": True, "top_logprobs": {"__all__": {"bytes": True}}})
+        for entry in entries
+    ]
+
+
+# OpenAI's items have a token's bytes, its events do not.
+EventLogprobs = Annotated[list[TokenLogprob], PlainSerializer(_without_bytes)]
+
+
 class TextDeltaEvent(Event):
     """Text comes."""
 
@@ -67,7 +78,7 @@ class TextDeltaEvent(Event):
     output_index: int = 0
     content_index: int = 0
     delta: str
-    logprobs: list[TokenLogprob] = Field(default_factory=list)
+    logprobs: EventLogprobs = Field(default_factory=list)
 
 
 class TextDoneEvent(Event):
@@ -78,7 +89,7 @@ class TextDoneEvent(Event):
     output_index: int = 0
     content_index: int = 0
     text: str
-    logprobs: list[TokenLogprob] = Field(default_factory=list)
+    logprobs: EventLogprobs = Field(default_factory=list)
 
 
 class ErrorEvent(Event):

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -24,12 +25,17 @@ class Server:
     """`python -m handler.local` as a process of its own; use it as a context manager."""
 
     def __init__(
-        self, bundle: Path, sessions: Path, log: Path, environment: dict[str, str] | None = None
+        self,
+        bundle: Path,
+        sessions: Path,
+        log: Path,
+        environment: dict[str, str] | None = None,
+        arguments: Sequence[str] = (),
     ) -> None:
         self.url = ""
         self.log = log
         self._command = [sys.executable, "-m", "handler.local", "--port", "0"]
-        self._command += ["--bundle", str(bundle), "--sessions", str(sessions)]
+        self._command += ["--bundle", str(bundle), "--sessions", str(sessions), *arguments]
         clean = {name: value for name, value in os.environ.items() if not name.startswith("DORMOUSE_")}
         self._environment = {**clean, **(environment or {})}
         self._process: subprocess.Popen[str] | None = None

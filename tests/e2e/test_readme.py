@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.clients.conftest import CLIENTS, client_environment
+
 ROOT = Path(__file__).parents[2]
 READMES = ("README.md", "README.zh-CN.md")
 ADDRESS = "http://127.0.0.1:8080"
@@ -29,11 +31,17 @@ def blocks(*languages: str) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("language", "text"), blocks("bash", "python"))
-def test_example_runs(language: str, text: str, house_server: str) -> None:
+def test_example_runs(language: str, text: str, house_server: str, tmp_path: Path) -> None:
     """An example copied from the README runs without an error and prints something."""
-    command = ["bash", "-euo", "pipefail", "-c"] if language == "bash" else [sys.executable, "-c"]
+    python = CLIENTS / "python" if "langchain" in text else sys.executable
+    command = ["bash", "-euo", "pipefail", "-c"] if language == "bash" else [python, "-c"]
     run = subprocess.run(
-        [*command, text.replace(ADDRESS, house_server)], cwd=ROOT, capture_output=True, text=True, timeout=120
+        [*command, text.replace(ADDRESS, house_server)],
+        cwd=ROOT,
+        env=client_environment(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert run.returncode == 0, run.stderr
     assert run.stdout.strip()

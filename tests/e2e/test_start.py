@@ -69,3 +69,14 @@ def test_unwritable_sessions(bundle: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     path = tmp_path / "file" / "sessions.sqlite3"
     check_refusal(start("--bundle", str(bundle), "--sessions", str(path)), str(path))
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_reachable_without_keys(host: str) -> None:
+    """An address that other machines can reach needs a file of keys, and the line says how to make one."""
+    check_refusal(start("--host", host), host, "--keys", "infra.keys")
+
+
+def test_a_file_without_keys(tmp_path: Path) -> None:
+    """A file of keys that is missing is named."""
+    check_refusal(start("--keys", str(tmp_path / "keys.json")), "keys.json", "No such file")

@@ -34,7 +34,11 @@ class Deployment:
         return [wrapper, str(PYTHON313), "-m", "awslambdaric", properties("Function")["Handler"]]
 
     def environment(self, **more: str) -> dict[str, str]:
-        """The variables of an execution environment, and none of the developer's own."""
+        """All variables of the function's execution environment."""
+        return self.platform(**{**self.variables, **more})
+
+    def platform(self, **more: str) -> dict[str, str]:
+        """The variables that Lambda sets, these, and none of the developer's own."""
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
         platform = {
             "AWS_EXECUTION_ENV": "AWS_Lambda_python3.13",
@@ -45,7 +49,7 @@ class Deployment:
             "LAMBDA_TASK_ROOT": str(self.folder),
             "_HANDLER": properties("Function")["Handler"],
         }
-        return {**kept, **CREDENTIALS, **platform, **self.variables, **more}
+        return {**kept, **CREDENTIALS, **platform, **more}
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from infra.artifact import UNZIPPED_LIMIT_BYTES, size_bytes
+from tests.e2e.artifact.conftest import PYTHON313
 from tests.stack import PROJECT
 
 DEPENDENCIES_BUDGET_BYTES = 112_000_000
@@ -58,6 +59,15 @@ def test_nothing_needless_is_inside(artifact: Path) -> None:
     }
     assert not [path for path in artifact.rglob("*") if path.name in ("__pycache__", "tests")]
     assert list(artifact.glob("numpy-*.dist-info/licenses"))
+
+
+def test_the_authorizer_is_a_few_files_of_our_own(artifact: Path) -> None:
+    """It comes up from Python's standard library alone, and weighs next to nothing."""
+    folder = artifact.parent / "Authorizer"
+    assert size_bytes(folder) < 30_000
+    assert {path.suffix for path in folder.rglob("*") if path.is_file()} == {".py"}
+    command = [str(PYTHON313), "-S", "-B", "-c", "import infra.authorizer.function"]
+    subprocess.run(command, cwd=folder, check=True)
 
 
 def test_the_wrapper_can_be_executed(artifact: Path) -> None:

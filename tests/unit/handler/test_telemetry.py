@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+from typing import Any
 
 import pytest
 
+from handler.errors import InvalidRequest, QuotaExceeded, RequestError, VersionConflict
+from handler.telemetry import Telemetry
 from tests.unit.handler.conftest import OpenDoor
 from tests.unit.handler.scripted_engine import scripted_engine
 
@@ -37,3 +40,60 @@ def test_metrics_are_counted_in_lambda_only(open_door: OpenDoor, capsys: pytest.
     receipt = made["dormouse"]["receipt"]
     assert receipt["gb_s"] > 0
     assert receipt["cost_usd"] == pytest.approx(receipt["gb_s"] * 0.0000166667 + 0.0000002, rel=1e-6)
+
+
+def written(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    """The metrics that were written, by line, without what the format adds."""
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    for line in lines:
+        (description,) = line.pop("_aws")["CloudWatchMetrics"]
+        assert description["Dimensions"] == [["service"]]
+        assert {each["Name"] for each in description["Metrics"]} == set(line) - {"service"}
+    return lines
+
+
+def test_an_answer_is_one_line_of_figures(open_door: OpenDoor, capsys: pytest.CaptureFixture[str]) -> None:
+    """Tokens, times and how it ended are in one line; the start is counted with the first answer alone."""
+    door = open_door(memory_mib=1024)
+    answers = [door.post("/v1/responses", input="Hi").json for _ in range(2)]
+    receipts = [answer["dormouse"]["receipt"] for answer in answers]
+    lines = written(capsys)
+    assert len(lines) == 2
+    for line, receipt in zip(lines, receipts, strict=True):
+        assert line["Answers"] == line["Stopped"] == [1.0]
+        assert line["InputTokens"] == [receipt["prompt_tokens"]]
+        assert line["CachedTokens"] == [receipt["cached_tokens"]]
+        assert line["OutputTokens"] == [receipt["output_tokens"]]
+        assert line["TimeToFirstTokenMs"] == [receipt["prefill_ms"]]
+        assert line["DecodeTokensPerS"] == [receipt["tokens_per_s"]]
+    assert "ColdStarts" in lines[0]
+    assert lines[0]["InitMs"] == [receipts[0]["init_ms"]]
+    assert not {"ColdStarts", "InitMs"} & set(lines[1])
+
+
+@pytest.mark.parametrize(
+    ("error", "names"),
+    [
+        (InvalidRequest("no"), {"Refused"}),
+        (VersionConflict(1, 2), {"Refused", "Conflicts"}),
+        (QuotaExceeded(100, 120, 60), {"Refused", "QuotaRefusals"}),
+    ],
+)
+def test_refusals_are_told_apart(
+    error: RequestError, names: set[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A conflict and a spent quota are counted by themselves, beside all that was refused."""
+    Telemetry(in_lambda=True).refused(error, "r-1")
+    assert [set(line) for line in written(capsys)] == [names | {"service"}]
+
+
+def test_a_line_carries_the_request_it_is_about(
+    open_door: OpenDoor, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In Lambda every line of the log has the id that the answer has in `x-request-id`."""
+    caplog.set_level(logging.INFO)
+    answer = open_door(memory_mib=1024).post("/v1/responses", input="Hi")
+    (record,) = caplog.records
+    (handler,) = logging.getLogger(record.name).handlers
+    line = json.loads(handler.format(record))
+    assert line["correlation_id"] == answer.headers["x-request-id"]

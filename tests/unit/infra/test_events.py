@@ -7,6 +7,8 @@ import re
 
 import pytest
 
+from handler.keys import bearer_key
+from handler.routes.events import tenant
 from tests.stack import routes, sample_event, sample_names
 
 
@@ -50,3 +52,16 @@ def test_the_function_url_event_is_payload_2() -> None:
     event = sample_event("function-url-chat-stream")
     assert event["version"] == "2.0"
     assert event["rawPath"] == event["requestContext"]["http"]["path"] == "/v1/chat/completions"
+
+
+@pytest.mark.parametrize("name", [n for n in sample_names() if not n.startswith("function-url")])
+def test_event_brings_what_the_authorizer_found(name: str) -> None:
+    """A request that needs a key has a whole one, and the tenant whose it is; the page has neither."""
+    event = sample_event(name)
+    authorizer = event["requestContext"].get("authorizer")
+    if name == "page":
+        assert authorizer is None
+        assert "Authorization" not in event["headers"]
+    else:
+        assert bearer_key(event["headers"]["Authorization"]).id == authorizer["key"]
+        assert tenant(event) == authorizer["tenant"] == "alice"

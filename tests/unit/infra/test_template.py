@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any, cast
 
@@ -11,6 +12,7 @@ from handler.routes.completions import CompletionRoutes
 from handler.routes.responses import ResponseRoutes
 from handler.runtime import STREAMED_ROUTES
 from handler.settings import Settings, read_settings
+from handler.telemetry import ENDED
 from tests.stack import PROJECT, function_environment, properties, routes, template
 
 
@@ -64,30 +66,67 @@ def test_the_role_allows_what_the_table_is_asked_and_no_more() -> None:
     expected = {"".join(word.title() for word in call.split("_")) for call in calls}
     if "TransactWriteItems" in expected:  # a transaction needs the actions of its parts
         expected = (expected - {"TransactWriteItems"}) | transacted
-    statements = [s for p in properties("Role")["Policies"] for s in p["PolicyDocument"]["Statement"]]
-    on_table = [s for s in statements if s["Resource"] == {"Fn::GetAtt": "Table.Arn"}]
-    assert {action for s in on_table for action in s["Action"]} == {f"dynamodb:{name}" for name in expected}
-    assert all("*" not in str(s["Action"]) and s["Resource"] != "*" for s in statements)
+    on_table = {
+        action for s in statements("Role") if "Table" in str(s["Resource"]) for action in listed(s["Action"])
+    }
+    assert on_table == {f"dynamodb:{name}" for name in expected}
+
+
+def test_keys_are_read_by_the_authorizer_alone() -> None:
+    """The authorizer may read a key's record and nothing else; the function knows no table of keys."""
+    tables = [s for s in statements("AuthorizerRole") if "dynamodb" in str(s["Action"])]
+    assert tables == [
+        {"Effect": "Allow", "Action": "dynamodb:GetItem", "Resource": {"Fn::GetAtt": "Keys.Arn"}}
+    ]
+    assert "Keys" not in str([properties("Function"), properties("Role")])
+    assert "'Table'" not in str([properties("Authorizer"), properties("AuthorizerRole")])
+
+
+@pytest.mark.parametrize("role", ["Role", "AuthorizerRole"])
+def test_roles_name_actions_and_resources(role: str) -> None:
+    """No action has a wildcard, and no resource but that of traces, which have none."""
+    for statement in statements(role):
+        assert "*" not in str(statement["Action"])
+        if "xray:PutTraceSegments" not in statement["Action"]:
+            assert statement["Resource"] != "*"
+
+
+def listed(actions: str | list[str]) -> list[str]:
+    return [actions] if isinstance(actions, str) else actions
+
+
+def statements(role: str) -> list[dict[str, Any]]:
+    """Every statement of a role, those behind a condition included."""
+
+    def chosen(value: Any) -> Any:
+        return value["Fn::If"][1] if "Fn::If" in value else value
+
+    policies = [chosen(each) for each in properties(role)["Policies"]]
+    return [chosen(each) for policy in policies for each in policy["PolicyDocument"]["Statement"]]
 
 
 def test_nobody_gets_in_without_a_key() -> None:
-    """The API asks for a key on every route, and the second door for a signature."""
-    assert properties("Api")["Auth"]["ApiKeyRequired"] is True
-    assert all("Auth" not in event for event in routes().values())
+    """The API asks the authorizer on every route but the page, and the second door for a signature."""
+    auth = properties("Api")["Auth"]
+    assert auth["DefaultAuthorizer"] in auth["Authorizers"]
+    assert auth["ApiKeyRequired"] is True
+    assert properties("Api")["ApiKeySourceType"] == "AUTHORIZER"
+    assert [route for route, event in routes().items() if "Auth" in event] == [("GET", "/")]
     assert properties("SecondDoor")["AuthType"] == "AWS_IAM"
     assert template()["Parameters"]["FunctionUrl"]["Default"] == "off"
 
 
-def test_conversations_outlive_the_stack() -> None:
-    """The table is kept, protected, restorable and encrypted, and forgets by itself."""
-    table = template()["Resources"]["Table"]
+@pytest.mark.parametrize(("name", "key"), [("Table", ["pk", "sk"]), ("Keys", ["id"])])
+def test_what_is_kept_outlives_the_stack(name: str, key: list[str]) -> None:
+    """A table is kept, protected, restorable and encrypted, and forgets by itself."""
+    table = template()["Resources"][name]
     assert table["DeletionPolicy"] == table["UpdateReplacePolicy"] == "Retain"
     facts = table["Properties"]
     assert facts["DeletionProtectionEnabled"] is True
     assert facts["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"] is True
     assert facts["SSESpecification"]["SSEEnabled"] is True
     assert facts["TimeToLiveSpecification"] == {"AttributeName": "ttl", "Enabled": True}
-    assert [key["AttributeName"] for key in facts["KeySchema"]] == ["pk", "sk"]
+    assert [each["AttributeName"] for each in facts["KeySchema"]] == key
 
 
 @pytest.mark.parametrize("name", sorted(template()["Parameters"]))
@@ -97,7 +136,7 @@ def test_parameters_are_described(name: str) -> None:
     assert parameter["Description"].endswith(".")
     assert "Default" in parameter
     if parameter["Type"] == "Number":
-        assert re.search(r"MiB|[Dd]ays|a second|a day|at the same time", parameter["Description"])
+        assert re.search(r"MiB|[Dd]ays|a second|a day|at the same time|Seconds", parameter["Description"])
 
 
 def test_gateway_errors_have_openai_shape() -> None:
@@ -108,4 +147,44 @@ def test_gateway_errors_have_openai_shape() -> None:
         assert re.match(
             r'\{"error": \{"message": .+, "type": "\w+", "param": null, "code": ("\w+"|null)\}\}$', text
         )
+    assert answers["ACCESS_DENIED"]["StatusCode"] == answers["UNAUTHORIZED"]["StatusCode"] == 401
     assert answers["INTEGRATION_TIMEOUT"]["ResponseParameters"]["Headers"]["x-should-retry"] == "'false'"
+
+
+def test_a_rollout_is_turned_back_by_alarms() -> None:
+    """A version takes over step by step unless a parameter says otherwise, watched by alarms that exist."""
+    preference = properties("Function")["DeploymentPreference"]
+    alarms = {name["Ref"] for name in preference["Alarms"]}
+    assert alarms <= {
+        name for name, each in template()["Resources"].items() if each["Type"] == "AWS::CloudWatch::Alarm"
+    }
+    assert "AuthorizerErrors" not in alarms
+    enabled = {name: each["Enabled"] for name, each in template()["Mappings"]["Rollouts"].items()}
+    assert set(enabled) == set(template()["Parameters"]["Rollout"]["AllowedValues"])
+    assert [name for name, each in enabled.items() if each == "false"] == ["off"]
+
+
+def test_dashboard_and_alarms_show_what_is_measured() -> None:
+    """Every metric of ours that is drawn or watched is one that telemetry writes; all written are drawn."""
+    shown = json.loads(properties("Dashboard")["DashboardBody"]["Fn::Sub"])
+    rows = [row for widget in shown["widgets"] for row in widget["properties"]["metrics"]]
+    drawn = {row[1] for row in rows if row[0] == "Dormouse"}
+    source = (PROJECT / "handler/telemetry.py").read_text()
+    written = set(re.findall(r'"([A-Z][A-Za-z]+)"(?=[:\]}])', source)) | set(ENDED.values())
+    assert drawn == written
+    alarms = [each["Properties"] for each in template()["Resources"].values() if "Alarm" in each["Type"]]
+    assert {each["MetricName"] for each in alarms if each["Namespace"] == "Dormouse"} <= written
+
+
+def test_access_logs_have_neither_bodies_nor_keys() -> None:
+    """One line of JSON a request, with tenant and request id, and nothing that was said or is secret."""
+    line = json.loads(properties("Api")["AccessLogSetting"]["Format"])
+    assert {"requestId", "tenant", "status", "route"} <= set(line)
+    assert not re.search(r"header|body|querystring|\.path\b", json.dumps(line))
+
+
+@pytest.mark.parametrize("name", ["Function", "Authorizer"])
+def test_functions_write_to_logs_that_end(name: str) -> None:
+    """Each function's log group is in the template and forgets after the parameter's days."""
+    group = properties(name)["LoggingConfig"]["LogGroup"]["Ref"]
+    assert properties(group)["RetentionInDays"] == {"Ref": "LogRetentionDays"}

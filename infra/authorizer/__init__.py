@@ -1,0 +1,1 @@
+"""Who calls: a Lambda authorizer for `Authorization: Bearer dm-...`, from the standard library alone."""

@@ -1,0 +1,58 @@
+"""The workflows of GitHub Actions: what they run exists here, and they can do no more than they must."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.stack import PROJECT, template
+
+FOLDER = PROJECT / ".github/workflows"
+FILES = sorted(FOLDER.glob("*.yml"))
+
+
+def read(path: Path) -> dict[Any, Any]:
+    found: dict[Any, Any] = yaml.safe_load(path.read_text())
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_workflow_has_few_rights(path: Path) -> None:
+    """By default it may read the code and no more; only a rollout may ask AWS for a role, none has a key."""
+    workflow = read(path)
+    assert workflow["permissions"] == {"contents": "read"}
+    for job in workflow["jobs"].values():
+        asks_aws = "id-token" in job.get("permissions", {})
+        assert asks_aws == ("rollout" in (str(job.get("uses")) + path.stem))
+    assert "AWS_SECRET_ACCESS_KEY" not in path.read_text()
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_workflow_runs_what_there_is(path: Path) -> None:
+    """Make targets, modules, called workflows and the values of parameters exist."""
+    text = path.read_text()
+    makefiles = "".join(each.read_text() for each in [PROJECT / "Makefile", *PROJECT.glob("*/*.mk")])
+    for target in re.findall(r"run: make ([\w-]+)", text):
+        assert re.search(rf"^{target}:", makefiles, re.MULTILINE)
+    for module in re.findall(r"python -m ([\w.]+)", text):
+        assert (PROJECT / f"{module.replace('.', '/')}.py").is_file()
+    for called in re.findall(r"uses: \./(\S+)", text):
+        assert (PROJECT / called).is_file()
+    rollouts = template()["Parameters"]["Rollout"]["AllowedValues"]
+    assert all(value.strip('"') in rollouts for value in re.findall(r"rollout: (\w+|\"\w+\")", text))
+
+
+def test_prod_comes_after_dev() -> None:
+    """Nothing is deployed that was not checked, and nothing reaches prod that was not asked in dev."""
+    jobs = read(FOLDER / "deploy.yml")["jobs"]
+    assert [(name, job.get("needs")) for name, job in jobs.items()] == [
+        ("check", None),
+        ("build", "check"),
+        ("dev", "build"),
+        ("prod", "dev"),
+    ]
+    assert jobs["prod"]["with"]["rollout"] != "off"
