@@ -9,10 +9,20 @@ from collections.abc import Sequence
 
 from export.config import Config
 from export.errors import UnknownArchitecture
-from export.graph import gpt2, llama, qwen2, qwen3
+from export.graph import (
+    gpt2,
+    llama,
+    qwen2,
+    qwen3,
+)
 from export.graph.facts import Family
 
-FAMILIES: tuple[Family, ...] = (llama.FAMILY, qwen2.FAMILY, qwen3.FAMILY, gpt2.FAMILY)
+FAMILIES: tuple[Family, ...] = (
+    llama.FAMILY,
+    qwen2.FAMILY,
+    qwen3.FAMILY,
+    gpt2.FAMILY,
+)
 
 
 def family_of(config: Config, families: Sequence[Family] = FAMILIES) -> Family:

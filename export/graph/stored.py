@@ -32,6 +32,7 @@ class Placement:
     quantized: bool = False
     transposed: bool = False
     width: int = 0  # K of a quantized matrix: the last block of a row may be padded
+    offset: float = 0.0  # was added to what the checkpoint stores
 
     def slices(self, step: int) -> Iterator[slice]:
         """Its rows, `step` at a time."""

@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM
 
 from export.errors import ExportError, UnsupportedFeature, VerificationError
 from export.graph import llama, qwen2
-from export.graph.facts import Family, Linear, Rope
+from export.graph.facts import Attention, Family, Linear, Rope
 from export.pipeline import Options, export_bundle
 from export.stages import Stages
 from handler.engine import load
@@ -39,6 +39,7 @@ def assert_equal_to_transformers(source: Path, bundle: Path) -> None:
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
 
 
+ATTENTION, MLP = qwen2.TENSORS.attention, qwen2.TENSORS.mlp
 LLAMA3 = {
     "rope_type": "llama3",
     "factor": 8.0,
@@ -46,6 +47,7 @@ LLAMA3 = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 64,
 }
+YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64}
 
 
 @pytest.mark.parametrize(
@@ -56,9 +58,26 @@ LLAMA3 = {
         ("qwen2", {"shard": "200KB"}),
         ("llama", {"rope_scaling": LLAMA3}),
         ("llama", {"rope_scaling": {"rope_type": "linear", "factor": 4.0}}),
+        ("llama", {"rope_scaling": {"rope_type": "dynamic", "factor": 4.0}}),
+        ("llama", {"rope_scaling": YARN}),
+        ("llama", {"rope_scaling": {**YARN, "mscale": 0.7, "mscale_all_dim": 1.1, "truncate": False}}),
+        ("llama", {"attention_bias": True, "mlp_bias": True}),
+        ("qwen2", {"use_sliding_window": True, "sliding_window": 16, "max_window_layers": 1}),
         ("qwen3", {"tie_word_embeddings": True}),
     ],
-    ids=["bf16", "fp16-untied", "shards", "llama3-rope", "linear-rope", "tied-qwen3"],
+    ids=[
+        "bf16",
+        "fp16-untied",
+        "shards",
+        "llama3-rope",
+        "linear-rope",
+        "dynamic-rope",
+        "yarn-rope",
+        "yarn-rope-with-scales",
+        "biases",
+        "windows-in-upper-layers",
+        "tied-qwen3",
+    ],
 )
 def test_every_form_of_checkpoint_gives_its_model(
     family: str, changes: dict[str, Any], tmp_path: Path
@@ -91,11 +110,10 @@ def test_widths_that_no_block_divides_are_padded(quant: str, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("field", "value", "said"),
     [
-        ("rope_scaling", {"rope_type": "yarn", "factor": 4.0}, "'yarn' is not supported"),
-        ("rope_scaling", {"type": "dynamic", "factor": 2.0}, "'dynamic' is not supported"),
-        ("attention_bias", True, "attention_bias: true is not supported"),
+        ("rope_scaling", {"rope_type": "mrope", "factor": 4.0}, "'mrope' is not supported"),
+        ("rope_parameters", {"full_attention": {"rope_type": "default"}}, "of a kind for each type of layer"),
         ("hidden_act", "gelu", 'hidden_act: "gelu" is not supported'),
-        ("partial_rotary_factor", 0.5, "partial_rotary_factor"),
+        ("partial_rotary_factor", 0.5, "partial_rotary_factor: 0.5, or 8 of 16, is not supported"),
         ("head_dim", 24, "head_dim: 24 is not supported, only multiples of 16"),
     ],
 )
@@ -141,11 +159,14 @@ def test_a_config_that_does_not_fit_the_weights_is_refused(
 @pytest.mark.parametrize(
     ("fault", "changes"),
     [
-        ("a dropped bias", {"qkv": Linear(qwen2.TENSORS.qkv.weights), "ignored": ("*.bias",)}),
-        ("gate and up swapped", {"mlp_input": Linear(tuple(reversed(qwen2.TENSORS.mlp_input.weights)))}),
+        ("a dropped bias", {"attention": llama.TENSORS.attention, "ignored": ("*.bias",)}),
+        ("gate and up swapped", {"mlp": dataclasses.replace(MLP, input=Linear(MLP.input.weights[::-1]))}),
         (
             "norms swapped",
-            {"mlp_norm": qwen2.TENSORS.attention_norm, "attention_norm": qwen2.TENSORS.mlp_norm},
+            {
+                "attention": dataclasses.replace(ATTENTION, norm=MLP.norm),
+                "mlp": dataclasses.replace(MLP, norm=ATTENTION.norm),
+            },
         ),
     ],
 )
@@ -168,7 +189,11 @@ def test_a_graph_that_is_not_the_model_is_refused(
 
 @pytest.mark.parametrize(
     "change",
-    [{"rope": Rope(9_000.0)}, {"norm_epsilon": 1e-2}, {"heads": 2, "kv_heads": 1, "head_dim": 32}],
+    [
+        {"attention": (Attention(Rope(9_000.0)),) * 3},
+        {"norm_epsilon": 1e-2},
+        {"heads": 2, "kv_heads": 1, "head_dim": 32},
+    ],
     ids=["wrong-rope-base", "wrong-epsilon", "wrong-head-count"],
 )
 def test_a_wrong_number_is_refused(change: dict[str, Any], tmp_path: Path) -> None:
