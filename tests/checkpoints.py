@@ -107,6 +107,7 @@ def config_of(family: str, **changes: Any) -> Any:
         "qwen2": (hf.Qwen2Config, {**llama_like, "tie_word_embeddings": True, "rope_theta": 1e6}),
         "qwen3": (hf.Qwen3Config, {**llama_like, "head_dim": 32, "rope_theta": 1e6}),
         "gpt2": (hf.GPT2Config, gpt2),
+        "mistral": (hf.MistralConfig, {**llama_like, "head_dim": 32, "sliding_window": WINDOW}),
     }
     maker, fields = makers[family]
     return maker(**{**fields, **changes})

@@ -12,6 +12,7 @@ from export.errors import UnknownArchitecture
 from export.graph import (
     gpt2,
     llama,
+    mistral,
     qwen2,
     qwen3,
 )
@@ -22,6 +23,7 @@ FAMILIES: tuple[Family, ...] = (
     qwen2.FAMILY,
     qwen3.FAMILY,
     gpt2.FAMILY,
+    mistral.FAMILY,
 )
 
 

@@ -20,6 +20,7 @@ FAMILY_NAMES = (
     "qwen2",
     "qwen3",
     "gpt2",
+    "mistral",
 )
 LIMIT = 1e-4
 CHAT = [{"role": "user", "content": "Hello, how are you?"}]
