@@ -108,6 +108,7 @@ def config_of(family: str, **changes: Any) -> Any:
         "qwen3": (hf.Qwen3Config, {**llama_like, "head_dim": 32, "rope_theta": 1e6}),
         "gpt2": (hf.GPT2Config, gpt2),
         "mistral": (hf.MistralConfig, {**llama_like, "head_dim": 32, "sliding_window": WINDOW}),
+        "phi3": (hf.Phi3Config, {**llama_like, **PARTLY_ROTATED, "sliding_window": WINDOW}),
     }
     maker, fields = makers[family]
     return maker(**{**fields, **changes})

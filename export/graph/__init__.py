@@ -13,6 +13,7 @@ from export.graph import (
     gpt2,
     llama,
     mistral,
+    phi3,
     qwen2,
     qwen3,
 )
@@ -24,6 +25,7 @@ FAMILIES: tuple[Family, ...] = (
     qwen3.FAMILY,
     gpt2.FAMILY,
     mistral.FAMILY,
+    phi3.FAMILY,
 )
 
 

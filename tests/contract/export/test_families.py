@@ -21,6 +21,7 @@ FAMILY_NAMES = (
     "qwen3",
     "gpt2",
     "mistral",
+    "phi3",
 )
 LIMIT = 1e-4
 CHAT = [{"role": "user", "content": "Hello, how are you?"}]
