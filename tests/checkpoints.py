@@ -109,6 +109,7 @@ def config_of(family: str, **changes: Any) -> Any:
         "gpt2": (hf.GPT2Config, gpt2),
         "mistral": (hf.MistralConfig, {**llama_like, "head_dim": 32, "sliding_window": WINDOW}),
         "phi3": (hf.Phi3Config, {**llama_like, **PARTLY_ROTATED, "sliding_window": WINDOW}),
+        "olmo2": (hf.Olmo2Config, llama_like),
     }
     maker, fields = makers[family]
     return maker(**{**fields, **changes})

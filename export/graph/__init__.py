@@ -13,6 +13,7 @@ from export.graph import (
     gpt2,
     llama,
     mistral,
+    olmo2,
     phi3,
     qwen2,
     qwen3,
@@ -26,6 +27,7 @@ FAMILIES: tuple[Family, ...] = (
     gpt2.FAMILY,
     mistral.FAMILY,
     phi3.FAMILY,
+    olmo2.FAMILY,
 )
 
 

@@ -22,6 +22,7 @@ FAMILY_NAMES = (
     "gpt2",
     "mistral",
     "phi3",
+    "olmo2",
 )
 LIMIT = 1e-4
 CHAT = [{"role": "user", "content": "Hello, how are you?"}]
