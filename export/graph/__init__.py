@@ -17,6 +17,7 @@ from export.graph import (
     phi3,
     qwen2,
     qwen3,
+    smollm3,
 )
 from export.graph.facts import Family
 
@@ -28,6 +29,7 @@ FAMILIES: tuple[Family, ...] = (
     mistral.FAMILY,
     phi3.FAMILY,
     olmo2.FAMILY,
+    smollm3.FAMILY,
 )
 
 

@@ -23,6 +23,7 @@ FAMILY_NAMES = (
     "mistral",
     "phi3",
     "olmo2",
+    "smollm3",
 )
 LIMIT = 1e-4
 CHAT = [{"role": "user", "content": "Hello, how are you?"}]
