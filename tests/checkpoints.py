@@ -111,6 +111,7 @@ def config_of(family: str, **changes: Any) -> Any:
         "phi3": (hf.Phi3Config, {**llama_like, **PARTLY_ROTATED, "sliding_window": WINDOW}),
         "olmo2": (hf.Olmo2Config, llama_like),
         "smollm3": (hf.SmolLM3Config, {**llama_like, "no_rope_layer_interval": 2}),
+        "granite": (hf.GraniteConfig, {**llama_like, **MULTIPLIED}),
     }
     maker, fields = makers[family]
     return maker(**{**fields, **changes})

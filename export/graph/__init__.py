@@ -11,6 +11,7 @@ from export.config import Config
 from export.errors import UnknownArchitecture
 from export.graph import (
     gpt2,
+    granite,
     llama,
     mistral,
     olmo2,
@@ -30,6 +31,7 @@ FAMILIES: tuple[Family, ...] = (
     phi3.FAMILY,
     olmo2.FAMILY,
     smollm3.FAMILY,
+    granite.FAMILY,
 )
 
 

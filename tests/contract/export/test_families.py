@@ -24,6 +24,7 @@ FAMILY_NAMES = (
     "phi3",
     "olmo2",
     "smollm3",
+    "granite",
 )
 LIMIT = 1e-4
 CHAT = [{"role": "user", "content": "Hello, how are you?"}]
