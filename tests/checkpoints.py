@@ -112,6 +112,7 @@ def config_of(family: str, **changes: Any) -> Any:
         "olmo2": (hf.Olmo2Config, llama_like),
         "smollm3": (hf.SmolLM3Config, {**llama_like, "no_rope_layer_interval": 2}),
         "granite": (hf.GraniteConfig, {**llama_like, **MULTIPLIED}),
+        "gemma2": (hf.Gemma2Config, {**gemma, "attn_logit_softcapping": 5.0, "final_logit_softcapping": 4.0}),
     }
     maker, fields = makers[family]
     return maker(**{**fields, **changes})

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from export.config import Config
 from export.errors import UnknownArchitecture
 from export.graph import (
+    gemma2,
     gpt2,
     granite,
     llama,
@@ -32,6 +33,7 @@ FAMILIES: tuple[Family, ...] = (
     olmo2.FAMILY,
     smollm3.FAMILY,
     granite.FAMILY,
+    gemma2.FAMILY,
 )
 
 

@@ -25,6 +25,7 @@ FAMILY_NAMES = (
     "olmo2",
     "smollm3",
     "granite",
+    "gemma2",
 )
 LIMIT = 1e-4
 CHAT = [{"role": "user", "content": "Hello, how are you?"}]
