@@ -113,6 +113,7 @@ def config_of(family: str, **changes: Any) -> Any:
         "smollm3": (hf.SmolLM3Config, {**llama_like, "no_rope_layer_interval": 2}),
         "granite": (hf.GraniteConfig, {**llama_like, **MULTIPLIED}),
         "gemma2": (hf.Gemma2Config, {**gemma, "attn_logit_softcapping": 5.0, "final_logit_softcapping": 4.0}),
+        "gemma3": (hf.Gemma3TextConfig, {**gemma, "rope_scaling": {"rope_type": "linear", "factor": 8.0}}),
     }
     maker, fields = makers[family]
     return maker(**{**fields, **changes})

@@ -11,6 +11,7 @@ from export.config import Config
 from export.errors import UnknownArchitecture
 from export.graph import (
     gemma2,
+    gemma3,
     gpt2,
     granite,
     llama,
@@ -34,6 +35,7 @@ FAMILIES: tuple[Family, ...] = (
     smollm3.FAMILY,
     granite.FAMILY,
     gemma2.FAMILY,
+    gemma3.FAMILY,
 )
 
 

@@ -26,6 +26,7 @@ FAMILY_NAMES = (
     "smollm3",
     "granite",
     "gemma2",
+    "gemma3",
 )
 LIMIT = 1e-4
 CHAT = [{"role": "user", "content": "Hello, how are you?"}]
