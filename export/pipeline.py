@@ -18,7 +18,7 @@ from pathlib import Path
 
 from export import fused, universal
 from export.conversion import Converted
-from export.errors import ExportError, UnknownArchitecture
+from export.errors import ExportError, UnknownArchitecture, UnsupportedFeature
 from export.golden import write_golden
 from export.graph import FAMILIES, family_of
 from export.graph.facts import Family
@@ -125,7 +125,11 @@ def _convert(
             if options.way == "fused":
                 raise
         else:
-            return fused.convert(checkpoint, family, recipe, calibration, context, folder, stages)
+            try:
+                return fused.convert(checkpoint, family, recipe, calibration, context, folder, stages)
+            except UnsupportedFeature as error:
+                offer = "--way universal takes what optimum can export"
+                raise UnsupportedFeature(f"{error}; {offer}") from None
     if options.rounding == "gptq" or calibration:
         raise ExportError("--rounding: gptq is for fused graphs; the universal way rounds to the nearest")
     nearest = dataclasses.replace(recipe, rounding="nearest")
