@@ -101,7 +101,11 @@ class StoredTensors:
         left = sorted(
             name
             for name in self._weights
-            if name not in self._used and not any(fnmatch.fnmatch(name, pattern) for pattern in ignored)
+            if name not in self._used
+            and (
+                name in self._weights.changed
+                or not any(fnmatch.fnmatch(name, pattern) for pattern in ignored)
+            )
         )
         if left:
             more = f" and {len(left) - 1} more" if len(left) > 1 else ""
