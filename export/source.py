@@ -58,9 +58,7 @@ def resolve(source: str, revision: str | None = None, adapter: str | None = None
         return base if adapter is None else _adapted(base, _find(adapter, None))
     if adapter is not None:
         raise ExportError(f"--adapter: {source} is an adapter itself; name its base instead")
-    base_name = Adapter(found.folder).base
-    beside = found.folder / base_name  # a relative name may be meant from there
-    return _adapted(_checkpoint(_find(str(beside) if beside.is_dir() else base_name, None)), found)
+    return _adapted(_checkpoint(_base_of(Adapter(found.folder))), found)
 
 
 @dataclass(frozen=True)
@@ -84,6 +82,14 @@ def _find(source: str, revision: str | None) -> _Found:
         )
     folder, commit = _download(source, revision)
     return _Found(folder, source, commit)
+
+
+def _base_of(adapter: Adapter) -> _Found:
+    """The model that an adapter was trained on: a folder, seen from the adapter or from here, or a hub id."""
+    for folder in (adapter.folder / adapter.base, Path(adapter.base)):
+        if folder.is_dir():
+            return _find(str(folder), None)
+    return _find(adapter.base, adapter.config.fields.get("revision"))
 
 
 def _checkpoint(found: _Found) -> Checkpoint:
