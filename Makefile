@@ -7,6 +7,7 @@ OUT    ?=
 QUANT  ?= int4
 ROUNDING    ?=
 CALIBRATION ?=
+ADAPTER     ?=
 ARCH   ?= x86_64
 TESTS  ?= tests
 
@@ -26,11 +27,12 @@ chat: .venv/run/.made      ## serve the model on http://127.0.0.1:8080 (PORT=, B
 test: .venv/dev/.made .venv/cloud/.made .venv/clients/.made browser      ## the whole test suite, real components included (TESTS=)
 	.venv/dev/bin/python -m pytest $(TESTS)
 
-bundle: .venv/export/.made      ## MODEL=<hub id or folder> OUT=<folder> [QUANT=int4|int8|fp32] [CALIBRATION=<text file>] [ROUNDING=gptq|nearest]
+bundle: .venv/export/.made      ## MODEL=<hub id or folder> OUT=<folder> [QUANT=int4|int8|fp32] [CALIBRATION=<text file>] [ROUNDING=gptq|nearest] [ADAPTER=<peft folder>]
 	@test -n "$(MODEL)" || { echo "make bundle: MODEL= is missing: a hub id or a folder" >&2; exit 2; }
 	@test -n "$(OUT)" || { echo "make bundle: OUT= is missing: the folder to write" >&2; exit 2; }
 	@exec .venv/export/bin/python -m export $(MODEL) --out $(OUT) --quant $(QUANT) \
-		$(if $(ROUNDING),--rounding $(ROUNDING)) $(if $(CALIBRATION),--calibration "$(CALIBRATION)")
+		$(if $(ROUNDING),--rounding $(ROUNDING)) $(if $(CALIBRATION),--calibration "$(CALIBRATION)") \
+		$(if $(ADAPTER),--adapter "$(ADAPTER)")
 
 check: .venv/dev/.made .venv/cloud/.made .venv/checkov/.made      ## format, lint, types, import floors, the template
 	.venv/dev/bin/ruff format --check .

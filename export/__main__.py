@@ -53,6 +53,11 @@ def _parse(arguments: list[str] | None) -> Options:
         metavar="FILE",
         help="text for gptq: UTF-8, what the model will be used for",
     )
+    parser.add_argument(
+        "--adapter",
+        metavar="DIR",
+        help="a LoRA adapter to merge, a folder or hub id; SOURCE may be one itself",
+    )
     parser.add_argument("--revision", help="a hub branch, tag or commit (main)")
     got = parser.parse_args(arguments)
     return Options(
@@ -66,6 +71,7 @@ def _parse(arguments: list[str] | None) -> Options:
         got.revision,
         got.rounding,
         got.calibration,
+        got.adapter,
     )
 
 

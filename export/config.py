@@ -14,11 +14,12 @@ from export.errors import ExportError, UnsupportedFeature
 
 
 class Config:
-    """One `config.json`; every getter raises ExportError with the file and the field."""
+    """One `config.json`, or an object in it; every getter raises ExportError with the file and the field."""
 
-    def __init__(self, fields: Mapping[str, Any], path: Path) -> None:
+    def __init__(self, fields: Mapping[str, Any], path: Path, within: str = "") -> None:
         self.fields = fields
         self.path = path
+        self._within = within  # `field.` of the object this is
 
     @classmethod
     def load(cls, folder: Path) -> Config:
@@ -43,7 +44,7 @@ class Config:
         if value is None and default is not None:
             return default
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise ExportError(f"{self.path}: {name}: {value!r}, must be a whole number above 0")
+            raise ExportError(f"{self.path}: {self._within}{name}: {value!r}, must be a whole number above 0")
         return value
 
     def number(self, name: str, default: float | None = None) -> float:
@@ -52,14 +53,25 @@ class Config:
         if value is None and default is not None:
             return default
         if not isinstance(value, int | float) or isinstance(value, bool) or value <= 0:
-            raise ExportError(f"{self.path}: {name}: {value!r}, must be a number above 0")
+            raise ExportError(f"{self.path}: {self._within}{name}: {value!r}, must be a number above 0")
         return float(value)
+
+    def optional_number(self, name: str) -> float | None:
+        """A number above zero, or null."""
+        return None if self.fields.get(name) is None else self.number(name)
+
+    def numbers(self, name: str) -> tuple[float, ...]:
+        """A list of numbers above zero."""
+        values = self.fields.get(name)
+        if not isinstance(values, list) or not all(isinstance(x, int | float) and x > 0 for x in values):
+            raise ExportError(f"{self.path}: {self._within}{name}: must be a list of numbers above 0")
+        return tuple(map(float, values))
 
     def flag(self, name: str, default: bool) -> bool:
         """True or false."""
         value = self.fields.get(name, default)
         if not isinstance(value, bool):
-            raise ExportError(f"{self.path}: {name}: {value!r}, must be true or false")
+            raise ExportError(f"{self.path}: {self._within}{name}: {value!r}, must be true or false")
         return value
 
     def only(self, name: str, allowed: tuple[Any, ...], default: Any) -> Any:

@@ -49,14 +49,14 @@ def convert(
     text = None
     if recipe.rounding == "gptq":
         text = calibration or default_text(checkpoint.folder)
-    with Weights(checkpoint.folder) as weights, contextlib.ExitStack() as until_written:
+    with checkpoint.weights() as weights, contextlib.ExitStack() as until_written:
         rounded = None
         if text is not None:
             scratch = until_written.enter_context(tempfile.TemporaryDirectory(dir=folder))
             rounded = _rounded(checkpoint, facts, weights, recipe, text, Path(scratch), stages)
         with stages.stage("graph", recipe.name, weights.numbers) as progress:
             built = build(facts, weights, recipe, context, folder, progress, rounded)
-    judged = _Judged(checkpoint.folder, folder, facts, built, recipe)
+    judged = _Judged(checkpoint, folder, facts, built, recipe)
     return Converted(
         way="fused",
         graph=built.graph,
@@ -82,7 +82,7 @@ def _rounded(
     from export.rounding.kept import KeptRows
     from export.rounding.twins import round_matrices
 
-    tokenizer = load_tokenizer(checkpoint.folder)
+    tokenizer = load_tokenizer(checkpoint.text_folder)
     cut = windows(text, tokenizer, facts.context_tokens, facts.matrix_parameters)
     kept = KeptRows(scratch, recipe.bits)
     detail = f"{recipe.rounding}, {sum(map(len, cut))} tokens of {text.name}"
@@ -122,7 +122,9 @@ def _dims(facts: Decoder, parameters: int) -> Dims:
 class _Judged:
     """transformers on the checkpoint's weights, and on those that the graph holds; both streamed."""
 
-    def __init__(self, source: Path, folder: Path, facts: Decoder, built: Built, recipe: Recipe) -> None:
+    def __init__(
+        self, source: Checkpoint, folder: Path, facts: Decoder, built: Built, recipe: Recipe
+    ) -> None:
         self._source = source
         self._folder = folder
         self._facts = facts
@@ -133,8 +135,8 @@ class _Judged:
         """Logits [T, V] of the model as published."""
         from export.reference import streamed_logits
 
-        with Weights(self._source) as weights:
-            return streamed_logits(self._source, _Named(weights, self._facts), ids)
+        with self._source.weights() as weights:
+            return streamed_logits(self._source.folder, _Named(weights, self._facts), ids)
 
     def stored(self, ids: list[int]) -> Float32:
         """Logits [T, V] of the model that the bundle's bytes stand for."""
@@ -142,7 +144,7 @@ class _Judged:
         from export.reference import streamed_logits
 
         stored = StoredModel(self._folder, self._built.placements, self._bits)
-        return streamed_logits(self._source, stored, ids)
+        return streamed_logits(self._source.folder, stored, ids)
 
 
 class _Named:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from export import fused, universal
 from export.conversion import Converted
-from export.errors import ExportError, UnknownArchitecture
+from export.errors import ExportError, UnknownArchitecture, UnsupportedFeature
 from export.golden import write_golden
 from export.graph import FAMILIES, family_of
 from export.graph.facts import Family
@@ -51,6 +51,7 @@ class Options:
     revision: str | None = None
     rounding: str | None = None
     calibration: Path | None = None
+    adapter: str | None = None
 
 
 def export_bundle(options: Options, stages: Stages, families: Sequence[Family] = FAMILIES) -> Manifest:
@@ -62,7 +63,7 @@ def export_bundle(options: Options, stages: Stages, families: Sequence[Family] =
     calibration = _calibration(options, recipe)
     with replacing(options.out) as folder:
         with stages.stage("source", options.source):
-            checkpoint = resolve(options.source, options.revision)
+            checkpoint = resolve(options.source, options.revision, options.adapter)
         converted = _convert(options, checkpoint, recipe, calibration, families, folder, stages)
         with stages.stage("tokenizer", "tokenizer and chat template"):
             text = write_tokenizer(checkpoint, folder)
@@ -125,7 +126,17 @@ def _convert(
             if options.way == "fused":
                 raise
         else:
-            return fused.convert(checkpoint, family, recipe, calibration, context, folder, stages)
+            try:
+                return fused.convert(checkpoint, family, recipe, calibration, context, folder, stages)
+            except UnsupportedFeature as error:
+                if checkpoint.adapter is not None:  # the universal way would not merge it
+                    raise
+                offer = "--way universal takes what optimum can export"
+                raise UnsupportedFeature(f"{error}; {offer}") from None
+    if checkpoint.adapter is not None:
+        raise ExportError(
+            "--adapter: merged into fused graphs alone; merge it with peft for the universal way"
+        )
     if options.rounding == "gptq" or calibration:
         raise ExportError("--rounding: gptq is for fused graphs; the universal way rounds to the nearest")
     nearest = dataclasses.replace(recipe, rounding="nearest")

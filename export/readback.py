@@ -49,7 +49,7 @@ class StoredModel:
         if not place.quantized:
             values = self._map(place.initializer)
             for rows in place.slices(CHUNK_ROWS):
-                yield np.array(values[rows], np.float32)
+                yield np.array(values[rows], np.float32) - np.float32(place.offset)
             return
         codes, scales = self._map(place.initializer + CODES), self._map(place.initializer + SCALES)
         for rows in place.slices(CHUNK_ROWS):

@@ -46,24 +46,34 @@ def streamed_model(folder: Path, tensors: Tensors) -> Any:
 
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
     with init_empty_weights():  # parameters on the meta device; buffers, as rotary frequencies, are real
-        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+        model = AutoModelForCausalLM.from_config(
+            config, dtype=torch.float32, attn_implementation=attention_of(config)
+        ).eval()
     head = model.get_output_embeddings()
     for name, module in model.named_modules():
         if module is head:
             module.forward = _streamed_product(f"{name}.weight", tensors)
         elif isinstance(module, torch.nn.Embedding):
-            module.forward = streamed_lookup(f"{name}.weight", tensors, module.embedding_dim)
+            module.forward = streamed_lookup(f"{name}.weight", tensors, module)
         elif module._parameters:
             module.register_forward_pre_hook(_loading(name, tensors))
             module.register_forward_hook(_unloading)
     return model
 
 
+def attention_of(config: Any) -> str:
+    """The kind of attention that computes all of this config: the fast one leaves a cap on scores out."""
+    return "eager" if getattr(config, "attn_logit_softcapping", None) else "sdpa"
+
+
 def whole_logits(folder: Path, ids: list[int]) -> Float32:
     """Logits [T, V] of the checkpoint in `folder`, loaded as a whole."""
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True).eval()
+    attention = attention_of(AutoConfig.from_pretrained(folder, local_files_only=True))
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, local_files_only=True, attn_implementation=attention
+    ).eval()
     return _logits(model, ids)
 
 
@@ -80,8 +90,9 @@ def _streamed_product(name: str, tensors: Tensors) -> Any:
     return forward
 
 
-def streamed_lookup(name: str, tensors: Rows, width: int) -> Any:
-    """The forward of an embedding [V, width] that is never held."""
+def streamed_lookup(name: str, tensors: Rows, module: Any) -> Any:
+    """The forward of an embedding [V, width] that is never held, scaled where `module` scales it."""
+    width, scale = module.embedding_dim, float(getattr(module, "embed_scale", 1.0))
 
     def forward(ids: Any) -> Any:  # [B, T] -> [B, T, hidden]
         found, start = torch.empty(*ids.shape, width), 0
@@ -89,7 +100,7 @@ def streamed_lookup(name: str, tensors: Rows, width: int) -> Any:
             here = (ids >= start) & (ids < start + len(rows))
             found[here] = torch.from_numpy(rows)[ids[here] - start]
             start += len(rows)
-        return found
+        return found * scale if scale != 1.0 else found
 
     return forward
 

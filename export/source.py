@@ -1,18 +1,21 @@
 """Where a model comes from: a hub id, pinned to a commit, or a local folder, pinned by its weights' hash.
 
-Owns the download, the revision and the licence. Does not know architectures.
+Owns the download, the revision, the licence, and which base an adapter goes with. Does not know
+architectures.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from export.adapter import CONFIG_FILE, AdaptedWeights, Adapter
 from export.config import Config
 from export.errors import ExportError
-from export.weights import weight_files
+from export.weights import Weights, weight_files
 
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 WANTED = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model", "README.md", "LICENSE*"]
@@ -28,27 +31,84 @@ class Checkpoint:
     revision: str  # a hub commit, or `sha256:` over the weights
     license: str
     config: Config
+    adapter: Adapter | None = None
+
+    def weights(self) -> Weights:
+        """Its tensors, with the adapter's changes where there is one."""
+        return Weights(self.folder) if self.adapter is None else AdaptedWeights(self.folder, self.adapter)
+
+    @property
+    def text_folder(self) -> Path:
+        """Where its tokenizer is: an adapter may bring one, with a chat template of its own."""
+        if self.adapter is not None and (self.adapter.folder / "tokenizer_config.json").is_file():
+            return self.adapter.folder
+        return self.folder
 
 
-def resolve(source: str, revision: str | None = None) -> Checkpoint:
-    """The checkpoint behind a folder or a hub id; `revision` is a hub branch, tag or commit.
+def resolve(source: str, revision: str | None = None, adapter: str | None = None) -> Checkpoint:
+    """The checkpoint behind a folder or a hub id; `revision` is a hub branch, tag or commit of `source`.
+
+    An `adapter` is merged into it. Where `source` is itself an adapter, the base that it names is resolved.
 
     Raises: ExportError when it is neither, or the hub cannot be reached.
     """
+    found = _find(source, revision)
+    if not (found.folder / CONFIG_FILE).is_file() or (found.folder / "config.json").is_file():
+        base = _checkpoint(found)
+        return base if adapter is None else _adapted(base, _find(adapter, None))
+    if adapter is not None:
+        raise ExportError(f"--adapter: {source} is an adapter itself; name its base instead")
+    return _adapted(_checkpoint(_base_of(Adapter(found.folder))), found)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A folder, and what it is called and pinned by where that is known."""
+
+    folder: Path
+    id: str
+    commit: str | None = None
+
+
+def _find(source: str, revision: str | None) -> _Found:
     folder = Path(source).expanduser()
     if folder.is_dir():
         if revision is not None:
             raise ExportError(f"--revision: {revision!r} is for hub ids, {source} is a local folder")
-        config = Config.load(folder)
-        pinned = "sha256:" + _hash_weights(folder)
-        name = _front_matter(folder).get("model_name") or folder.resolve().name
-        return Checkpoint(folder, name, pinned, license_of(folder), config)
+        return _Found(folder, _front_matter(folder).get("model_name") or folder.resolve().name)
     if folder.exists() or source.startswith((".", "/", "~")) or not HUB_ID.fullmatch(source):
         raise ExportError(
             f"{source}: neither a folder nor a hub id such as HuggingFaceTB/SmolLM2-135M-Instruct"
         )
     folder, commit = _download(source, revision)
-    return Checkpoint(folder, source, commit, license_of(folder), Config.load(folder))
+    return _Found(folder, source, commit)
+
+
+def _base_of(adapter: Adapter) -> _Found:
+    """The model that an adapter was trained on: a folder, seen from the adapter or from here, or a hub id."""
+    for folder in (adapter.folder / adapter.base, Path(adapter.base)):
+        if folder.is_dir():
+            return _find(str(folder), None)
+    return _find(adapter.base, adapter.config.fields.get("revision"))
+
+
+def _checkpoint(found: _Found) -> Checkpoint:
+    config = Config.load(found.folder)
+    pinned = found.commit or "sha256:" + _hash(weight_files(found.folder))
+    return Checkpoint(found.folder, found.id, pinned, license_of(found.folder), config)
+
+
+def _adapted(base: Checkpoint, found: _Found) -> Checkpoint:
+    adapter = Adapter(found.folder)
+    pinned = found.commit or "sha256:" + _hash([adapter.weights_file])
+    licenses = {base.license, license_of(found.folder)} - {UNKNOWN_LICENSE}
+    return dataclasses.replace(
+        base,
+        id=f"{base.id}+{found.id.rsplit('/', 1)[-1]}",
+        revision=f"{base.revision}+{pinned}",
+        license=" and ".join(sorted(licenses)) or UNKNOWN_LICENSE,
+        adapter=adapter,
+    )
 
 
 def license_of(folder: Path) -> str:
@@ -92,9 +152,9 @@ def _download(hub_id: str, revision: str | None) -> tuple[Path, str]:
         raise ExportError(f"{hub_id}: no such folder here, and the hub cannot be reached: {reason}") from None
 
 
-def _hash_weights(folder: Path) -> str:
+def _hash(files: list[Path]) -> str:
     digest = hashlib.sha256()
-    for file in weight_files(folder):
+    for file in files:
         with file.open("rb", buffering=0) as stream:
             while chunk := stream.read(1 << 20):
                 digest.update(chunk)

@@ -40,7 +40,7 @@ def write_tokenizer(checkpoint: Checkpoint, folder: Path) -> Text:
 
     Raises: ExportError when there is no fast tokenizer, or the model never says where an answer ends.
     """
-    tokenizer = load_tokenizer(checkpoint.folder)
+    tokenizer = load_tokenizer(checkpoint.text_folder)
     tokenizer.backend_tokenizer.save(str(folder / TOKENIZER_FILE), pretty=False)
     _write_packed(folder)
     template = tokenizer.chat_template

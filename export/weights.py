@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -44,19 +44,20 @@ class Stored:
 
 
 class Weights:
-    """All tensors of a checkpoint folder, by name.
+    """All tensors of a checkpoint folder, or of some of its files, by name.
 
     Raises: ExportError naming the file and tensor, on a missing shard, a damaged header or an unknown dtype.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, files: Sequence[Path] | None = None) -> None:
         self.folder = folder
-        self.files = weight_files(folder)
+        self.files = weight_files(folder) if files is None else list(files)
         self._stored: dict[str, Stored] = {}
         for file in self.files:
             self._stored.update(_read_header(file))
         self._check_index()
         self._descriptors: dict[Path, int] = {}
+        self.changed: frozenset[str] = frozenset()  # given out with something added to what is stored
 
     def __enter__(self) -> Weights:
         return self

@@ -7,6 +7,14 @@ from typing import Any
 
 VOCABULARY = 512
 CONTEXT_TOKENS = 256
+WINDOW = 24  # tokens, fewer than any test's text
+PARTLY_ROTATED = {"num_attention_heads": 2, "num_key_value_heads": 1, "partial_rotary_factor": 0.5}
+MULTIPLIED = {
+    "embedding_multiplier": 2.5,
+    "residual_multiplier": 0.6,
+    "attention_multiplier": 0.15,
+    "logits_scaling": 3.0,
+}
 CORPUS = (
     "Hello, how are you? I am fine, thank you. What is your name? My name is Dormouse.",
     "The quick brown fox jumps over the lazy dog. user assistant system",
@@ -21,8 +29,22 @@ CHAT_TEMPLATE = (
 )
 
 
-def write_tokenizer(folder: Path, *, chat: bool = True) -> None:
-    """A byte-level BPE of VOCABULARY entries, with ChatML-like control tokens and a template."""
+THINKING = ("<think>", "</think>")  # in the vocabulary, and not special: they are part of an answer's text
+THINKING_TEMPLATE = (
+    "{% for message in messages %}<|start|>{{ message.role }}\n"
+    "{% if message.role == 'assistant' %}{{ message.content.split('</think>')[-1].lstrip('\n') }}"
+    "{% else %}{{ message.content }}{% endif %}<|end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|start|>assistant\n"
+    "{% if enable_thinking is defined and enable_thinking is false %}<think>\n\n</think>\n\n{% endif %}"
+    "{% endif %}"
+)
+
+
+def write_tokenizer(folder: Path, *, chat: bool = True, thinking: bool = False) -> None:
+    """A byte-level BPE of VOCABULARY entries, with ChatML-like control tokens and a template.
+
+    `thinking`: as Qwen3's, the template leaves out what the assistant thought in earlier turns.
+    """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -30,7 +52,7 @@ def write_tokenizer(folder: Path, *, chat: bool = True) -> None:
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     core.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY,
+        vocab_size=VOCABULARY - len(THINKING) * thinking,
         special_tokens=list(SPECIAL),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
@@ -40,6 +62,9 @@ def write_tokenizer(folder: Path, *, chat: bool = True) -> None:
         tokenizer_object=core, bos_token=SPECIAL[0], eos_token=SPECIAL[0], pad_token=SPECIAL[2]
     )
     wrapped.chat_template = CHAT_TEMPLATE if chat else None
+    if thinking:
+        wrapped.add_tokens(list(THINKING))
+        wrapped.chat_template = THINKING_TEMPLATE
     wrapped.save_pretrained(folder)
 
 
@@ -60,6 +85,13 @@ def config_of(family: str, **changes: Any) -> Any:
         "pad_token_id": 2,
         "initializer_range": 0.2,  # wide, so that attention and logits are far from flat
     }
+    gemma = {
+        **llama_like,
+        "head_dim": 32,
+        "query_pre_attn_scalar": 24,
+        "sliding_window": WINDOW,
+        "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+    }
     gpt2 = {
         "vocab_size": VOCABULARY,
         "n_embd": 64,
@@ -75,6 +107,13 @@ def config_of(family: str, **changes: Any) -> Any:
         "qwen2": (hf.Qwen2Config, {**llama_like, "tie_word_embeddings": True, "rope_theta": 1e6}),
         "qwen3": (hf.Qwen3Config, {**llama_like, "head_dim": 32, "rope_theta": 1e6}),
         "gpt2": (hf.GPT2Config, gpt2),
+        "mistral": (hf.MistralConfig, {**llama_like, "head_dim": 32, "sliding_window": WINDOW}),
+        "phi3": (hf.Phi3Config, {**llama_like, **PARTLY_ROTATED, "sliding_window": WINDOW}),
+        "olmo2": (hf.Olmo2Config, llama_like),
+        "smollm3": (hf.SmolLM3Config, {**llama_like, "no_rope_layer_interval": 2}),
+        "granite": (hf.GraniteConfig, {**llama_like, **MULTIPLIED}),
+        "gemma2": (hf.Gemma2Config, {**gemma, "attn_logit_softcapping": 5.0, "final_logit_softcapping": 4.0}),
+        "gemma3": (hf.Gemma3TextConfig, {**gemma, "rope_scaling": {"rope_type": "linear", "factor": 8.0}}),
     }
     maker, fields = makers[family]
     return maker(**{**fields, **changes})
@@ -96,7 +135,8 @@ def write_checkpoint(
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if parameter.ndim == 1:  # else a bias of zero or a norm of one would hide a mistake
-                start = 1.0 if "norm" in name or ".ln_" in name else 0.0
+                stored_as_distance = family.startswith("gemma")
+                start = 1.0 if ("norm" in name or ".ln_" in name) and not stored_as_distance else 0.0
                 keep = start if name.endswith("weight") else 0.0
                 parameter.copy_(keep + 0.2 * torch.randn_like(parameter))
     model.to(getattr(torch, dtype)).save_pretrained(folder, max_shard_size=shard)

@@ -9,10 +9,34 @@ from collections.abc import Sequence
 
 from export.config import Config
 from export.errors import UnknownArchitecture
-from export.graph import gpt2, llama, qwen2, qwen3
+from export.graph import (
+    gemma2,
+    gemma3,
+    gpt2,
+    granite,
+    llama,
+    mistral,
+    olmo2,
+    phi3,
+    qwen2,
+    qwen3,
+    smollm3,
+)
 from export.graph.facts import Family
 
-FAMILIES: tuple[Family, ...] = (llama.FAMILY, qwen2.FAMILY, qwen3.FAMILY, gpt2.FAMILY)
+FAMILIES: tuple[Family, ...] = (
+    llama.FAMILY,
+    qwen2.FAMILY,
+    qwen3.FAMILY,
+    gpt2.FAMILY,
+    mistral.FAMILY,
+    phi3.FAMILY,
+    olmo2.FAMILY,
+    smollm3.FAMILY,
+    granite.FAMILY,
+    gemma2.FAMILY,
+    gemma3.FAMILY,
+)
 
 
 def family_of(config: Config, families: Sequence[Family] = FAMILIES) -> Family:

@@ -30,6 +30,11 @@ class Linear:
         fill = lambda names: tuple(name.format(layer=layer) for name in names)  # noqa: E731
         return dataclasses.replace(self, weights=fill(self.weights), biases=fill(self.biases))
 
+    def with_biases(self) -> Linear:
+        """The same with a bias stored beside each weight."""
+        biases = tuple(f"{name.removesuffix('weight')}bias" for name in self.weights)
+        return dataclasses.replace(self, biases=biases)
+
 
 @dataclass(frozen=True)
 class Norm:
@@ -37,10 +42,36 @@ class Norm:
 
     weight: str
     bias: str | None = None
+    offset: float = 0.0  # added to the weight as stored: some store its distance from one
+    each_head: bool = False  # of queries and keys: head by head, not all heads together
 
     def at(self, layer: int) -> Norm:
         """The same for one layer."""
-        return Norm(self.weight.format(layer=layer), self.bias and self.bias.format(layer=layer))
+        bias = self.bias and self.bias.format(layer=layer)
+        return dataclasses.replace(self, weight=self.weight.format(layer=layer), bias=bias)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One half of a layer: it reads the residual stream, computes, and adds to the stream."""
+
+    norm: Norm | None  # of what it reads
+    input: Linear
+    output: Linear
+    post_norm: Norm | None = None  # of what it adds
+
+    def at(self, layer: int) -> Part:
+        """The same for one layer."""
+        return Part(
+            norm=self.norm and self.norm.at(layer),
+            input=self.input.at(layer),
+            output=self.output.at(layer),
+            post_norm=self.post_norm and self.post_norm.at(layer),
+        )
+
+    def with_biases(self) -> Part:
+        """The same with a bias for each of its matrices."""
+        return dataclasses.replace(self, input=self.input.with_biases(), output=self.output.with_biases())
 
 
 @dataclass(frozen=True)
@@ -48,16 +79,12 @@ class Tensors:
     """Which stored tensors play which role."""
 
     embedding: str
-    attention_norm: Norm
-    qkv: Linear  # queries, keys, values
-    attention_output: Linear
-    mlp_norm: Norm
-    mlp_input: Linear  # gate then up, where the MLP is gated
-    mlp_output: Linear
+    attention: Part  # its input: queries, keys, values
+    mlp: Part  # its input: gate then up, where the MLP is gated
     final_norm: Norm
     head: Linear
     positions: str | None = None  # learned position embeddings
-    query_norm: Norm | None = None  # over each head, before the rotation
+    query_norm: Norm | None = None  # before the rotation
     key_norm: Norm | None = None
     ignored: tuple[str, ...] = ()  # patterns of stored tensors that carry no weight
     prefix: str = ""  # of every name but the head's; a checkpoint of the bare model lacks it
@@ -65,17 +92,36 @@ class Tensors:
 
 @dataclass(frozen=True)
 class Rope:
-    """Rotary position embedding over the whole head."""
+    """Rotary position embedding."""
 
     theta: float
     scaling: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    fraction: float = 1.0  # of each head that is rotated, from its start
+
+
+@dataclass(frozen=True)
+class Attention:
+    """How one layer attends."""
+
+    rope: Rope | None
+    window: int | None = None  # the last so many positions, the query's own included; None: all
+    scale: float | None = None  # of the scores; None: 1 / sqrt(D)
+    softcap: float | None = None  # c in c * tanh(score / c)
+
+
+@dataclass(frozen=True)
+class Multipliers:
+    """Constants that the model multiplies with on its way."""
+
+    embedding: float = 1.0
+    residual: float = 1.0  # of what each part adds
+    logits: float = 1.0
 
 
 @dataclass(frozen=True)
 class Decoder:
     """All that the builder has to know of one model."""
 
-    layers: int  # L
     heads: int  # H
     kv_heads: int  # K
     head_dim: int  # D
@@ -88,14 +134,32 @@ class Decoder:
     activation: Literal["silu", "gelu_tanh"]
     gated: bool
     tied: bool  # the head is the embedding
-    rope: Rope | None
+    attention: tuple[Attention, ...]  # one for each layer
     tensors: Tensors
+    multipliers: Multipliers = Multipliers()
+    logit_softcap: float | None = None
+
+    @property
+    def layers(self) -> int:
+        """L."""
+        return len(self.attention)
 
     @property
     def matrix_parameters(self) -> int:
         """How many numbers the layers' matrices hold: one token costs as many multiplications."""
         attention = self.hidden * self.head_dim * 2 * (self.heads + self.kv_heads)
         return self.layers * (attention + self.hidden * self.intermediate * (3 if self.gated else 2))
+
+    def attending(self, **changes: Any) -> Decoder:
+        """The same with every layer's attention changed."""
+        changed = tuple(dataclasses.replace(each, **changes) for each in self.attention)
+        return dataclasses.replace(self, attention=changed)
+
+    def windowed(self, windows: tuple[int | None, ...]) -> Decoder:
+        """The same with each layer's window."""
+        pairs = zip(self.attention, windows, strict=True)
+        changed = tuple(dataclasses.replace(each, window=window) for each, window in pairs)
+        return dataclasses.replace(self, attention=changed)
 
 
 @dataclass(frozen=True)

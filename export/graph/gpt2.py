@@ -4,24 +4,28 @@ from __future__ import annotations
 
 from export.config import Config
 from export.errors import ExportError
-from export.graph.facts import Decoder, Family, Linear, Norm, Tensors
+from export.graph.facts import Attention, Decoder, Family, Linear, Norm, Part, Tensors
 
 BLOCK = "transformer.h.{layer}."
 
 
 def _conv1d(name: str) -> Linear:
-    return Linear((f"{BLOCK}{name}.weight",), (f"{BLOCK}{name}.bias",), transposed=True)
+    return Linear((f"{BLOCK}{name}.weight",), transposed=True).with_biases()
 
 
 TENSORS = Tensors(
     embedding="transformer.wte.weight",
     positions="transformer.wpe.weight",
-    attention_norm=Norm(BLOCK + "ln_1.weight", BLOCK + "ln_1.bias"),
-    qkv=_conv1d("attn.c_attn"),
-    attention_output=_conv1d("attn.c_proj"),
-    mlp_norm=Norm(BLOCK + "ln_2.weight", BLOCK + "ln_2.bias"),
-    mlp_input=_conv1d("mlp.c_fc"),
-    mlp_output=_conv1d("mlp.c_proj"),
+    attention=Part(
+        norm=Norm(BLOCK + "ln_1.weight", BLOCK + "ln_1.bias"),
+        input=_conv1d("attn.c_attn"),
+        output=_conv1d("attn.c_proj"),
+    ),
+    mlp=Part(
+        norm=Norm(BLOCK + "ln_2.weight", BLOCK + "ln_2.bias"),
+        input=_conv1d("mlp.c_fc"),
+        output=_conv1d("mlp.c_proj"),
+    ),
     final_norm=Norm("transformer.ln_f.weight", "transformer.ln_f.bias"),
     head=Linear(("lm_head.weight",)),
     ignored=("*.attn.bias", "*.attn.masked_bias"),  # the causal mask, stored by old versions
@@ -39,7 +43,6 @@ def read(config: Config) -> Decoder:
     if hidden % heads:
         raise ExportError(f"{config.path}: n_head: {heads} does not divide n_embd {hidden}")
     return Decoder(
-        layers=config.integer("n_layer"),
         heads=heads,
         kv_heads=heads,
         head_dim=hidden // heads,
@@ -52,7 +55,7 @@ def read(config: Config) -> Decoder:
         activation="gelu_tanh",
         gated=False,
         tied=config.flag("tie_word_embeddings", True),
-        rope=None,
+        attention=(Attention(rope=None),) * config.integer("n_layer"),
         tensors=TENSORS,
     )
 

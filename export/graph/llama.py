@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from export.config import Config
 from export.errors import ExportError
-from export.graph.facts import Decoder, Family, Linear, Norm, Tensors
-from export.graph.rope import read_rope
+from export.graph.facts import Attention, Decoder, Family, Linear, Norm, Part, Tensors
+from export.graph.rope import read_rope, trained_context
 
 BLOCK = "model.layers.{layer}."
 
 TENSORS = Tensors(
     embedding="model.embed_tokens.weight",
-    attention_norm=Norm(BLOCK + "input_layernorm.weight"),
-    qkv=Linear(tuple(BLOCK + f"self_attn.{part}_proj.weight" for part in "qkv")),
-    attention_output=Linear((BLOCK + "self_attn.o_proj.weight",)),
-    mlp_norm=Norm(BLOCK + "post_attention_layernorm.weight"),
-    mlp_input=Linear((BLOCK + "mlp.gate_proj.weight", BLOCK + "mlp.up_proj.weight")),
-    mlp_output=Linear((BLOCK + "mlp.down_proj.weight",)),
+    attention=Part(
+        norm=Norm(BLOCK + "input_layernorm.weight"),
+        input=Linear(tuple(BLOCK + f"self_attn.{part}_proj.weight" for part in "qkv")),
+        output=Linear((BLOCK + "self_attn.o_proj.weight",)),
+    ),
+    mlp=Part(
+        norm=Norm(BLOCK + "post_attention_layernorm.weight"),
+        input=Linear((BLOCK + "mlp.gate_proj.weight", BLOCK + "mlp.up_proj.weight")),
+        output=Linear((BLOCK + "mlp.down_proj.weight",)),
+    ),
     final_norm=Norm("model.norm.weight"),
     head=Linear(("lm_head.weight",)),
     ignored=("*.rotary_emb.inv_freq",),
@@ -26,33 +32,48 @@ TENSORS = Tensors(
 
 def read(config: Config) -> Decoder:
     """The facts of a Llama config."""
-    config.only("attention_bias", (False,), False)
-    config.only("mlp_bias", (False,), False)
-    return read_gated(config, TENSORS)
+    return read_gated(config, biased(config, TENSORS))
 
 
-def read_gated(config: Config, tensors: Tensors, head_dim: int | None = None) -> Decoder:
-    """The facts of any config that speaks Llama's field names; `head_dim` is the family's default for it."""
+def biased(config: Config, tensors: Tensors) -> Tensors:
+    """The tensors with the biases that `attention_bias` and `mlp_bias` say are there."""
+    if config.flag("attention_bias", False):
+        tensors = dataclasses.replace(tensors, attention=tensors.attention.with_biases())
+    if config.flag("mlp_bias", False):
+        tensors = dataclasses.replace(tensors, mlp=tensors.mlp.with_biases())
+    return tensors
+
+
+def read_gated(
+    config: Config,
+    tensors: Tensors,
+    *,
+    head_dim: int | None = None,
+    epsilon: float = 1e-6,
+    theta: float = 10_000.0,
+    tied: bool = False,
+) -> Decoder:
+    """The facts of any config that speaks Llama's field names; what is not said there, the family says."""
     config.only("hidden_act", ("silu",), "silu")
     hidden, heads = config.integer("hidden_size"), config.integer("num_attention_heads")
     kv_heads = config.integer("num_key_value_heads", heads)
     if heads % kv_heads:
         raise ExportError(f"{config.path}: num_key_value_heads: {kv_heads} does not divide {heads} heads")
+    rope = read_rope(config, theta)
     return Decoder(
-        layers=config.integer("num_hidden_layers"),
         heads=heads,
         kv_heads=kv_heads,
         head_dim=config.integer("head_dim", head_dim or hidden // heads),
         hidden=hidden,
         intermediate=config.integer("intermediate_size"),
         vocabulary=config.integer("vocab_size"),
-        context_tokens=config.integer("max_position_embeddings"),
+        context_tokens=trained_context(config, rope),
         norm="rms",
-        norm_epsilon=config.number("rms_norm_eps", 1e-6),
+        norm_epsilon=config.number("rms_norm_eps", epsilon),
         activation="silu",
         gated=True,
-        tied=config.flag("tie_word_embeddings", False),
-        rope=read_rope(config),
+        tied=config.flag("tie_word_embeddings", tied),
+        attention=(Attention(rope),) * config.integer("num_hidden_layers"),
         tensors=tensors,
     )
 

@@ -140,13 +140,21 @@ class Matrices:
             quantize_axis=1,
         )
 
-    def vector(self, name: str, parts: tuple[str, ...], lengths: list[int]) -> str:
-        """Write stored vectors, one after the other, as one."""
+    def linear(self, name: str, x: str, linear: Linear, height: int, width: int) -> str:
+        """Write a matrix and its biases, and x [..., width] times them: [..., height]."""
+        matrix = self.store(f"{name}.weight", linear, height, width)
+        return self.product(name, x, matrix, self.bias(f"{name}.bias", linear, width))
+
+    def vector(self, name: str, parts: tuple[str, ...], lengths: list[int], offset: float = 0.0) -> str:
+        """Write stored vectors, one after the other, as one, with `offset` added."""
         start = 0
         for part, length in zip(parts, lengths, strict=True):
-            self._stored.placements[part] = Placement(name, start, start + length)
+            self._stored.placements[part] = Placement(name, start, start + length, offset=offset)
             start += length
-        chunks = (self._stored.vector(part, length) for part, length in zip(parts, lengths, strict=True))
+        chunks = (
+            self._stored.vector(part, length) + np.float32(offset)
+            for part, length in zip(parts, lengths, strict=True)
+        )
         return self._graph.weight(name, (start,), self._counted(chunks))
 
     def bias(self, name: str, linear: Linear, width: int) -> str:

@@ -1,4 +1,4 @@
-"""Qwen2 and Qwen2.5: Llama's block with biases on queries, keys and values."""
+"""Qwen2 and Qwen2.5: Llama's block with biases on queries, keys and values; upper layers may have windows."""
 
 from __future__ import annotations
 
@@ -6,19 +6,26 @@ import dataclasses
 
 from export.config import Config
 from export.graph import llama
-from export.graph.facts import Decoder, Family, Linear
+from export.graph.facts import Decoder, Family
+from export.graph.windows import read_windows
 
-QKV = Linear(
-    weights=llama.TENSORS.qkv.weights,
-    biases=tuple(llama.BLOCK + f"self_attn.{part}_proj.bias" for part in "qkv"),
+TENSORS = dataclasses.replace(
+    llama.TENSORS,
+    attention=dataclasses.replace(llama.TENSORS.attention, input=llama.TENSORS.attention.input.with_biases()),
 )
-TENSORS = dataclasses.replace(llama.TENSORS, qkv=QKV)
 
 
 def read(config: Config) -> Decoder:
     """The facts of a Qwen2 config."""
-    config.only("use_sliding_window", (False,), False)
-    return llama.read_gated(config, TENSORS)
+    return windowed(config, llama.read_gated(config, TENSORS))
+
+
+def windowed(config: Config, facts: Decoder) -> Decoder:
+    """The same facts with windows in the layers from `max_window_layers` on, where they are switched on."""
+    if not config.flag("use_sliding_window", False):
+        return facts
+    first = config.integer("max_window_layers", 28)
+    return facts.windowed(read_windows(config, facts.layers, lambda layer: layer >= first, default=4096))
 
 
 FAMILY = Family("qwen2", ("Qwen2ForCausalLM",), read)

@@ -5,22 +5,21 @@ from __future__ import annotations
 import dataclasses
 
 from export.config import Config
-from export.graph import llama
+from export.graph import llama, qwen2
 from export.graph.facts import Decoder, Family, Norm
 
 TENSORS = dataclasses.replace(
     llama.TENSORS,
-    query_norm=Norm(llama.BLOCK + "self_attn.q_norm.weight"),
-    key_norm=Norm(llama.BLOCK + "self_attn.k_norm.weight"),
+    query_norm=Norm(llama.BLOCK + "self_attn.q_norm.weight", each_head=True),
+    key_norm=Norm(llama.BLOCK + "self_attn.k_norm.weight", each_head=True),
 )
 HEAD_DIM = 128  # where the config does not say; it is not hidden_size / heads
 
 
 def read(config: Config) -> Decoder:
     """The facts of a Qwen3 config."""
-    config.only("use_sliding_window", (False,), False)
-    config.only("attention_bias", (False,), False)
-    return llama.read_gated(config, TENSORS, head_dim=HEAD_DIM)
+    tensors = llama.biased(config, TENSORS)
+    return qwen2.windowed(config, llama.read_gated(config, tensors, head_dim=HEAD_DIM))
 
 
 FAMILY = Family("qwen3", ("Qwen3ForCausalLM",), read)

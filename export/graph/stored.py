@@ -32,6 +32,7 @@ class Placement:
     quantized: bool = False
     transposed: bool = False
     width: int = 0  # K of a quantized matrix: the last block of a row may be padded
+    offset: float = 0.0  # was added to what the checkpoint stores
 
     def slices(self, step: int) -> Iterator[slice]:
         """Its rows, `step` at a time."""
@@ -100,7 +101,11 @@ class StoredTensors:
         left = sorted(
             name
             for name in self._weights
-            if name not in self._used and not any(fnmatch.fnmatch(name, pattern) for pattern in ignored)
+            if name not in self._used
+            and (
+                name in self._weights.changed
+                or not any(fnmatch.fnmatch(name, pattern) for pattern in ignored)
+            )
         )
         if left:
             more = f" and {len(left) - 1} more" if len(left) > 1 else ""

@@ -64,6 +64,17 @@ class GraphWriter:
         self._initializers[name] = numpy_helper.from_array(values, name)
         return name
 
+    def int64(self, name: str, values: list[int]) -> str:
+        """A constant list of whole numbers."""
+        return self.constant(name, np.array(values, np.int64))
+
+    def scaled(self, name: str, x: str, factor: float) -> str:
+        """x times a number; x itself where that is one."""
+        if factor == 1.0:
+            return x
+        constant = self.constant(f"{name}.factor", np.array(factor, np.float32))
+        return self.node("Mul", [x, constant], name)
+
     def weight(self, name: str, shape: tuple[int, ...], chunks: Iterable[NDArray[Any]]) -> str:
         """A tensor streamed to the data file; the chunks, laid end to end, fill `shape`."""
         self._data.write(bytes(-self._data.tell() % ALIGNMENT_BYTES))

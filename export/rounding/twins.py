@@ -81,8 +81,9 @@ class _Twins:
         rounded: Rows = (
             self._kept if facts.hidden % self._recipe.block_of_table(facts.hidden) == 0 else self._tensors
         )
-        lookups = [streamed_lookup(table, rows, facts.hidden) for rows in (self._tensors, rounded)]
-        model.get_input_embeddings().forward = lambda ids: torch.cat(
+        embedding = model.get_input_embeddings()
+        lookups = [streamed_lookup(table, rows, embedding) for rows in (self._tensors, rounded)]
+        embedding.forward = lambda ids: torch.cat(
             [lookup(half) for lookup, half in zip(lookups, ids.chunk(2), strict=True)]
         )
         hidden = _read(model, torch.cat([text, text]))
@@ -91,32 +92,27 @@ class _Twins:
 
     def _watch(self, model: Any, facts: Decoder, layer: int) -> None:
         """Let one layer's matrices compute for both models, and its norms tell how far apart they are."""
-        tensors = facts.tensors
-        for linear, writes in (
-            (tensors.qkv, False),
-            (tensors.attention_output, True),
-            (tensors.mlp_input, False),
-            (tensors.mlp_output, True),
-        ):
-            for name in linear.at(layer).weights:
-                module = model.get_submodule(name.removesuffix(".weight"))
-                module.forward = self._rounding(name, module, linear, writes)
-        for norm in (tensors.attention_norm, tensors.mlp_norm):
-            _module_of(model, norm.at(layer)).register_forward_pre_hook(self._note_gap)
+        for part in (facts.tensors.attention.at(layer), facts.tensors.mlp.at(layer)):
+            for linear, adds in ((part.input, False), (part.output, part.post_norm is None)):
+                for name in linear.weights:
+                    module = model.get_submodule(name.removesuffix(".weight"))
+                    module.forward = self._rounding(name, module, linear, adds)
+            if part.norm is not None:
+                _module_of(model, part.norm).register_forward_pre_hook(self._note_gap)
 
     def _note_gap(self, _module: Any, inputs: tuple[Tensor, ...]) -> None:
         published, rounded = inputs[0].flatten(0, 1).chunk(2)
         self._gap = published - rounded
 
-    def _rounding(self, name: str, module: Any, linear: Linear, writes: bool) -> Callable[[Tensor], Tensor]:
-        """The forward of one matrix; `writes` says that its outputs are added to the residual stream."""
+    def _rounding(self, name: str, module: Any, linear: Linear, adds: bool) -> Callable[[Tensor], Tensor]:
+        """The forward of one matrix; `adds` says that its outputs go to the residual stream as they are."""
 
         def forward(x: Tensor) -> Tensor:  # [2 * B, T, K] -> [2 * B, T, N]
             rows = module.weight.T.contiguous() if linear.transposed else module.weight  # [N, K]
             published, rounded = x.flatten(0, 1).chunk(2)  # [B * T, K] each
             inputs = self._moments(x, rounded)
             outputs = published @ rows.T
-            wanted = outputs + self._gap if writes else outputs
+            wanted = outputs + self._gap / self._facts.multipliers.residual if adds else outputs
             target = inputs.solve(wanted.T @ rounded + inputs.damping * rows)
             packed = round_rows(target, inputs, self._recipe.bits)
             self._kept.keep(name, rows.shape[1], [packed])
@@ -153,8 +149,16 @@ class _Twins:
 
 
 def _read(model: Any, ids: Tensor) -> Tensor:
-    """The normed hidden states [B, T, hidden] that the head would get."""
-    return model.base_model(ids, use_cache=False).last_hidden_state
+    """The normed hidden states [B, T, hidden] that the head gets."""
+    found: list[Tensor] = []
+
+    def forward(x: Tensor) -> Tensor:
+        found.append(x)
+        return x
+
+    model.get_output_embeddings().forward = forward
+    model(ids, use_cache=False)
+    return found[0]
 
 
 def _module_of(model: Any, norm: Norm) -> Any:

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from export.graph import FAMILIES as REGISTERED
 from handler.engine import load
 from handler.engine.bundle import read_manifest, sealed
 from handler.engine.engine import Engine
@@ -25,7 +26,7 @@ from handler.engine.text import TextStream
 from handler.engine.values import Token
 from handler.engine.warm import WarmSlot
 
-FAMILIES = ["llama", "qwen2", "qwen3", "gpt2"]
+FAMILIES = [family.name for family in REGISTERED]
 TOKENS = 160
 IDS = [int(id_) for id_ in np.random.default_rng(1).integers(3, 500, TOKENS)]
 QUICK = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

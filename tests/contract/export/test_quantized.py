@@ -10,14 +10,18 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from rich.console import Console
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from export.graph import FAMILIES as REGISTERED
+from export.pipeline import Options, export_bundle
+from export.stages import Stages
 from export.verify import all_logits, at_accuracy_level, open_model
 from handler.engine import load
 from handler.engine.bundle import read_manifest
 from tests.conftest import TinyBundle, TinyCheckpoint
 
-FAMILIES = ("llama", "qwen2", "qwen3", "gpt2")
+FAMILIES = tuple(family.name for family in REGISTERED)
 IDS = [int(i) for i in np.random.default_rng(3).integers(3, 500, 64)]
 
 
@@ -85,6 +89,17 @@ def test_every_family_passes_the_gate_quantized(family: str, quant: str, tiny_bu
     manifest = read_manifest(tiny_bundle(family, quant))
     assert manifest.fidelity["checks"]["values"] <= 2e-4  # 1e-4 of logits whose size is below 2
     assert manifest.fidelity["checks"]["activation rounding"] < 0.08
+    assert manifest.exact
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_is_exact_at_block_32(
+    family: str, tiny_checkpoint: TinyCheckpoint, tmp_path: Path
+) -> None:
+    """The gate's cuts, prefixes, guesses and threads change no bit at the smaller block either."""
+    options = Options(str(tiny_checkpoint(family)), tmp_path / "bundle", "int4", 32)
+    manifest = export_bundle(options, Stages(Console(quiet=True)))
+    assert manifest.quantization.block == 32
     assert manifest.exact
 
 

@@ -15,12 +15,12 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from export.errors import ExportError, UnsupportedFeature, VerificationError
-from export.graph import llama, qwen2
-from export.graph.facts import Family, Linear, Rope
+from export.graph import gemma2, gemma3, granite, llama, mistral, phi3, qwen2, smollm3
+from export.graph.facts import Attention, Family, Linear, Multipliers, Rope
 from export.pipeline import Options, export_bundle
 from export.stages import Stages
 from handler.engine import load
-from tests.checkpoints import write_checkpoint
+from tests.checkpoints import WINDOW, write_checkpoint
 
 IDS = [int(i) for i in np.random.default_rng(5).integers(3, 500, 40)]
 
@@ -39,12 +39,22 @@ def assert_equal_to_transformers(source: Path, bundle: Path) -> None:
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
 
 
+ATTENTION, MLP = qwen2.TENSORS.attention, qwen2.TENSORS.mlp
 LLAMA3 = {
     "rope_type": "llama3",
     "factor": 8.0,
     "low_freq_factor": 1.0,
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 64,
+}
+YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64}
+LONGROPE = {
+    "original_max_position_embeddings": 64,
+    "rope_scaling": {
+        "type": "longrope",
+        "short_factor": [1.0, 1.1, 1.3, 1.7, 2.0, 2.2, 2.5, 3.0],
+        "long_factor": [2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0],
+    },
 }
 
 
@@ -56,9 +66,36 @@ LLAMA3 = {
         ("qwen2", {"shard": "200KB"}),
         ("llama", {"rope_scaling": LLAMA3}),
         ("llama", {"rope_scaling": {"rope_type": "linear", "factor": 4.0}}),
+        ("llama", {"rope_scaling": {"rope_type": "dynamic", "factor": 4.0}}),
+        ("llama", {"rope_scaling": YARN}),
+        ("llama", {"rope_scaling": {**YARN, "mscale": 0.7, "mscale_all_dim": 1.1, "truncate": False}}),
+        ("phi3", LONGROPE),
+        ("llama", {"attention_bias": True, "mlp_bias": True}),
+        ("qwen2", {"use_sliding_window": True, "sliding_window": 16, "max_window_layers": 1}),
         ("qwen3", {"tie_word_embeddings": True}),
+        ("mistral", {"sliding_window": None, "dtype": "bfloat16"}),
+        ("olmo2", {"attention_bias": True, "tie_word_embeddings": True}),
+        ("smollm3", {"use_sliding_window": True, "sliding_window": 16, "no_rope_layers": [0, 1, 0]}),
+        ("gemma3", {"final_logit_softcapping": 5.0, "tie_word_embeddings": False}),
     ],
-    ids=["bf16", "fp16-untied", "shards", "llama3-rope", "linear-rope", "tied-qwen3"],
+    ids=[
+        "bf16",
+        "fp16-untied",
+        "shards",
+        "llama3-rope",
+        "linear-rope",
+        "dynamic-rope",
+        "yarn-rope",
+        "yarn-rope-with-scales",
+        "longrope",
+        "biases",
+        "windows-in-upper-layers",
+        "tied-qwen3",
+        "no-window",
+        "tied-olmo2-with-biases",
+        "windows-without-rope",
+        "untied-gemma3-with-capped-logits",
+    ],
 )
 def test_every_form_of_checkpoint_gives_its_model(
     family: str, changes: dict[str, Any], tmp_path: Path
@@ -91,11 +128,10 @@ def test_widths_that_no_block_divides_are_padded(quant: str, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("field", "value", "said"),
     [
-        ("rope_scaling", {"rope_type": "yarn", "factor": 4.0}, "'yarn' is not supported"),
-        ("rope_scaling", {"type": "dynamic", "factor": 2.0}, "'dynamic' is not supported"),
-        ("attention_bias", True, "attention_bias: true is not supported"),
+        ("rope_scaling", {"rope_type": "mrope", "factor": 4.0}, "'mrope' is not supported"),
+        ("rope_parameters", {"full_attention": {"rope_type": "default"}}, "of a kind for each type of layer"),
         ("hidden_act", "gelu", 'hidden_act: "gelu" is not supported'),
-        ("partial_rotary_factor", 0.5, "partial_rotary_factor"),
+        ("partial_rotary_factor", 0.5, "partial_rotary_factor: 0.5, or 8 of 16, is not supported"),
         ("head_dim", 24, "head_dim: 24 is not supported, only multiples of 16"),
     ],
 )
@@ -105,7 +141,7 @@ def test_what_a_family_does_not_compute_is_refused_by_name(
     """An unsupported feature is named, with its field, before anything is written."""
     source = write_checkpoint(tmp_path / "source", "llama")
     edit_config(source, **{field: value})
-    with pytest.raises(UnsupportedFeature, match=said):
+    with pytest.raises(UnsupportedFeature, match=f"{said}.*; --way universal takes what optimum can"):
         export(source, tmp_path / "bundle")
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
 
@@ -141,11 +177,14 @@ def test_a_config_that_does_not_fit_the_weights_is_refused(
 @pytest.mark.parametrize(
     ("fault", "changes"),
     [
-        ("a dropped bias", {"qkv": Linear(qwen2.TENSORS.qkv.weights), "ignored": ("*.bias",)}),
-        ("gate and up swapped", {"mlp_input": Linear(tuple(reversed(qwen2.TENSORS.mlp_input.weights)))}),
+        ("a dropped bias", {"attention": llama.TENSORS.attention, "ignored": ("*.bias",)}),
+        ("gate and up swapped", {"mlp": dataclasses.replace(MLP, input=Linear(MLP.input.weights[::-1]))}),
         (
             "norms swapped",
-            {"mlp_norm": qwen2.TENSORS.attention_norm, "attention_norm": qwen2.TENSORS.mlp_norm},
+            {
+                "attention": dataclasses.replace(ATTENTION, norm=MLP.norm),
+                "mlp": dataclasses.replace(MLP, norm=ATTENTION.norm),
+            },
         ),
     ],
 )
@@ -168,7 +207,11 @@ def test_a_graph_that_is_not_the_model_is_refused(
 
 @pytest.mark.parametrize(
     "change",
-    [{"rope": Rope(9_000.0)}, {"norm_epsilon": 1e-2}, {"heads": 2, "kv_heads": 1, "head_dim": 32}],
+    [
+        {"attention": (Attention(Rope(9_000.0)),) * 3},
+        {"norm_epsilon": 1e-2},
+        {"heads": 2, "kv_heads": 1, "head_dim": 32},
+    ],
     ids=["wrong-rope-base", "wrong-epsilon", "wrong-head-count"],
 )
 def test_a_wrong_number_is_refused(change: dict[str, Any], tmp_path: Path) -> None:
@@ -182,6 +225,72 @@ def test_a_wrong_number_is_refused(change: dict[str, Any], tmp_path: Path) -> No
     options = Options(str(source), tmp_path / "bundle", "int4")
     with pytest.raises(VerificationError, match="values"):
         export_bundle(options, Stages(Console(quiet=True)), families=(faulty,))
+
+
+@pytest.mark.parametrize(
+    ("family", "planted"),
+    [
+        (mistral, lambda facts: facts.attending(window=WINDOW - 1)),
+        (gemma3, lambda facts: facts.windowed((None,) * facts.layers)),
+        (gemma3, lambda facts: facts.attending(rope=Rope(1e6))),
+        (smollm3, lambda facts: facts.attending(rope=Rope(2e6))),
+        (phi3, lambda facts: facts.attending(rope=Rope(1e4))),
+        (gemma2, lambda facts: facts.attending(softcap=None)),
+        (gemma2, lambda facts: dataclasses.replace(facts, logit_softcap=None)),
+        (granite, lambda facts: facts.attending(scale=None)),
+        (granite, lambda facts: dataclasses.replace(facts, multipliers=Multipliers(2.5, 0.61, 1 / 3))),
+        (granite, lambda facts: dataclasses.replace(facts, multipliers=Multipliers(2.51, 0.6, 1 / 3))),
+    ],
+    ids=[
+        "window-off-by-one",
+        "no-window",
+        "one-rope-base",
+        "every-layer-rotates",
+        "whole-head-rotates",
+        "scores-not-capped",
+        "logits-not-capped",
+        "wrong-scale",
+        "wrong-residual-multiplier",
+        "wrong-embedding-multiplier",
+    ],
+)
+def test_a_wrong_fact_of_attention_or_scale_is_refused(family: Any, planted: Any, tmp_path: Path) -> None:
+    """What the newer families add is seen by the gate when it is wrong, and only then."""
+    source = write_checkpoint(tmp_path / "source", family.FAMILY.name)
+    faulty = dataclasses.replace(family.FAMILY, read=lambda config: planted(family.read(config)))
+    options = Options(str(source), tmp_path / "bundle", "fp32")
+    with pytest.raises(VerificationError, match="values"):
+        export_bundle(options, Stages(Console(quiet=True)), families=(faulty,))
+
+
+@pytest.mark.parametrize(
+    ("family", "field", "value", "said"),
+    [
+        ("gemma3", "layer_types", ["chunked_attention"] * 3, "layer_types: 'chunked_attention' is not supp"),
+        ("gemma3", "layer_types", ["full_attention"], "layer_types: must be a list with one entry for each"),
+        ("gemma3", "attn_logit_softcapping", 5.0, "attn_logit_softcapping: 5.0 is not supported"),
+        ("gemma3", "use_bidirectional_attention", True, "use_bidirectional_attention: true is not supported"),
+        ("gemma2", "hidden_activation", "relu", 'hidden_activation: "relu" is not supported'),
+        ("mistral", "sliding_window", "wide", "sliding_window: 'wide', must be a whole number"),
+        ("smollm3", "no_rope_layers", [1], "no_rope_layers: must be a list of 3 numbers"),
+    ],
+)
+def test_what_a_newer_family_does_not_compute_is_refused_by_name(
+    family: str, field: str, value: Any, said: str, tmp_path: Path
+) -> None:
+    """The field is named with what it may be."""
+    source = write_checkpoint(tmp_path / "source", family)
+    edit_config(source, **{field: value})
+    with pytest.raises(ExportError, match=said):
+        export(source, tmp_path / "bundle")
+
+
+def test_longrope_ends_where_its_angles_change(tmp_path: Path) -> None:
+    """A context beyond the length first trained on is refused; unasked, the bundle's ends there."""
+    source = write_checkpoint(tmp_path / "source", "phi3", **LONGROPE)
+    assert load(export(source, tmp_path / "bundle")).manifest.context_tokens == 64
+    with pytest.raises(ExportError, match="--context: 128, must be from 2 to 64"):
+        export(source, tmp_path / "longer", context_tokens=128)
 
 
 def edit_config(folder: Path, **changes: Any) -> None:

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import LlamaConfig
+from transformers import LlamaConfig, Phi3Config
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
+from transformers.models.phi3.modeling_phi3 import Phi3RotaryEmbedding
 
 from export.config import Config
 from export.errors import ExportError, UnsupportedFeature
-from export.graph.rope import read_rope, rope_tables
+from export.graph.rope import read_rope, rope_tables, trained_context
 
 LLAMA3 = {
     "rope_type": "llama3",
@@ -22,9 +23,19 @@ LLAMA3 = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 8192,
 }
+YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768}
+SCALINGS = [
+    None,
+    {"rope_type": "linear", "factor": 4.0},
+    {"rope_type": "dynamic", "factor": 4.0},
+    LLAMA3,
+    YARN,
+    {**YARN, "beta_fast": 16.0, "beta_slow": 2.0, "attention_factor": 1.3},
+    {**YARN, "mscale": 0.7, "mscale_all_dim": 1.1, "truncate": False},
+]
 
 
-@pytest.mark.parametrize("scaling", [None, {"rope_type": "linear", "factor": 4.0}, LLAMA3])
+@pytest.mark.parametrize("scaling", SCALINGS)
 def test_tables_equal_transformers(scaling: dict[str, Any] | None) -> None:
     """At the far end of a long context, cosines and sines differ by no more than float32 angles must."""
     config = LlamaConfig(
@@ -36,7 +47,7 @@ def test_tables_equal_transformers(scaling: dict[str, Any] | None) -> None:
     )
     positions = torch.tensor([[0, 1, 77, 4095, 8191]])
     cosines, sines = LlamaRotaryEmbedding(config)(torch.zeros(1), positions)
-    fields = {"rope_theta": 500_000.0, "rope_scaling": scaling}
+    fields = {"rope_theta": 500_000.0, "rope_scaling": scaling, "max_position_embeddings": 131_072}
     found = rope_tables(read_rope(Config(fields, Path("config.json"))), 64, 8192)
     for table, expected in zip(found, (cosines, sines), strict=True):
         np.testing.assert_allclose(table[positions[0]], expected[0, :, :32].numpy(), rtol=0, atol=1e-3)
@@ -45,11 +56,41 @@ def test_tables_equal_transformers(scaling: dict[str, Any] | None) -> None:
         )
 
 
-@pytest.mark.parametrize("kind", ["yarn", "dynamic", "longrope", "made-up"])
+def test_longrope_equals_transformers_up_to_the_length_first_trained_on() -> None:
+    """Partly rotated heads, short factors, grown cosines; and no longer text than those hold for."""
+    short = [1.0 + angle / 48 for angle in range(48)]
+    scaling = {"type": "longrope", "short_factor": short, "long_factor": [2 * x for x in short]}
+    fields = {
+        "hidden_size": 256,
+        "num_attention_heads": 2,
+        "partial_rotary_factor": 0.75,
+        "rope_theta": 10_000.0,
+        "rope_scaling": scaling,
+        "max_position_embeddings": 131_072,
+        "original_max_position_embeddings": 4096,
+    }
+    positions = torch.tensor([[0, 1, 77, 4095]])
+    cosines, sines = Phi3RotaryEmbedding(Phi3Config(**fields))(torch.zeros(1), positions)
+    config = Config(fields, Path("config.json"))
+    rope = read_rope(config)
+    for table, expected in zip(rope_tables(rope, 128, 4096), (cosines, sines), strict=True):
+        np.testing.assert_allclose(table[positions[0]], expected[0, :, :48].numpy(), rtol=0, atol=1e-3)
+    assert trained_context(config, rope) == 4096
+
+
+def test_factors_that_do_not_fit_the_head_are_refused() -> None:
+    """The field is named, with both lengths."""
+    scaling = {"type": "longrope", "short_factor": [1.0, 2.0], "long_factor": [1.0, 2.0]}
+    config = Config({"rope_scaling": scaling, "max_position_embeddings": 64}, Path("config.json"))
+    with pytest.raises(ExportError, match="short_factor: 2 numbers, a rotated head has 8 angles"):
+        rope_tables(read_rope(config), 16, 64)
+
+
+@pytest.mark.parametrize("kind", ["mrope", "made-up"])
 def test_other_scalings_are_refused_by_name(kind: str) -> None:
     """The message has the kind and those that are supported."""
     config = Config({"rope_scaling": {"type": kind, "factor": 2.0}}, Path("config.json"))
-    with pytest.raises(UnsupportedFeature, match=f"{kind!r} is not supported, only default, linear, llama3"):
+    with pytest.raises(UnsupportedFeature, match=f"{kind!r} is not supported, only default, dynamic, linear"):
         read_rope(config)
 
 

@@ -64,3 +64,40 @@ def test_a_revision_is_for_the_hub(checkpoint: Path) -> None:
     """A local folder has only the weights that lie in it."""
     with pytest.raises(ExportError, match="--revision: 'main' is for hub ids"):
         resolve(str(checkpoint), "main")
+
+
+def write_adapter(folder: Path, base: str, card: str = "") -> Path:
+    folder.mkdir()
+    (folder / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": base}))
+    save_file({"w": torch.ones(2)}, folder / "adapter_model.safetensors")
+    (folder / "README.md").write_text(card)
+    return folder
+
+
+def test_an_adapter_finds_its_base_from_where_it_lies(checkpoint: Path) -> None:
+    """A relative name is a folder seen from the adapter; both are pinned, and both licences are told."""
+    (checkpoint / "README.md").write_text("---\nlicense: mit\n---\n")
+    adapter = write_adapter(checkpoint / "polite", "..", "---\nlicense: apache-2.0\n---\n")
+    found = resolve(str(adapter))
+    base = resolve(str(checkpoint))
+    content = (adapter / "adapter_model.safetensors").read_bytes()
+    assert found.folder.resolve() == checkpoint.resolve()
+    assert found.revision == f"{base.revision}+sha256:{hashlib.sha256(content).hexdigest()}"
+    assert found.license == "apache-2.0 and mit"
+    assert found.text_folder == found.folder
+    (adapter / "tokenizer_config.json").write_text("{}")
+    assert found.text_folder == adapter
+
+
+@pytest.mark.parametrize(("base", "said"), [("", "must name the base model"), ("./gone", "neither a folder")])
+def test_an_adapter_without_a_base_is_refused(base: str, said: str, tmp_path: Path) -> None:
+    """The base is named, or the field that should name it."""
+    with pytest.raises(ExportError, match=said):
+        resolve(str(write_adapter(tmp_path / "polite", base)))
+
+
+def test_an_adapter_is_not_put_on_an_adapter(checkpoint: Path) -> None:
+    """One of them would be lost."""
+    adapter = write_adapter(checkpoint / "polite", "..")
+    with pytest.raises(ExportError, match=r"--adapter: .* is an adapter itself"):
+        resolve(str(adapter), adapter=str(adapter))
