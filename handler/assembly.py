@@ -18,6 +18,7 @@ from handler.chat.conversations import Conversations
 from handler.chat.export import Exports
 from handler.chat.inference import Inference
 from handler.chat.ledger import Ledger
+from handler.chat.preparation import Preparation
 from handler.chat.receipt import Till
 from handler.chat.replay import Replays
 from handler.chat.responses import Responses
@@ -72,12 +73,14 @@ def assemble(
     ledger = Ledger(store, settings.daily_tokens, now, telemetry)
     threads = Threads(store, engine.model.context_tokens)
     retries, running = Retries(store, now), RunningResponses(store)
+    preparation = Preparation(inference, store, threads, name, till.instruction_set, now)
     replays = Replays(inference, store, running, till, name, now)
     endpoints = [
         *ServiceRoutes(engine.manifest, _created_s(engine.manifest), settings).endpoints(),
         *CompletionRoutes(Completions(frame), TextCompletions(frame), telemetry, ledger).endpoints(),
         *ResponseRoutes(
-            Responses(inference, store, threads, retries, running, replays, till, name, now),
+            Responses(inference, preparation, store, threads, retries, running, replays, till, now),
+            preparation,
             replays,
             Cancellation(store, running),
             telemetry,

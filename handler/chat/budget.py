@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 from handler.errors import QuotaExceeded
 
 if TYPE_CHECKING:
-    from handler.chat.inference import Run
+    from handler.chat.run import Run
 
 Clock = Callable[[], float]
 FADING = 0.9  # an ending that took long is half forgotten after seven others

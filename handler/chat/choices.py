@@ -15,8 +15,9 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel
 
 from handler.chat.budget import Budget
-from handler.chat.inference import Inference, Job, Run
+from handler.chat.inference import Inference
 from handler.chat.receipt import Till
+from handler.chat.run import Job, Run
 from handler.schema.chat_completions import CompletionUsage, FinishReason, PromptTokensDetails
 
 A = TypeVar("A", bound=BaseModel)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from handler.chat.budget import Budget, Caller
 from handler.chat.choices import Frame, Shape, choices_of, finish_reason
 from handler.chat.fit import Message, fit
-from handler.chat.inference import Job, Run
 from handler.chat.logprobs import token_logprobs
+from handler.chat.run import Job, Run
 from handler.chat.sampling import check_model, completion_params, stop_strings
 from handler.engine.values import Piece
 from handler.schema.chat_completions import (

@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 
 from handler.background import Background
 from handler.chat.budget import Allowance, Caller
-from handler.chat.inference import Run
+from handler.chat.run import Run
 from handler.sessions import SessionStore, Usage
 from handler.telemetry import Telemetry
 

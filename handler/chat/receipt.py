@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from handler.chat.budget import Budget
-from handler.chat.inference import Run
+from handler.chat.run import Run
 from handler.schema.extras import Dormouse, Receipt, StopReason
 from handler.settings import Settings
 from handler.telemetry import Telemetry

@@ -20,8 +20,9 @@ from dataclasses import dataclass
 
 from handler.chat.budget import Budget, Caller
 from handler.chat.events import TurnEvents
-from handler.chat.inference import Inference, Run
+from handler.chat.inference import Inference
 from handler.chat.receipt import Till
+from handler.chat.run import Run
 from handler.chat.running import Running, RunningResponses
 from handler.chat.told import Told, Transcript, read_told
 from handler.chat.turn import ending_facts
@@ -46,16 +47,6 @@ class Replays:
     till: Till
     fingerprint: str
     now_s: Callable[[], float]
-
-    def events(
-        self, tenant: str, response_id: str, starting_after: int = BEFORE_THE_FIRST
-    ) -> Iterator[Event]:
-        """Tell a stored response again, from the event after that number on; nothing is generated.
-
-        Raises: NotFound.
-        """
-        told = self._told(self._read(tenant, response_id))
-        return (event for event in told if event.sequence_number > starting_after)
 
     def stream(
         self, caller: Caller, response_id: str, starting_after: int = BEFORE_THE_FIRST

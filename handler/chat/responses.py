@@ -9,32 +9,25 @@ from typing import Literal
 
 from handler.chat.budget import Budget, Caller
 from handler.chat.events import TurnEvents
-from handler.chat.fit import Fitted, Message, fit
-from handler.chat.inference import Inference, Job, Run
+from handler.chat.inference import Inference
 from handler.chat.logprobs import token_logprobs
 from handler.chat.outcome import Outcome
+from handler.chat.preparation import Preparation
 from handler.chat.receipt import Till
 from handler.chat.replay import Replays
-from handler.chat.retries import Attempt, Retries
+from handler.chat.retries import Retries
+from handler.chat.run import Run
 from handler.chat.running import Running, RunningResponses
-from handler.chat.sampling import check_model, params_of, stop_strings
 from handler.chat.terms import Terms
-from handler.chat.thread import Thread, Threads
-from handler.chat.translate import item_of, new_id, shown, title_of
-from handler.chat.turn import Turn, continued_job, history
+from handler.chat.thread import Threads
+from handler.chat.translate import shown, title_of
+from handler.chat.turn import Turn
 from handler.engine.values import Piece
-from handler.errors import InvalidRequest, NotFound, Unavailable, Uncertain
+from handler.errors import NotFound, Unavailable, Uncertain
 from handler.schema.events import Event
 from handler.schema.items import ItemList, item_list
-from handler.schema.responses import (
-    InputTokens,
-    InputTokensRequest,
-    ResponseDeleted,
-    ResponseInput,
-    ResponseObject,
-    ResponseRequest,
-)
-from handler.sessions import Item, SessionStore, StoredResponse
+from handler.schema.responses import ResponseDeleted, ResponseObject, ResponseRequest
+from handler.sessions import Item, SessionStore
 
 
 @dataclass(frozen=True)
@@ -42,13 +35,13 @@ class Responses:
     """The use case."""
 
     inference: Inference
+    preparation: Preparation
     store: SessionStore
     threads: Threads
     retries: Retries
     running: RunningResponses
     replays: Replays
     till: Till
-    fingerprint: str
     now_s: Callable[[], float]
 
     def create(self, request: ResponseRequest, caller: Caller, terms: Terms) -> Outcome[ResponseObject]:
@@ -69,7 +62,6 @@ class Responses:
     ) -> Outcome[Iterator[Event | None]]:
         """Answer event by event; a wrong request is refused before the first. A None is a sign of life.
 
-
         Raises: RequestError.
         """
         budget = self.inference.budget(caller)
@@ -87,18 +79,6 @@ class Responses:
             if running is None:
                 raise
             return running.beginning()
-
-    def count(self, request: InputTokensRequest, tenant: str) -> InputTokens:
-        """Count the prompt that the same request to `create` would have. Raises: RequestError."""
-        if request.model is not None:
-            check_model(self.inference.engine.manifest, request.model)
-        now = int(self.now_s())
-        thread = self.threads.open(tenant, request, now)
-        new = [item_of(message, now, None) for message in request.messages]
-        if _says_something(new):
-            return InputTokens(input_tokens=len(self._fit(request, thread, new).prompt_ids))
-        previous, item = self._interrupted(request, tenant, thread)
-        return InputTokens(input_tokens=len(previous.state["prompt_ids"]) + len(item.token_ids))
 
     def delete(self, tenant: str, response_id: str) -> ResponseDeleted:
         """Forget a response; its conversation keeps the items. Raises: NotFound."""
@@ -128,13 +108,13 @@ class Responses:
             terms.refuse_if_match("without 'conversation', which is what has a version")
         if request.store is False:
             terms.refuse_key("with 'store': false, since nothing is kept that could be given again")
-            return self._prepare(request, budget, terms, None)
+            return self.preparation.turn(request, budget, terms, None)
         attempt = self.retries.attempt(budget.caller, budget, "POST /v1/responses", request, terms.key)
         earlier = attempt.earlier(request.conversation_id)
         if earlier is not None:
             return earlier
         with attempt.under_way():
-            return self._prepare(request, budget, terms, attempt)
+            return self.preparation.turn(request, budget, terms, attempt)
 
     def _events(self, turn: Turn) -> Iterator[Event | None]:
         events = TurnEvents(turn)
@@ -178,94 +158,6 @@ class Responses:
         turn.logprobs.extend(entries)
         return list(entries)
 
-    def _prepare(
-        self,
-        request: ResponseRequest,
-        budget: Budget,
-        terms: Terms,
-        attempt: Attempt | None,
-    ) -> Turn:
-        engine, tenant = self.inference.engine, budget.caller.tenant
-        check_model(engine.manifest, request.model)
-        now = int(self.now_s())
-        thread = self.threads.open(tenant, request, now, terms.if_match)
-        response_id = new_id("resp")
-        new_items = [item_of(message, now, response_id) for message in request.messages]
-        dropped: list[str] = []
-        continues = None
-        if _says_something(new_items):
-            job, dropped = self._new_job(request, thread, new_items)
-        else:
-            new_items = []
-            previous, continues = self._interrupted(request, tenant, thread)
-            job = continued_job(previous, continues, request, self.fingerprint)
-        self.inference.check_time(len(job.prompt_ids), budget)
-        return Turn(
-            request=request,
-            tenant=tenant,
-            model=engine.manifest.name,
-            fingerprint=self.fingerprint,
-            instruction_set=self.till.instruction_set,
-            created_at_s=now,
-            budget=budget,
-            thread=thread,
-            input_items=new_items,
-            job=job,
-            dropped_items=dropped,
-            response_id=response_id,
-            attempt=attempt,
-            continues=continues,
-        )
-
-    def _new_job(self, request: ResponseRequest, thread: Thread, new: list[Item]) -> tuple[Job, list[str]]:
-        params = params_of(request, self.inference.engine.manifest, seed=request.seed)
-        fitted = self._fit(request, thread, new)
-        wants_logprobs = request.top_logprobs is not None or bool(request.include)
-        job = Job(
-            fitted.prompt_ids,
-            params,
-            max_tokens=request.max_output_tokens,
-            stop=stop_strings(request.stop),
-            top_logprobs=(request.top_logprobs or 0) if wants_logprobs else None,
-            resumable=True,
-        )
-        return job, fitted.dropped_items
-
-    def _fit(self, request: ResponseInput, thread: Thread, new: list[Item]) -> Fitted:
-        said = [Message("system", request.instructions)] if request.instructions else []
-        messages = [*said, *history([*thread.items, *new])]
-        return fit(
-            self.inference.engine,
-            messages,
-            truncate=request.truncation == "auto",
-            older_left_out=thread.older_left_out,
-        )
-
-    def _interrupted(
-        self, request: ResponseInput, tenant: str, thread: Thread
-    ) -> tuple[StoredResponse, Item]:
-        """An empty input goes on with an answer that was cut: the one named, or the conversation's last."""
-        last = thread.items[-1] if thread.items else None
-        name = request.previous_response_id or (last.response_id if last else None)
-        previous = self._previous(tenant, name) if name else None
-        if previous is not None and previous.status in ("incomplete", "cancelled"):
-            wanted = previous.state.get("item_id")
-            item = next((each for each in thread.items if each.id == wanted), None)
-            if item is not None and (item is last or request.previous_response_id is not None):
-                return previous, item
-        raise InvalidRequest(
-            "'input' is empty: that is only allowed to continue an incomplete response, named by "
-            "'previous_response_id', or the last one of a 'conversation'.",
-            param="input",
-            code="missing_required_parameter",
-        )
-
-    def _previous(self, tenant: str, response_id: str) -> StoredResponse | None:
-        try:
-            return self.store.response(tenant, response_id)
-        except NotFound:  # deleted; its items are there still
-            return None
-
     def _commit(self, turn: Turn, run: Run) -> ResponseObject:
         body = turn.ending(run, int(self.now_s()))
         body.dormouse = self.till.facts([run], turn.budget, turn.dropped_items)
@@ -294,7 +186,3 @@ class Responses:
             self.store.update(turn.tenant, conversation_id, title=title_of(items) or "…")
         except (Unavailable, NotFound):
             return
-
-
-def _says_something(items: list[Item]) -> bool:
-    return len(items) > 1 or any(item.content and item.content[0]["text"] for item in items)

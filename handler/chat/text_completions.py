@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from handler.chat.budget import Budget, Caller
 from handler.chat.choices import Frame, Shape, choices_of, finish_reason
-from handler.chat.inference import Job, Run
+from handler.chat.run import Job, Run
 from handler.chat.sampling import check_model, completion_params, stop_strings
 from handler.chat.text_logprobs import LogprobLists
 from handler.engine.text import whole_text

@@ -9,8 +9,8 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from handler.chat.inference import Job
 from handler.chat.logprobs import token_logprobs
+from handler.chat.run import Job
 from handler.chat.turn import params_kept
 from handler.engine.engine import Engine
 from handler.engine.text import TextStream

@@ -14,8 +14,8 @@ from typing import Any
 
 from handler.chat.budget import Budget
 from handler.chat.fit import Message
-from handler.chat.inference import Job, Run
 from handler.chat.retries import Attempt
+from handler.chat.run import Job, Run
 from handler.chat.sampling import stop_strings
 from handler.chat.thread import Thread
 from handler.chat.translate import message_of, new_id

@@ -11,6 +11,7 @@ from aws_lambda_powertools.event_handler.openapi.params import Query
 from handler.chat.budget import Caller
 from handler.chat.cancel import Cancellation
 from handler.chat.ledger import Ledger
+from handler.chat.preparation import Preparation
 from handler.chat.replay import BEFORE_THE_FIRST, Replays
 from handler.chat.responses import Responses
 from handler.errors import InvalidRequest, Unsupported
@@ -41,12 +42,14 @@ class ResponseRoutes:
     def __init__(
         self,
         responses: Responses,
+        preparation: Preparation,
         replays: Replays,
         cancellation: Cancellation,
         telemetry: Telemetry,
         ledger: Ledger,
     ) -> None:
-        self._responses, self._replays, self._cancellation = responses, replays, cancellation
+        self._responses, self._preparation = responses, preparation
+        self._replays, self._cancellation = replays, cancellation
         self._telemetry, self._ledger = telemetry, ledger
 
     def endpoints(self) -> list[Endpoint]:
@@ -87,7 +90,7 @@ class ResponseRoutes:
 
     def count_input_tokens(self, caller: CurrentCaller, body: InputTokensRequest) -> Response[Any]:
         """What the same request would have for a prompt, by the template's own count."""
-        return later(lambda: self._responses.count(body, caller.tenant))
+        return later(lambda: self._preparation.count(body, caller.tenant))
 
     def retrieve_response(
         self,

@@ -232,6 +232,23 @@ def test_a_snapshot_is_taken_with_the_pace_measured() -> None:
     assert pace.needed_s(2 * PREFILL_STEP_TOKENS) == pytest.approx(1.0)
 
 
+def test_what_ended_in_the_queue_leaves_the_margin_alone(open_door: OpenDoor) -> None:
+    """An answer that never had the model ended when it left the queue: the next one has all of its time."""
+    now = [1_000.0]
+    door = open_door(
+        noisy_engine(on_step=lambda: now.append(now[-1] + 0.01)), streaming=True, clock=lambda: now[-1]
+    )
+    busy = ask(door, input="Hi").until(deltas=1)
+    queued = ask(door, input="Hello").until(deltas=0)
+    door.call("POST", f"{RESPONSES}/{queued.id}/cancel", x_request_timeout_ms="50")
+    assert queued.rest().events[-1]["response"]["status"] == "cancelled"
+    busy.hang_up()
+    started = now[-1]
+    late = door.call("POST", RESPONSES, {"model": MODEL, "input": "Ho"}, x_request_timeout_ms="2000")
+    assert late.json["dormouse"]["stop_reason"] == "deadline"
+    assert now[-1] - started == pytest.approx(2, abs=0.2)
+
+
 def test_one_slow_moment_does_not_shut_the_door() -> None:
     """Refusals teach nothing, so each one lets the next request be a little longer."""
     pace = Pace()

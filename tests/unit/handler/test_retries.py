@@ -14,7 +14,8 @@ import pytest
 from handler import errors
 from handler.routes.answers import error_answer
 from tests.unit.handler.conftest import Answer, Door, OpenDoor
-from tests.unit.handler.scripted_engine import MODEL, scripted_engine
+from tests.unit.handler.scripted_engine import MODEL, noisy_engine, scripted_engine
+from tests.unit.handler.streams import Reading, ask, told
 
 RESPONSES, CONVERSATIONS = "/v1/responses", "/v1/conversations"
 HI = [{"role": "user", "content": "Hi"}]
@@ -135,6 +136,43 @@ def test_a_streamed_turn_is_streamed_again(door: Door) -> None:
         assert "".join(deltas) == "Hello!"
     assert again.events[-1]["response"] == first.events[-1]["response"]
     assert again.events[0] == first.events[0]
+
+
+FIRST_AND_AGAIN = [
+    ({"Idempotency_Key": "k"}, {"Idempotency_Key": "k"}),
+    ({}, {"x_stainless_retry_count": "1"}),
+]
+
+
+@pytest.mark.parametrize(("first", "again"), FIRST_AND_AGAIN)
+def test_a_repetition_goes_on_where_its_client_hung_up(
+    open_door: OpenDoor, first: dict[str, str], again: dict[str, str]
+) -> None:
+    """What the broken stream had is told again, then the rest, in the same turn; a third time it is told."""
+    door = open_door(noisy_engine(), streaming=True)
+    conversation = new_conversation(door)
+    options = {"input": "Hi", "max_output_tokens": 12}
+    body = {"model": MODEL, "stream": True, "conversation": conversation, **options}
+    cut = Reading(door, "POST", RESPONSES, body, **first).until(deltas=2).hang_up()
+    rest = Reading(door, "POST", RESPONSES, body, **again).rest()
+    assert rest.events[: len(cut.events)] == cut.events
+    assert told(rest.events) == told(ask(door, **options).rest().events)
+    assert Reading(door, "POST", RESPONSES, body, **again).rest().events == rest.events
+    assert len(texts(door, conversation)) == 2
+
+
+@pytest.mark.parametrize(("first", "again"), FIRST_AND_AGAIN)
+def test_a_repetition_of_what_was_called_off_is_told(
+    open_door: OpenDoor, first: dict[str, str], again: dict[str, str]
+) -> None:
+    """A cancelled response is the answer to its request, and is not taken up by a repetition."""
+    door = open_door(noisy_engine(), streaming=True)
+    body = {"model": MODEL, "stream": True, "input": "Hi"}
+    called_off = Reading(door, "POST", RESPONSES, body, **first).until(deltas=2)
+    asked = door.call("POST", f"{RESPONSES}/{called_off.id}/cancel", x_request_timeout_ms="100")
+    assert asked.json["error"]["code"] == "still_running"
+    assert called_off.rest().events[-1]["response"]["status"] == "cancelled"
+    assert Reading(door, "POST", RESPONSES, body, **again).rest().events == called_off.events
 
 
 @pytest.mark.parametrize("repeated", [0, 1])

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from handler.engine.engine import Engine
+from handler.engine.generate import PREFILL_STEP_TOKENS
 from tests.unit.engine.tiny_tokenizers import byte_level
 from tests.unit.handler.conftest import Door, OpenDoor
 from tests.unit.handler.scripted_engine import MODEL, noisy_engine
+from tests.unit.handler.streams import Reading
 
 PATH = "/v1/completions"
 TEXT = "The quick brown fox jumps over the lazy dog."
@@ -167,6 +169,22 @@ def test_a_scoring_out_of_time_is_refused(open_door: OpenDoor) -> None:
     answer = door.post(PATH, prompt=IDS * 20, echo=True, logprobs=1, max_tokens=1)
     assert (answer.status, answer.json["error"]["code"]) == (400, "deadline_too_short")
     assert str(len(IDS) * 20) in answer.json["error"]["message"]
+
+
+def test_a_scoring_shows_signs_of_life(door: Door) -> None:
+    """A stream carries a comment at once and after every step of a scoring, so that a hang-up is noticed."""
+    body = {"model": MODEL, "prompt": IDS * 40, "echo": True, "logprobs": 0, "max_tokens": 0, "stream": True}
+    steps = len(IDS) * 40 // PREFILL_STEP_TOKENS
+    assert steps > 1
+    reading = Reading(door, "POST", PATH, body)
+    while not reading.events:
+        reading.read()
+    assert reading.pings > steps
+    before = Reading(door, "POST", PATH, {**body, "prompt": IDS[::-1] * 40})
+    while before.pings < 3:
+        before.read()
+    before.hang_up()
+    assert choices(door, prompt=IDS, max_tokens=0, echo=True)[0]["text"] == TEXT
 
 
 def test_the_whole_context_can_be_scored(open_door: OpenDoor) -> None:

@@ -14,6 +14,7 @@ from handler.errors import Unavailable
 from handler.sessions import Usage
 from tests.unit.handler.conftest import Answer, Door, OpenDoor, rest_event
 from tests.unit.handler.scripted_engine import MODEL, scripted_engine
+from tests.unit.handler.streams import again, ask
 
 CHAT, TEXT, RESPONSES = "/v1/chat/completions", "/v1/completions", "/v1/responses"
 HI = [{"role": "user", "content": "Hi"}]
@@ -95,6 +96,22 @@ def test_an_answer_that_was_cut_is_counted(door: Door) -> None:
     usages = [answer.json["usage"] for answer in (cut, rest)]
     sums = [sum(usage[name] for usage in usages) for name in ("input_tokens", "output_tokens")]
     assert counted(used(door)) == (*sums, 2)
+
+
+def test_a_resumed_answer_is_counted(open_door: OpenDoor) -> None:
+    """What is generated when it goes on counts, with the prompt and beginning that are read again; what is
+    only told, counted or called off does not.
+    """
+    door = open_door(scripted_engine(lambda _: LONG), streaming=True)
+    cut = ask(door, input="Hi").until(deltas=2).hang_up()
+    prompt, output, _ = counted(used(door))
+    made = again(door, cut.id).rest().events[-1]["response"]
+    sums = (2 * prompt + output, made["usage"]["output_tokens"], 2)
+    assert counted(used(door)) == sums
+    again(door, cut.id).rest()
+    assert door.call("POST", f"{RESPONSES}/{cut.id}/cancel").status == 400
+    assert door.post(f"{RESPONSES}/input_tokens", input="Hi").status == 200
+    assert counted(used(door)) == sums
 
 
 def test_what_was_not_answered_is_not_counted(door: Door) -> None:
@@ -249,6 +266,21 @@ def test_a_spent_quota_is_told(open_door: OpenDoor, path: str, stream: bool) -> 
     assert refused.headers["x-ratelimit-remaining-tokens"] == "0"
     assert sum(counted(used(door))[:2]) == total
     assert door.call("POST", path, {"model": MODEL, **BODIES[path]}, tenant="acme").status == 200
+
+
+def test_a_spent_quota_refuses_only_what_generates(open_door: OpenDoor) -> None:
+    """An answer whose client hung up does not go on; once it is whole, it is told whatever is spent."""
+    spent, unlimited = (
+        open_door(scripted_engine(lambda _: LONG), streaming=True, daily_tokens=limit) for limit in (4, 0)
+    )
+    path = f"{RESPONSES}/{ask(spent, input='Hi').until(deltas=2).hang_up().id}"
+    refused = spent.call("GET", f"{path}?stream=true")
+    assert (refused.status, refused.json["error"]["code"]) == (429, "quota_exceeded")
+    whole = unlimited.call("GET", f"{path}?stream=true")
+    told = spent.call("GET", f"{path}?stream=true")
+    assert (told.status, told.events) == (200, whole.events)
+    assert told.headers["x-ratelimit-remaining-tokens"] == "0"
+    assert spent.call("GET", path).status == 200
 
 
 def test_a_spent_quota_is_new_the_next_day(open_door: OpenDoor) -> None:

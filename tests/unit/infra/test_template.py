@@ -22,7 +22,7 @@ def test_streamed_routes_are_the_same_everywhere() -> None:
     nothing = cast(Any, None)
     endpoints = [
         *CompletionRoutes(nothing, nothing, nothing, nothing).endpoints(),
-        *ResponseRoutes(nothing, nothing, nothing, nothing, nothing).endpoints(),
+        *ResponseRoutes(nothing, nothing, nothing, nothing, nothing, nothing).endpoints(),
     ]
     assert streamed == STREAMED_ROUTES
     assert streamed == {
