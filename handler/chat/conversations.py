@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from handler.chat.calls import check_results
 from handler.chat.translate import conversation_object, item_of, new_id, shown, title_of
 from handler.schema.conversations import (
     ConversationCreate,
@@ -15,8 +16,8 @@ from handler.schema.conversations import (
     ConversationUpdate,
     ItemsCreate,
 )
-from handler.schema.items import ItemList, MessageItem, item_list
-from handler.sessions import Conversation, SessionStore
+from handler.schema.items import ItemList, ShownItem, item_list
+from handler.sessions import MAX_PAGE_ITEMS, Conversation, SessionStore
 
 Order = Literal["asc", "desc"]
 
@@ -31,7 +32,8 @@ class Conversations:
     def create(self, tenant: str, request: ConversationCreate) -> ConversationObject:
         """Begin a conversation, with its first items perhaps."""
         now = int(self.now_s())
-        items = [item_of(message, now, None) for message in request.items or []]
+        items = [item_of(given, now, None) for given in request.items or []]
+        check_results((), items, "items")
         head = Conversation(
             id=new_id("conv"), created_at_s=now, metadata=request.metadata or {}, title=title_of(items)
         )
@@ -62,7 +64,10 @@ class Conversations:
         """Add items at its end. Raises: NotFound, VersionConflict."""
         now = int(self.now_s())
         conversation = self.store.get(tenant, conversation_id)
-        items = [item_of(message, now, None) for message in request.items]
+        items = [item_of(given, now, None) for given in request.items]
+        if any(item.type == "function_call_output" for item in items):
+            newest = self.store.window(tenant, conversation, max_items=MAX_PAGE_ITEMS)
+            check_results(newest.items, items, "items")
         self.store.append(tenant, conversation, items)
         return item_list([shown(item) for item in items], has_more=False)
 
@@ -73,7 +78,7 @@ class Conversations:
         page = self.store.items(tenant, conversation_id, limit=limit, after=after, order=order)
         return item_list([shown(item) for item in page.data], has_more=page.has_more)
 
-    def item(self, tenant: str, conversation_id: str, item_id: str) -> MessageItem:
+    def item(self, tenant: str, conversation_id: str, item_id: str) -> ShownItem:
         """Read one item. Raises: NotFound."""
         return shown(self.store.item(tenant, conversation_id, item_id))
 

@@ -12,8 +12,11 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 from handler.chat.budget import Budget, Clock
+from handler.engine.call_stream import CallStream
+from handler.engine.call_syntax import CallSyntax
 from handler.engine.engine import Engine
 from handler.engine.generate import Generation
+from handler.engine.grammar import Grammar
 from handler.engine.sampling import SamplingParams
 from handler.engine.text import TextStream
 from handler.engine.values import Piece, StopReason, Token
@@ -28,9 +31,11 @@ class Job:
     params: SamplingParams
     max_tokens: int | None = None
     stop: tuple[str, ...] = ()
+    calls: CallSyntax | None = None  # how calls of functions are written, where there may be any
     top_logprobs: int | None = None
     prior_tokens: int = 0  # so many ids at the end of the prompt are the beginning of this very answer
     begun_on: str | None = None  # the instruction set that this beginning was computed on
+    grammar: Grammar | None = None  # what the answer has to follow
     repeats: bool = False  # another choice for the prompt of the job before it
     resumable: bool = False  # keep back what is not certain yet when the answer is cut
 
@@ -107,14 +112,18 @@ class Inference:
             max_tokens=job.max_tokens,
             should_stop=budget.should_stop,
             top_logprobs=job.top_logprobs,
+            grammar=job.grammar,
+            prior_tokens=job.prior_tokens,
         )
         run.cached_tokens = generation.cached_tokens
         run.cold, self._cold = self._cold, False
         stopwatch = _Stopwatch(generation, self._clock)
         prior = job.prompt_ids[len(job.prompt_ids) - job.prior_tokens :]
-        text = TextStream(stopwatch, self.engine.tokenizer, job.stop, prior=prior, resumable=job.resumable)
+        stop = job.stop if job.calls is None else ()
+        text = TextStream(stopwatch, self.engine.tokenizer, stop, prior=prior, resumable=job.resumable)
+        pieces = text if job.calls is None else CallStream(text, job.calls, job.stop)
         try:
-            yield from text
+            yield from pieces
         finally:
             generation.close()
             run.output_ids = generation.output_ids
@@ -122,7 +131,7 @@ class Inference:
             ended = self._clock()
             first = stopwatch.first_s or ended
             run.prefill_ms, run.decode_ms = (first - started) * 1000, (ended - first) * 1000
-            run.stop_reason = text.stop_reason or "cancelled"
+            run.stop_reason = pieces.stop_reason or "cancelled"
             self._learn_speed(run, first - started)
 
     def _learn_speed(self, run: Run, prefill_s: float) -> None:

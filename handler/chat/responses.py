@@ -7,20 +7,26 @@ from dataclasses import dataclass
 from typing import Literal
 
 from handler.chat.budget import Caller
+from handler.chat.calls import check_results
 from handler.chat.events import TurnEvents
-from handler.chat.fit import Message, fit
+from handler.chat.fit import fit
 from handler.chat.inference import Inference, Job, Run
 from handler.chat.logprobs import token_logprobs
+from handler.chat.messages import Message
 from handler.chat.receipt import Till
 from handler.chat.sampling import check_model, params_of, stop_strings
+from handler.chat.spoken import resumed, take
 from handler.chat.thread import Thread, Threads
+from handler.chat.tools import ToolFacts, toolbox_of
 from handler.chat.translate import item_of, new_id, shown, title_of
 from handler.chat.turn import Turn, continued_job, history
 from handler.engine.values import Piece
 from handler.errors import InvalidRequest, NotFound, Unavailable, Uncertain
+from handler.schema.chat_completions import TokenLogprob
 from handler.schema.events import Event
 from handler.schema.items import ItemList, item_list
 from handler.schema.responses import ResponseDeleted, ResponseObject, ResponseRequest
+from handler.schema.tools import choice_of
 from handler.sessions import Item, SessionStore
 
 
@@ -64,7 +70,8 @@ class Responses:
         conversation = self.store.get(tenant, response.conversation_id)
         count = response.last_seq - response.first_seq + 1
         window = self.store.window(tenant, conversation, max_items=count, upto_seq=response.last_seq)
-        own = [item for item in window.items if response.first_seq <= item.seq < response.last_seq]
+        output = {item["id"] for item in response.body["output"]}
+        own = [item for item in window.items if item.seq >= response.first_seq and item.id not in output]
         ordered = own if order == "asc" else own[::-1]
         if after is not None:
             ids = [item.id for item in ordered]
@@ -81,8 +88,7 @@ class Responses:
             yield from events.opening()
             for piece in run:
                 logprobs = self._take(turn, piece)
-                if piece.text:
-                    yield events.delta(piece.text, logprobs)
+                yield from events.grown(piece, logprobs)
             committed = True  # tried: a failed write must not be tried again on the way out
             body = self._commit(turn, run)
             yield from events.closing(body)
@@ -94,13 +100,11 @@ class Responses:
         finally:
             run.close()
 
-    def _take(self, turn: Turn, piece: Piece) -> list[object]:
-        turn.text += piece.text
-        if turn.job.top_logprobs is None:
-            return []
-        entries = token_logprobs([piece], self.inference.engine)
-        turn.logprobs.extend(entries)
-        return list(entries)
+    def _take(self, turn: Turn, piece: Piece) -> list[TokenLogprob]:
+        wanted = turn.job.top_logprobs is not None and piece.kind == "text"
+        logprobs = token_logprobs([piece], self.inference.engine) if wanted else []
+        take(turn.spoken, piece, logprobs)
+        return logprobs
 
     def _prepare(self, request: ResponseRequest, caller: Caller) -> Turn:
         budget = self.inference.budget(caller.limit_s)
@@ -109,14 +113,15 @@ class Responses:
         now = int(self.now_s())
         thread = self.threads.open(caller.tenant, request, now)
         response_id = new_id("resp")
-        new_items = [item_of(message, now, response_id) for message in request.messages]
+        new_items = [item_of(given, now, response_id) for given in request.items]
         dropped: list[str] = []
-        continues = None
-        if any(item.content and item.content[0]["text"] for item in new_items) or len(new_items) > 1:
+        unfinished = None
+        tools = ToolFacts.of(request)
+        if any(item.type != "message" or item.content[0]["text"] for item in new_items) or len(new_items) > 1:
             job, dropped = self._new_job(request, thread, new_items)
         else:
             new_items = []
-            job, continues = self._continued_job(request, caller.tenant, thread)
+            job, unfinished, tools = self._continued_job(request, caller.tenant, thread)
         self.inference.check_time(len(job.prompt_ids), budget)
         return Turn(
             request=request,
@@ -131,16 +136,30 @@ class Responses:
             job=job,
             dropped_items=dropped,
             response_id=response_id,
-            continues=continues,
+            tools=tools,
+            continues=unfinished and unfinished.id,
+            spoken=resumed(unfinished) if unfinished else [],
         )
 
     def _new_job(self, request: ResponseRequest, thread: Thread, new: list[Item]) -> tuple[Job, list[str]]:
         engine = self.inference.engine
         params = params_of(request, engine.manifest, seed=request.seed)
+        toolbox = toolbox_of(
+            engine,
+            request.tools or (),
+            choice_of(request.tool_choice),
+            parallel=request.parallel_tool_calls,
+            where="tools[{}]",
+        )
+        check_results(thread.items, new, "input")
         said = [Message("system", request.instructions)] if request.instructions else []
         messages = [*said, *history([*thread.items, *new])]
         fitted = fit(
-            engine, messages, truncate=request.truncation == "auto", older_left_out=thread.older_left_out
+            engine,
+            messages,
+            tools=toolbox.shown,
+            truncate=request.truncation == "auto",
+            older_left_out=thread.older_left_out,
         )
         wants_logprobs = request.top_logprobs is not None or bool(request.include)
         job = Job(
@@ -148,18 +167,26 @@ class Responses:
             params,
             max_tokens=request.max_output_tokens,
             stop=stop_strings(request.stop),
+            calls=toolbox.syntax,
+            grammar=toolbox.grammar,
             top_logprobs=(request.top_logprobs or 0) if wants_logprobs else None,
             resumable=True,
         )
         return job, fitted.dropped_items
 
-    def _continued_job(self, request: ResponseRequest, tenant: str, thread: Thread) -> tuple[Job, str]:
+    def _continued_job(
+        self, request: ResponseRequest, tenant: str, thread: Thread
+    ) -> tuple[Job, Item, ToolFacts]:
         """An empty input goes on with an answer that was cut."""
         if request.previous_response_id is not None:
             previous = self.store.response(tenant, request.previous_response_id)
             item = next((each for each in thread.items if each.id == previous.state.get("item_id")), None)
             if previous.status == "incomplete" and item is not None:
-                return continued_job(previous, item, request, self.fingerprint), item.id
+                body = ResponseObject.model_validate(previous.body)
+                kept = ToolFacts(tuple(body.tools), body.tool_choice, body.parallel_tool_calls)
+                syntax = self.inference.engine.prompt.call_syntax
+                job = continued_job(previous, item, request, self.fingerprint, syntax)
+                return job, item, kept.again(request)
         raise InvalidRequest(
             "'input' is empty: that is only allowed to continue an incomplete response, named by "
             "'previous_response_id'.",

@@ -12,13 +12,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from handler.chat.budget import Budget
-from handler.chat.fit import Message
 from handler.chat.inference import Job, Run
+from handler.chat.messages import Message
+from handler.chat.spoken import Spoken, SpokenText, kept, status_of, told
 from handler.chat.thread import Thread
-from handler.chat.translate import message_of, new_id
+from handler.chat.tools import ToolFacts
+from handler.chat.translate import message_of
+from handler.engine.call_syntax import CallSyntax
+from handler.engine.grammar import Grammar
 from handler.engine.sampling import SamplingParams
 from handler.errors import Conflict, InvalidRequest
-from handler.schema.items import MessageItem, OutputText, Status
+from handler.schema.items import Status
 from handler.schema.responses import (
     IncompleteDetails,
     InputTokensDetails,
@@ -32,7 +36,7 @@ from handler.sessions import Item, StoredResponse, Usage
 
 @dataclass
 class Turn:
-    """What is known of a turn; `text` grows while it runs."""
+    """What is known of a turn; what is `spoken` grows while it runs."""
 
     request: ResponseRequest
     tenant: str
@@ -46,19 +50,13 @@ class Turn:
     job: Job
     dropped_items: list[str]
     response_id: str
+    tools: ToolFacts
     continues: str | None = None
-    item_id: str = field(default_factory=lambda: new_id("msg"))
-    text: str = ""
-    logprobs: list[Any] = field(default_factory=list)
+    spoken: list[Spoken] = field(default_factory=list)
 
-    def item(self, status: Status) -> MessageItem:
-        """The answer so far, as OpenAI's message object."""
-        content: list[Any] = [] if status == "in_progress" else [self.part()]
-        return MessageItem(id=self.item_id, status=status, role="assistant", content=content)
-
-    def part(self) -> OutputText:
-        """The answer's text so far."""
-        return OutputText(text=self.text, logprobs=self.logprobs)
+    def __post_init__(self) -> None:
+        if self.job.calls is None and not self.spoken:
+            self.spoken.append(SpokenText())
 
     def beginning(self) -> ResponseObject:
         """The response object before anything is said."""
@@ -72,14 +70,15 @@ class Turn:
             max_output_tokens=request.max_output_tokens,
             model=self.model,
             output=[],
-            parallel_tool_calls=request.parallel_tool_calls is not False,
+            parallel_tool_calls=self.tools.parallel,
             previous_response_id=request.previous_response_id,
             conversation=ResponseConversation(id=named) if named else None,
             store=request.store is not False,
             temperature=params.temperature,
             top_p=params.top_p,
             top_logprobs=self.job.top_logprobs or 0,
-            tool_choice=request.tool_choice or "auto",
+            tool_choice=self.tools.choice,
+            tools=list(self.tools.functions),
             truncation=request.truncation or "disabled",
             user=request.user,
             safety_identifier=request.safety_identifier,
@@ -90,13 +89,15 @@ class Turn:
     def ending(self, run: Run, completed_at_s: int) -> ResponseObject:
         """The response object when all is said; `dormouse` is added by whoever has the prices."""
         complete = run.stop_reason == "stop"
+        if not self.spoken:
+            self.spoken.append(SpokenText())
         output = len(run.output_ids)
         return self.beginning().model_copy(
             update={
                 "status": "completed" if complete else "incomplete",
                 "completed_at": completed_at_s if complete else None,
                 "incomplete_details": None if complete else IncompleteDetails(reason="max_output_tokens"),
-                "output": [self.item("completed" if complete else "incomplete")],
+                "output": [told(spoken, status) for spoken, status in self._statuses(run)],
                 "usage": ResponseUsage(
                     input_tokens=run.prompt_tokens,
                     input_tokens_details=InputTokensDetails(
@@ -110,24 +111,28 @@ class Turn:
         )
 
     def items_to_store(self, run: Run) -> list[Item]:
-        """The user's items and the answer, with all that is needed to continue it exactly."""
-        spoken = [*self.job.prompt_ids[len(self.job.prompt_ids) - self.job.prior_tokens :], *run.output_ids]
-        answer = Item(
-            id=self.item_id,
-            created_at_s=self.created_at_s,
-            role="assistant",
-            content=[{"type": "output_text", "text": self.text}],
-            status="completed" if run.stop_reason == "stop" else "incomplete",
-            response_id=self.response_id,
-            token_ids=tuple(spoken),
-            sampling=sampling_record(self.job),
-            continues=self.continues,
-        )
-        return [*self.input_items, answer]
+        """The user's items and the answer; its last item has all that is needed to continue it exactly."""
+        ids = [*self.job.prompt_ids[len(self.job.prompt_ids) - self.job.prior_tokens :], *run.output_ids]
+        items = [
+            kept(
+                spoken,
+                status,
+                created_at_s=self.created_at_s,
+                response_id=self.response_id,
+                continues=self.continues if spoken is self.spoken[0] else None,
+            )
+            for spoken, status in self._statuses(run)
+        ]
+        last = dataclasses.replace(items[-1], token_ids=tuple(ids), sampling=sampling_record(self.job))
+        return [*self.input_items, *items[:-1], last]
+
+    def _statuses(self, run: Run) -> list[tuple[Spoken, Status]]:
+        is_over = run.stop_reason == "stop"
+        return [(each, status_of(each, is_over or each is not self.spoken[-1])) for each in self.spoken]
 
     def record(self, body: ResponseObject) -> StoredResponse:
         """The response as it is kept; an incomplete one keeps its prompt, to be continued."""
-        state: dict[str, Any] = {"fingerprint": self.fingerprint, "item_id": self.item_id}
+        state: dict[str, Any] = {"fingerprint": self.fingerprint, "item_id": self.spoken[-1].id}
         state["instruction_set"] = self.instruction_set
         if body.status == "incomplete":
             unspoken = len(self.job.prompt_ids) - self.job.prior_tokens
@@ -147,14 +152,26 @@ class Turn:
 
 
 def history(items: Sequence[Item]) -> list[Message]:
-    """Stored items -> messages; an answer that was continued becomes one message again, an empty one none."""
+    """Stored items -> messages: an answer is one message, also one that was continued; an empty one is none.
+
+    A call that was cut is left out: the continuation, if there is one, has it whole.
+    """
     messages: list[Message] = []
     for item in items:
         message = message_of(item)
-        if item.continues is not None and messages and messages[-1].item_id == item.continues:
-            joined = messages[-1].content + message.content
-            messages[-1] = Message(message.role, joined, item.id, item.response_id)
-        elif message.content or message.role != "assistant":
+        before = messages[-1] if messages and messages[-1].role == message.role == "assistant" else None
+        goes_on = before is not None and item.continues == before.item_ids[-1]
+        if item.type == "function_call" and item.status != "completed":
+            continue
+        if before is not None and (goes_on or message.calls):
+            messages[-1] = dataclasses.replace(
+                before,
+                content=before.content + message.content,
+                item_ids=before.item_ids + message.item_ids,
+                response_id=message.response_id,
+                calls=before.calls + message.calls,
+            )
+        elif message.content or message.calls or message.role != "assistant":
             messages.append(message)
     return messages
 
@@ -163,10 +180,14 @@ def sampling_record(job: Job) -> dict[str, Any]:
     """Everything that decides the next token, as JSON."""
     record = dataclasses.asdict(job.params)
     record["logit_bias"] = {str(id_): value for id_, value in job.params.logit_bias.items()}
-    return {**record, "stop": list(job.stop)}
+    grammar = {} if job.grammar is None else {"grammar": job.grammar.text}
+    calls = {} if job.calls is None else {"calls": True}
+    return {**record, **grammar, **calls, "stop": list(job.stop)}
 
 
-def continued_job(previous: StoredResponse, item: Item, request: ResponseRequest, fingerprint: str) -> Job:
+def continued_job(
+    previous: StoredResponse, item: Item, request: ResponseRequest, fingerprint: str, syntax: CallSyntax
+) -> Job:
     """Take up an unfinished answer where it was cut: same prompt, seed and parameters, the ids said so far.
 
     Raises: InvalidRequest where the request asks for other parameters; Conflict where the model has changed.
@@ -177,7 +198,8 @@ def continued_job(previous: StoredResponse, item: Item, request: ResponseRequest
             param="previous_response_id",
         )
     kept = dict(item.sampling)
-    stop = tuple(kept.pop("stop"))
+    stop, grammar = tuple(kept.pop("stop")), kept.pop("grammar", None)
+    calls = syntax if kept.pop("calls", False) else None
     for name in ("temperature", "top_p", "top_k", "min_p", "typical_p", "repetition_penalty", "seed"):
         given = getattr(request, name)
         if given is not None and given != kept[name]:
@@ -194,5 +216,7 @@ def continued_job(previous: StoredResponse, item: Item, request: ResponseRequest
         top_logprobs=request.top_logprobs,
         prior_tokens=len(item.token_ids),
         begun_on=previous.state.get("instruction_set"),
+        grammar=None if grammar is None else Grammar(grammar),
+        calls=calls,
         resumable=True,
     )

@@ -7,15 +7,16 @@ Knows nothing of HTTP: messages are plain mappings in the shape that chat templa
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
+from handler.engine.call_syntax import HERMES, CallSyntax, Tools, syntax_of
+from handler.engine.call_text import as_plain_text, speaks_of_calls
 from handler.engine.control import ControlTokens
 from handler.engine.template import ChatTemplate, Message
 from handler.errors import InvalidRequest
 
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
-
-Tools = Sequence[Mapping[str, Any]]
 
 
 class ChatPrompt:
@@ -30,6 +31,21 @@ class ChatPrompt:
         if self._template is not None:
             _ = self._template.compiled
 
+    @property
+    def call_syntax(self) -> CallSyntax:
+        """How the model is to write function calls."""
+        return self._template_syntax or HERMES
+
+    @property
+    def shown_control(self) -> frozenset[str]:
+        """The control tokens that come out as text."""
+        return self._control.shown
+
+    @cached_property
+    def _template_syntax(self) -> CallSyntax | None:
+        template = self._template
+        return template and syntax_of(lambda messages, tools: template.render(messages, tools, False))
+
     def encode(
         self, messages: Sequence[Message], *, add_generation_prompt: bool = True, tools: Tools | None = None
     ) -> list[int]:
@@ -37,11 +53,15 @@ class ChatPrompt:
 
         Control strings in content, names or tools become ordinary text. The one exception: what the assistant
         said before may hold control strings that are not special (`<think>`): templates look for them there.
+        Tools, calls (`tool_calls`, their arguments as mappings) and results (role `tool`) become plain text
+        where the template does not know them.
 
         Raises: InvalidRequest naming the message that holds a lone surrogate or that the template refuses.
         """
         _check_text(messages, "messages")
         _check_text(tools or [], "tools")
+        if speaks_of_calls(messages, tools) and self._template_syntax is None:
+            messages, tools = as_plain_text(messages, tools), None
         if self._template is None:
             return self.encode_text("\n".join(filter(None, map(_text_of, messages))))
         marked_messages = [self._marked_message(message) for message in messages]
@@ -75,10 +95,12 @@ class ChatPrompt:
         return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
 
     def _marked_message(self, message: Message) -> Message:
-        special_only = message.get("role") == "assistant"
+        is_assistant = message.get("role") == "assistant"
         known_role = message.get("role") in ROLES
         return {
-            key: value if key == "role" and known_role else self._marked(value, special_only)
+            key: value
+            if key == "role" and known_role
+            else self._marked(value, special_only=is_assistant and key != "tool_calls")
             for key, value in message.items()
         }
 

@@ -12,6 +12,9 @@ from typing import Literal
 # deadline and cancelled: `should_stop` said so.
 StopReason = Literal["stop", "length", "deadline", "cancelled"]
 
+# text: for whoever reads; name: a function call begins; arguments: a part of them; end: the call is whole.
+Kind = Literal["text", "name", "arguments", "end"]
+
 
 @dataclass(frozen=True, slots=True)
 class Token:
@@ -28,3 +31,4 @@ class Piece:
 
     text: str
     tokens: tuple[Token, ...] = ()
+    kind: Kind = "text"

@@ -16,7 +16,7 @@ from handler.schema.conversations import (
     ConversationUpdate,
     ItemsCreate,
 )
-from handler.schema.items import ItemList, MessageItem
+from handler.schema.items import AnyItem, ItemList
 
 
 class ConversationRoutes:
@@ -37,7 +37,7 @@ class ConversationRoutes:
             Endpoint("DELETE", one, self.delete_conversation, "Delete it", tag, ConversationDeleted),
             Endpoint("POST", items, self.create_items, "Add items", tag, ItemList),
             Endpoint("GET", items, self.list_items, "Page through its items", tag, ItemList),
-            Endpoint("GET", item, self.retrieve_item, "Read an item", tag, MessageItem),
+            Endpoint("GET", item, self.retrieve_item, "Read an item", tag, AnyItem),
             Endpoint("DELETE", item, self.delete_item, "Delete an item", tag, ConversationObject),
         ]
 

@@ -5,7 +5,7 @@ Source: https://platform.openai.com/docs/api-reference/responses
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -24,10 +24,20 @@ from handler.schema.fields import (
     TopLogprobs,
     only,
 )
-from handler.schema.items import InputMessage, MessageItem
+from handler.schema.items import InputItem, InputMessage, OutputItem
+from handler.schema.tools import (
+    MAX_CALLS,
+    MAX_TOOLS,
+    AllowedToolsFacts,
+    FunctionToolFacts,
+    Mode,
+    NamedToolFacts,
+    ResponseTool,
+    ResponseToolChoice,
+)
 
-MAX_INPUT_ITEMS = 40
-"""What fits in the one write of a turn, the answer included."""
+MAX_INPUT_ITEMS = 40 - 1 - MAX_CALLS
+"""What fits in the one write of a turn, beside a message and the calls of an answer."""
 
 
 class ConversationReference(Request):
@@ -59,7 +69,7 @@ class ResponseRequest(Sampling):
     """The body of `POST /v1/responses`; `seed` and `stop` are vendor fields here."""
 
     model: Identifier
-    input: str | Annotated[list[InputMessage], Field(max_length=MAX_INPUT_ITEMS)] | None = None
+    input: str | Annotated[list[InputItem], Field(max_length=MAX_INPUT_ITEMS)] | None = None
     instructions: str | None = None
     conversation: Identifier | ConversationReference | None = None
     previous_response_id: Identifier | None = None
@@ -79,8 +89,8 @@ class ResponseRequest(Sampling):
     prompt_cache_key: str | None = None
     service_tier: ServiceTier = None
     background: Annotated[bool | None, only(False)] = None
-    tools: Annotated[list[Any] | None, only([])] = None
-    tool_choice: Annotated[Literal["none", "auto"] | None, only("none", "auto")] = None
+    tools: Annotated[list[ResponseTool], Field(max_length=MAX_TOOLS)] | None = None
+    tool_choice: ResponseToolChoice | None = None
     parallel_tool_calls: bool | None = None
     access_programs: Refused = None
     background_options: Refused = None
@@ -113,8 +123,8 @@ class ResponseRequest(Sampling):
         )
 
     @property
-    def messages(self) -> list[InputMessage]:
-        """The input as messages."""
+    def items(self) -> list[InputItem]:
+        """The input as items."""
         if isinstance(self.input, str):
             return [InputMessage(role="user", content=self.input)]
         return self.input or []
@@ -188,7 +198,7 @@ class ResponseObject(Answer):
     instructions: str | None = None
     max_output_tokens: int | None = None
     model: str
-    output: list[MessageItem]
+    output: list[OutputItem]
     parallel_tool_calls: bool = True
     previous_response_id: str | None = None
     conversation: ResponseConversation | None = None
@@ -197,8 +207,8 @@ class ResponseObject(Answer):
     top_p: float | None = None
     top_logprobs: int | None = None
     text: TextFacts = Field(default_factory=TextFacts)
-    tool_choice: Literal["auto", "none"] = "auto"
-    tools: list[Any] = Field(default_factory=list, max_length=0)
+    tool_choice: Mode | NamedToolFacts | AllowedToolsFacts = "auto"
+    tools: list[FunctionToolFacts] = Field(default_factory=list)
     truncation: Literal["auto", "disabled"]
     usage: ResponseUsage | None = None
     user: str | None = None
