@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from handler.chat.budget import Budget, Clock
 from handler.engine.engine import Engine
 from handler.engine.generate import Generation
+from handler.engine.grammar import Grammar
 from handler.engine.sampling import SamplingParams
 from handler.engine.text import TextStream
 from handler.engine.values import Piece, StopReason, Token
@@ -31,6 +32,7 @@ class Job:
     top_logprobs: int | None = None
     prior_tokens: int = 0  # so many ids at the end of the prompt are the beginning of this very answer
     begun_on: str | None = None  # the instruction set that this beginning was computed on
+    grammar: Grammar | None = None  # what the answer has to follow
     resumable: bool = False  # keep back what is not certain yet when the answer is cut
 
 
@@ -106,6 +108,8 @@ class Inference:
             max_tokens=job.max_tokens,
             should_stop=budget.should_stop,
             top_logprobs=job.top_logprobs,
+            grammar=job.grammar,
+            prior_tokens=job.prior_tokens,
         )
         run.cached_tokens = generation.cached_tokens
         run.cold, self._cold = self._cold, False

@@ -16,6 +16,7 @@ from handler.chat.fit import Message
 from handler.chat.inference import Job, Run
 from handler.chat.thread import Thread
 from handler.chat.translate import message_of, new_id
+from handler.engine.grammar import Grammar
 from handler.engine.sampling import SamplingParams
 from handler.errors import Conflict, InvalidRequest
 from handler.schema.items import MessageItem, OutputText, Status
@@ -163,7 +164,8 @@ def sampling_record(job: Job) -> dict[str, Any]:
     """Everything that decides the next token, as JSON."""
     record = dataclasses.asdict(job.params)
     record["logit_bias"] = {str(id_): value for id_, value in job.params.logit_bias.items()}
-    return {**record, "stop": list(job.stop)}
+    grammar = {} if job.grammar is None else {"grammar": job.grammar.text}
+    return {**record, **grammar, "stop": list(job.stop)}
 
 
 def continued_job(previous: StoredResponse, item: Item, request: ResponseRequest, fingerprint: str) -> Job:
@@ -177,7 +179,7 @@ def continued_job(previous: StoredResponse, item: Item, request: ResponseRequest
             param="previous_response_id",
         )
     kept = dict(item.sampling)
-    stop = tuple(kept.pop("stop"))
+    stop, grammar = tuple(kept.pop("stop")), kept.pop("grammar", None)
     for name in ("temperature", "top_p", "top_k", "min_p", "typical_p", "repetition_penalty", "seed"):
         given = getattr(request, name)
         if given is not None and given != kept[name]:
@@ -194,5 +196,6 @@ def continued_job(previous: StoredResponse, item: Item, request: ResponseRequest
         top_logprobs=request.top_logprobs,
         prior_tokens=len(item.token_ids),
         begun_on=previous.state.get("instruction_set"),
+        grammar=None if grammar is None else Grammar(grammar),
         resumable=True,
     )
