@@ -23,11 +23,6 @@ To call one, write nothing but its name and arguments, like this:
 Its result comes back between <tool_response> and </tool_response>."""
 
 
-def speaks_of_calls(messages: Sequence[Message], tools: Tools | None) -> bool:
-    """Tell whether there is anything here that a template may not know."""
-    return bool(tools) or any(m.get("role") == "tool" or m.get("tool_calls") for m in messages)
-
-
 def as_plain_text(messages: Sequence[Message], tools: Tools | None) -> list[Message]:
     """Write everything about functions into the contents of ordinary messages."""
     plain: list[Message] = []

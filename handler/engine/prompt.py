@@ -7,14 +7,17 @@ Knows nothing of HTTP: messages are plain mappings in the shape that chat templa
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
-from typing import Any
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
 
-from handler.engine.call_syntax import HERMES, CallSyntax, Tools, syntax_of
-from handler.engine.call_text import as_plain_text, speaks_of_calls
 from handler.engine.control import ControlTokens
 from handler.engine.template import ChatTemplate, Message
 from handler.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from handler.engine.call_syntax import CallSyntax
+
+Tools = Sequence[Mapping[str, Any]]
 
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 
@@ -34,6 +37,8 @@ class ChatPrompt:
     @property
     def call_syntax(self) -> CallSyntax:
         """How the model is to write function calls."""
+        from handler.engine.call_syntax import HERMES  # only prompts that speak of functions pay for it
+
         return self._template_syntax or HERMES
 
     @property
@@ -43,8 +48,11 @@ class ChatPrompt:
 
     @cached_property
     def _template_syntax(self) -> CallSyntax | None:
-        template = self._template
-        return template and syntax_of(lambda messages, tools: template.render(messages, tools, False))
+        from handler.engine.call_syntax import syntax_of
+
+        if self._template is None:
+            return None
+        return syntax_of(partial(self._template.render, add_generation_prompt=False))
 
     def encode(
         self, messages: Sequence[Message], *, add_generation_prompt: bool = True, tools: Tools | None = None
@@ -60,7 +68,9 @@ class ChatPrompt:
         """
         _check_text(messages, "messages")
         _check_text(tools or [], "tools")
-        if speaks_of_calls(messages, tools) and self._template_syntax is None:
+        if _speaks_of_functions(messages, tools) and self._template_syntax is None:
+            from handler.engine.call_text import as_plain_text
+
             messages, tools = as_plain_text(messages, tools), None
         if self._template is None:
             return self.encode_text("\n".join(filter(None, map(_text_of, messages))))
@@ -119,6 +129,10 @@ class ChatPrompt:
             safe_key = key if key.isidentifier() else self._marked(key, special_only)
             marked[safe_key] = item if is_word else self._marked(item, special_only)
         return marked
+
+
+def _speaks_of_functions(messages: Sequence[Message], tools: Tools | None) -> bool:
+    return bool(tools) or any(m.get("role") == "tool" or m.get("tool_calls") for m in messages)
 
 
 def _text_of(message: Message) -> str:
