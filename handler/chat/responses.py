@@ -137,7 +137,7 @@ class Responses:
             dropped_items=dropped,
             response_id=response_id,
             tools=tools,
-            continues=unfinished and unfinished.id,
+            continues=unfinished.id if unfinished else None,
             spoken=resumed(unfinished) if unfinished else [],
         )
 

@@ -30,6 +30,7 @@ scalars: st.SearchStrategy[Schema] = st.one_of(
     ),
     st.builds(lambda size: {"type": "string", "maxLength": size}, st.integers(0, 6)),
     st.lists(words, min_size=1, max_size=3, unique=True).map(lambda options: {"enum": options}),
+    st.sampled_from([{"type": "integer"}, {"type": "number"}, {"type": "number", "minimum": 0.5}]),
     st.just({"type": "boolean"}),
     st.just({"type": ["null", "boolean"]}),
 )

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handler.engine.call_grammar import closed
+from handler.engine.call_grammar import LARGEST_EXACT, narrowed
 from handler.engine.call_stream import CallReader
 from handler.engine.call_syntax import HERMES, LLAMA, CallSyntax
 from handler.engine.prompt import ChatPrompt
@@ -163,15 +163,33 @@ def test_nobody_forges_control_tokens(style: str, place: str) -> None:
     assert count("<tool_call>") <= count("plain")
 
 
-def test_closing_a_schema_only_narrows_it() -> None:
-    """Properties that a schema does not name are left out, unless it speaks of others or is put together."""
-    inner = {"type": "object", "properties": {"x": {"type": "integer"}}}
+def test_a_schema_is_only_narrowed() -> None:
+    """What a schema leaves open is closed, what it says stays, and what is put together is not touched."""
+    inner = {"type": "object", "properties": {"x": {"type": "string"}}}
     shut = {**inner, "additionalProperties": False}
-    assert closed(inner) == shut
-    assert closed({**inner, "additionalProperties": True}) == {**inner, "additionalProperties": True}
-    nested = {"type": "object", "properties": {"a": inner}, "$defs": {"b": inner}, "items": inner}
-    assert (
-        closed(nested)["properties"]["a"] == closed(nested)["$defs"]["b"] == closed(nested)["items"] == shut
-    )
-    together = {"type": "object", "properties": {"a": inner}, "allOf": [inner]}
-    assert closed(together) == together
+    assert narrowed(inner) == shut
+    assert narrowed({**inner, "additionalProperties": True}) == {**inner, "additionalProperties": True}
+    nested = narrowed({"type": "object", "properties": {"a": inner}, "$defs": {"b": inner}, "items": inner})
+    assert nested["properties"]["a"] == nested["$defs"]["b"] == nested["items"] == shut
+    for key in ("allOf", "oneOf"):
+        together = {"type": "object", "properties": {"a": inner}, key: [inner]}
+        assert narrowed(together) == together
+
+
+@pytest.mark.parametrize(
+    ("given", "bounds"),
+    [
+        ({"type": "integer"}, {"minimum": -LARGEST_EXACT, "maximum": LARGEST_EXACT}),
+        ({"type": ["integer", "null"], "minimum": 3}, {"minimum": 3, "maximum": LARGEST_EXACT}),
+        ({"type": "integer", "minimum": 2**60}, {"minimum": 2**60}),
+        ({"type": "integer", "enum": [1, 2]}, {"enum": [1, 2]}),
+        (
+            {"type": "number", "exclusiveMaximum": 1},
+            {"minimum": -LARGEST_EXACT, "maximum": LARGEST_EXACT, "exclusiveMaximum": 1, "multipleOf": 1e-9},
+        ),
+        ({"type": "number", "multipleOf": 0.5}, {"multipleOf": 0.5}),
+    ],
+)
+def test_numbers_end(given: dict[str, Any], bounds: dict[str, Any]) -> None:
+    """A number without bounds gets those of exact doubles; its own bounds stay."""
+    assert narrowed(given) == {"type": given["type"], **bounds}
