@@ -67,11 +67,17 @@ def message_of(item: Item) -> Message:
 
 def shown(item: Item) -> MessageItem | CallItem | CallOutputItem:
     """A stored item -> OpenAI's object."""
-    status = cast(Status, item.status)
+    status, fields = cast(Status, item.status), item.fields
     if item.type == "function_call":
-        return CallItem(id=item.id, status=status, **item.fields)
+        return CallItem(
+            id=item.id,
+            status=status,
+            call_id=fields["call_id"],
+            name=fields["name"],
+            arguments=fields["arguments"],
+        )
     if item.type == "function_call_output":
-        return CallOutputItem(id=item.id, status=status, **item.fields)
+        return CallOutputItem(id=item.id, status=status, call_id=fields["call_id"], output=fields["output"])
     return MessageItem(
         id=item.id, status=status, role=cast(Any, item.role), content=[_part(part) for part in item.content]
     )
