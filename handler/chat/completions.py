@@ -10,6 +10,7 @@ from typing import Any
 
 from handler.chat.budget import Budget, Caller
 from handler.chat.fit import Message, fit
+from handler.chat.formats import check_grammar, grammar_of
 from handler.chat.inference import Inference, Job, Run
 from handler.chat.logprobs import token_logprobs
 from handler.chat.receipt import Till
@@ -102,6 +103,8 @@ class Completions:
             frequency_penalty=request.frequency_penalty,
             logit_bias=request.logit_bias,
         )
+        grammar = grammar_of(request.response_format)
+        check_grammar(engine, request.response_format, grammar)
         messages = [Message(message.role, message.text) for message in request.messages]
         prompt_ids = fit(engine, messages, truncate=False).prompt_ids
         self.inference.check_time(len(prompt_ids), budget)
@@ -111,6 +114,7 @@ class Completions:
             max_tokens=request.max_completion_tokens or request.max_tokens,
             stop=stop_strings(request.stop),
             top_logprobs=(request.top_logprobs or 0) if request.logprobs else None,
+            grammar=grammar,
         )
         return budget, choices_of(job, request.n)
 

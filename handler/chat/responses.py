@@ -9,6 +9,7 @@ from typing import Literal
 from handler.chat.budget import Caller
 from handler.chat.events import TurnEvents
 from handler.chat.fit import Message, fit
+from handler.chat.formats import check_grammar, grammar_of, text_facts
 from handler.chat.inference import Inference, Job, Run
 from handler.chat.logprobs import token_logprobs
 from handler.chat.receipt import Till
@@ -19,6 +20,7 @@ from handler.chat.turn import Turn, continued_job, history
 from handler.engine.values import Piece
 from handler.errors import InvalidRequest, NotFound, Unavailable, Uncertain
 from handler.schema.events import Event
+from handler.schema.formats import TextFacts
 from handler.schema.items import ItemList, item_list
 from handler.schema.responses import ResponseDeleted, ResponseObject, ResponseRequest
 from handler.sessions import Item, SessionStore
@@ -111,12 +113,12 @@ class Responses:
         response_id = new_id("resp")
         new_items = [item_of(message, now, response_id) for message in request.messages]
         dropped: list[str] = []
-        continues = None
+        continues, text = None, text_facts(request.text)
         if any(item.content and item.content[0]["text"] for item in new_items) or len(new_items) > 1:
             job, dropped = self._new_job(request, thread, new_items)
         else:
             new_items = []
-            job, continues = self._continued_job(request, caller.tenant, thread)
+            job, continues, text = self._continued_job(request, caller.tenant, thread)
         self.inference.check_time(len(job.prompt_ids), budget)
         return Turn(
             request=request,
@@ -132,11 +134,15 @@ class Responses:
             dropped_items=dropped,
             response_id=response_id,
             continues=continues,
+            text_facts=text,
         )
 
     def _new_job(self, request: ResponseRequest, thread: Thread, new: list[Item]) -> tuple[Job, list[str]]:
         engine = self.inference.engine
         params = params_of(request, engine.manifest, seed=request.seed)
+        wanted = request.text.format if request.text else None
+        grammar = grammar_of(wanted)
+        check_grammar(engine, wanted, grammar)
         said = [Message("system", request.instructions)] if request.instructions else []
         messages = [*said, *history([*thread.items, *new])]
         fitted = fit(
@@ -149,17 +155,21 @@ class Responses:
             max_tokens=request.max_output_tokens,
             stop=stop_strings(request.stop),
             top_logprobs=(request.top_logprobs or 0) if wants_logprobs else None,
+            grammar=grammar,
             resumable=True,
         )
         return job, fitted.dropped_items
 
-    def _continued_job(self, request: ResponseRequest, tenant: str, thread: Thread) -> tuple[Job, str]:
-        """An empty input goes on with an answer that was cut."""
+    def _continued_job(
+        self, request: ResponseRequest, tenant: str, thread: Thread
+    ) -> tuple[Job, str, TextFacts]:
+        """An empty input goes on with an answer that was cut, in its format."""
         if request.previous_response_id is not None:
             previous = self.store.response(tenant, request.previous_response_id)
             item = next((each for each in thread.items if each.id == previous.state.get("item_id")), None)
             if previous.status == "incomplete" and item is not None:
-                return continued_job(previous, item, request, self.fingerprint), item.id
+                text = TextFacts.model_validate(previous.body["text"])
+                return continued_job(previous, item, request, self.fingerprint), item.id, text
         raise InvalidRequest(
             "'input' is empty: that is only allowed to continue an incomplete response, named by "
             "'previous_response_id'.",

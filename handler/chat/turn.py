@@ -13,12 +13,14 @@ from typing import Any
 
 from handler.chat.budget import Budget
 from handler.chat.fit import Message
+from handler.chat.formats import grammar_of
 from handler.chat.inference import Job, Run
 from handler.chat.thread import Thread
 from handler.chat.translate import message_of, new_id
 from handler.engine.grammar import Grammar
 from handler.engine.sampling import SamplingParams
 from handler.errors import Conflict, InvalidRequest
+from handler.schema.formats import TextFacts
 from handler.schema.items import MessageItem, OutputText, Status
 from handler.schema.responses import (
     IncompleteDetails,
@@ -48,6 +50,7 @@ class Turn:
     dropped_items: list[str]
     response_id: str
     continues: str | None = None
+    text_facts: TextFacts = field(default_factory=TextFacts)
     item_id: str = field(default_factory=lambda: new_id("msg"))
     text: str = ""
     logprobs: list[Any] = field(default_factory=list)
@@ -80,6 +83,7 @@ class Turn:
             temperature=params.temperature,
             top_p=params.top_p,
             top_logprobs=self.job.top_logprobs or 0,
+            text=self.text_facts,
             tool_choice=request.tool_choice or "auto",
             truncation=request.truncation or "disabled",
             user=request.user,
@@ -186,6 +190,9 @@ def continued_job(previous: StoredResponse, item: Item, request: ResponseRequest
             raise InvalidRequest(
                 f"A continued answer keeps its {name} of {kept[name]!r}; leave the field out.", param=name
             )
+    wanted = request.text.format if request.text else None
+    if wanted is not None and (grammar_of(wanted) or Grammar("")).text != (grammar or ""):
+        raise InvalidRequest("A continued answer keeps its format; leave the field out.", param="text.format")
     kept["logit_bias"] = {int(id_): value for id_, value in kept["logit_bias"].items()}
     prompt_ids = [*previous.state["prompt_ids"], *item.token_ids]
     return Job(

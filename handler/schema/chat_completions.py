@@ -26,6 +26,7 @@ from handler.schema.fields import (
     TopLogprobs,
     only,
 )
+from handler.schema.formats import ChatFormat
 
 MAX_CHOICES = 8
 
@@ -56,12 +57,6 @@ class ChatMessage(Request):
         return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
 
 
-class TextFormat(Request):
-    """Plain text, the only format so far."""
-
-    type: Annotated[Literal["text"], only("text")]
-
-
 class ChatCompletionRequest(Sampling):
     """The body of `POST /v1/chat/completions`."""
 
@@ -79,7 +74,7 @@ class ChatCompletionRequest(Sampling):
     logit_bias: LogitBias | None = None
     logprobs: bool | None = None
     top_logprobs: TopLogprobs | None = None
-    response_format: TextFormat | None = None
+    response_format: ChatFormat | None = None
     user: str | None = None
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
