@@ -9,6 +9,7 @@ from handler.chat.budget import Budget, Caller
 from handler.chat.calls import messages_of
 from handler.chat.choices import Frame, Shape, choices_of, finish_reason
 from handler.chat.fit import fit
+from handler.chat.formats import check_grammar, grammar_of
 from handler.chat.inference import Job, Run
 from handler.chat.logprobs import token_logprobs
 from handler.chat.sampling import check_model, completion_params, stop_strings
@@ -53,12 +54,15 @@ class Completions:
         inference = self.frame.inference
         budget, engine = inference.budget(caller.limit_s), inference.engine
         check_model(engine.manifest, request.model)
+        form = grammar_of(request.response_format)
+        check_grammar(engine, request.response_format, form)
         toolbox = toolbox_of(
             engine,
             [tool.function for tool in request.tools or ()],
             choice_of(request.tool_choice),
             parallel=request.parallel_tool_calls,
             where="tools[{}].function",
+            form=form,
         )
         messages = messages_of(request.messages)
         job = Job(

@@ -10,6 +10,7 @@ from handler.chat.budget import Caller
 from handler.chat.calls import check_results
 from handler.chat.events import TurnEvents
 from handler.chat.fit import fit
+from handler.chat.formats import check_grammar, grammar_of, text_facts
 from handler.chat.inference import Inference, Job, Run
 from handler.chat.logprobs import token_logprobs
 from handler.chat.messages import Message
@@ -24,6 +25,7 @@ from handler.engine.values import Piece
 from handler.errors import InvalidRequest, NotFound, Unavailable, Uncertain
 from handler.schema.chat_completions import TokenLogprob
 from handler.schema.events import Event
+from handler.schema.formats import TextFacts
 from handler.schema.items import ItemList, item_list
 from handler.schema.responses import ResponseDeleted, ResponseObject, ResponseRequest
 from handler.schema.tools import choice_of
@@ -116,12 +118,12 @@ class Responses:
         new_items = [item_of(given, now, response_id) for given in request.items]
         dropped: list[str] = []
         unfinished = None
-        tools = ToolFacts.of(request)
+        tools, text = ToolFacts.of(request), text_facts(request.text)
         if any(item.type != "message" or item.content[0]["text"] for item in new_items) or len(new_items) > 1:
             job, dropped = self._new_job(request, thread, new_items)
         else:
             new_items = []
-            job, unfinished, tools = self._continued_job(request, caller.tenant, thread)
+            job, unfinished, tools, text = self._continued_job(request, caller.tenant, thread)
         self.inference.check_time(len(job.prompt_ids), budget)
         return Turn(
             request=request,
@@ -137,6 +139,7 @@ class Responses:
             dropped_items=dropped,
             response_id=response_id,
             tools=tools,
+            text_facts=text,
             continues=unfinished.id if unfinished else None,
             spoken=resumed(unfinished) if unfinished else [],
         )
@@ -144,12 +147,16 @@ class Responses:
     def _new_job(self, request: ResponseRequest, thread: Thread, new: list[Item]) -> tuple[Job, list[str]]:
         engine = self.inference.engine
         params = params_of(request, engine.manifest, seed=request.seed)
+        wanted = request.text.format if request.text else None
+        form = grammar_of(wanted)
+        check_grammar(engine, wanted, form)
         toolbox = toolbox_of(
             engine,
             request.tools or (),
             choice_of(request.tool_choice),
             parallel=request.parallel_tool_calls,
             where="tools[{}]",
+            form=form,
         )
         check_results(thread.items, new, "input")
         said = [Message("system", request.instructions)] if request.instructions else []
@@ -176,8 +183,8 @@ class Responses:
 
     def _continued_job(
         self, request: ResponseRequest, tenant: str, thread: Thread
-    ) -> tuple[Job, Item, ToolFacts]:
-        """An empty input goes on with an answer that was cut."""
+    ) -> tuple[Job, Item, ToolFacts, TextFacts]:
+        """An empty input goes on with an answer that was cut, with its tools and in its format."""
         if request.previous_response_id is not None:
             previous = self.store.response(tenant, request.previous_response_id)
             item = next((each for each in thread.items if each.id == previous.state.get("item_id")), None)
@@ -186,7 +193,7 @@ class Responses:
                 kept = ToolFacts(tuple(body.tools), body.tool_choice, body.parallel_tool_calls)
                 syntax = self.inference.engine.prompt.call_syntax
                 job = continued_job(previous, item, request, self.fingerprint, syntax)
-                return job, item, kept.again(request)
+                return job, item, kept.again(request), body.text
         raise InvalidRequest(
             "'input' is empty: that is only allowed to continue an incomplete response, named by "
             "'previous_response_id'.",

@@ -13,7 +13,7 @@ from handler.engine.call_grammar import call_grammar
 from handler.engine.call_syntax import CallSyntax
 from handler.engine.engine import Engine
 from handler.engine.grammar import Grammar
-from handler.errors import InvalidRequest
+from handler.errors import InvalidRequest, Unsupported
 from handler.schema.responses import ResponseRequest
 from handler.schema.tools import (
     MAX_CALLS,
@@ -88,11 +88,12 @@ def toolbox_of(
     *,
     parallel: bool | None,
     where: str,
+    form: Grammar | None = None,
 ) -> Toolbox:
     """Check functions and choice, and make of them what an answer needs.
 
     `where` is a function's place in the request, `tools[{}].function` for the one at `{}`. With the choice
-    "none" the model is not even shown the functions.
+    "none" the model is not even shown the functions. `form` is what an answer without calls has to follow.
 
     Raises: InvalidRequest naming the field.
     """
@@ -103,8 +104,13 @@ def toolbox_of(
     if choice.mode == "required" and not schemas:
         raise _wrong("there are no 'tools' that could be called", "tool_choice")
     if choice.mode == "none" or not schemas:
-        return Toolbox()
+        return Toolbox(grammar=form)
     syntax = engine.prompt.call_syntax
+    if form is not None and syntax.alone and choice.mode == "auto":
+        raise Unsupported(
+            "'tools' are not supported together with a format: this model writes calls as JSON, too.",
+            param="tools",
+        )
     callable_ = {name: schema for name, schema in schemas.items() if name in (choice.names or schemas)}
     most = 1 if parallel is False else MAX_CALLS
 
@@ -115,6 +121,7 @@ def toolbox_of(
             required=choice.mode == "required",
             most=most,
             control=engine.prompt.shown_control,
+            form=form,
         )
         engine.grammars.check(grammar)
         return grammar

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from handler.chat.budget import Budget
+from handler.chat.formats import text_facts
 from handler.chat.inference import Job, Run
 from handler.chat.messages import Message
 from handler.chat.spoken import Spoken, SpokenText, kept, status_of, told
@@ -22,6 +23,7 @@ from handler.engine.call_syntax import CallSyntax
 from handler.engine.grammar import Grammar
 from handler.engine.sampling import SamplingParams
 from handler.errors import Conflict, InvalidRequest
+from handler.schema.formats import TextFacts
 from handler.schema.items import Status
 from handler.schema.responses import (
     IncompleteDetails,
@@ -51,6 +53,7 @@ class Turn:
     dropped_items: list[str]
     response_id: str
     tools: ToolFacts
+    text_facts: TextFacts
     continues: str | None = None
     spoken: list[Spoken] = field(default_factory=list)
 
@@ -77,6 +80,7 @@ class Turn:
             temperature=params.temperature,
             top_p=params.top_p,
             top_logprobs=self.job.top_logprobs or 0,
+            text=self.text_facts,
             tool_choice=self.tools.choice,
             tools=list(self.tools.functions),
             truncation=request.truncation or "disabled",
@@ -206,6 +210,9 @@ def continued_job(
             raise InvalidRequest(
                 f"A continued answer keeps its {name} of {kept[name]!r}; leave the field out.", param=name
             )
+    asked = text_facts(request.text).model_dump(by_alias=True)
+    if request.text is not None and request.text.format is not None and asked != previous.body["text"]:
+        raise InvalidRequest("A continued answer keeps its format; leave the field out.", param="text.format")
     kept["logit_bias"] = {int(id_): value for id_, value in kept["logit_bias"].items()}
     prompt_ids = [*previous.state["prompt_ids"], *item.token_ids]
     return Job(

@@ -17,9 +17,9 @@ from handler.engine.grammar import Grammar, json_rule
 
 LARGEST_EXACT = 2**53 - 1  # of the integers that every reader of JSON agrees about
 SMALLEST_STEP = 1e-9
-_UNSAFE = ("allOf", "oneOf", "not", "if", "contains", "dependentSchemas")
+_UNSAFE = ("allOf", "oneOf", "not", "if", "contains", "dependentSchemas", "multipleOf")
 _OPEN = ("anyOf", "$ref", "patternProperties", "unevaluatedProperties")  # others may name properties
-_BOUNDED = ("enum", "const", "multipleOf")
+_BOUNDED = ("enum", "const")
 _LIMITS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
 
 Schema = Mapping[str, Any]
@@ -32,11 +32,13 @@ def call_grammar(
     required: bool,
     most: int,
     control: Collection[str] = (),
+    form: Grammar | None = None,
 ) -> Grammar:
     """Write the grammar: text or calls, at most `most` of them; with `required`, calls alone.
 
     `functions` maps each name that may be called to the JSON schema of its arguments, an object's. `control`:
     the control tokens that come out as text; where the syntax has one of them, it is written as that token.
+    `form`: what an answer without calls has to follow; it must not begin as a call does.
 
     Raises: InvalidRequest for a schema that is not taken.
     """
@@ -47,6 +49,8 @@ def call_grammar(
     calls = "rest" if syntax.alone or most == 1 else f"rest {more}"
     if required:
         start = [f"start: {mark} {calls}"]
+    elif form is not None:
+        start = [form.text.replace("start:", "form:", 1), f"start: form | {mark} {calls}"]
     elif syntax.alone:  # told apart by the first character
         start = [f"start: text | {mark} {calls}", f"text: /([^{syntax.marker}](.|\\n)*)?/"]
     else:  # spelled in ordinary tokens, a marker is one as well

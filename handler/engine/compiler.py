@@ -21,8 +21,8 @@ from handler.errors import InvalidRequest, Unsupported
 KEPT_GRAMMARS = 8
 NOT_FORCED = '%llguidance { "no_forcing": true }\n'
 SAMPLE = '{"name": "a b", "list": [1, 2]}'
-# A tenth of what llguidance allows by itself, for compiling and for each mask: tens of milliseconds.
-LIMITS = {"initial_lexer_fuel": 200_000, "max_grammar_size": 50_000, "max_lexer_states": 50_000}
+# A fraction of what llguidance allows by itself: compiling takes milliseconds, a second at the very most.
+FUEL, SYMBOLS, STATES = 200_000, 50_000, 50_000
 
 
 class GrammarCompiler:
@@ -53,13 +53,16 @@ class GrammarCompiler:
         from llguidance import LLTokenizer
 
         eos = sorted(self._manifest.tokens.eos)
-        return LLTokenizer(self._spelling, eos_token=eos, slices=LLTokenizer.json_slices())
+        spelling: Any = self._spelling  # it has what is asked for, without the class that gathers it
+        return LLTokenizer(spelling, eos_token=eos, slices=LLTokenizer.json_slices())
 
     def _compile(self, grammar: Grammar) -> Any:
         from llguidance import LLMatcher, LLParserLimits
 
         text = grammar.text if self._spelling.is_exact else NOT_FORCED + grammar.text
-        limits = LLParserLimits(**LIMITS, verbose_errors=False)
+        limits = LLParserLimits(
+            initial_lexer_fuel=FUEL, max_grammar_size=SYMBOLS, max_lexer_states=STATES, verbose_errors=False
+        )
         matcher = LLMatcher(self._vocabulary, text, log_level=0, limits=limits)
         if matcher.is_error():
             raise InvalidRequest(f"The grammar cannot be used: {_reason(matcher.get_error())}.")

@@ -8,8 +8,10 @@ Source: https://github.com/guidance-ai/llguidance/blob/main/docs/syntax.md and d
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from handler.errors import InvalidRequest
@@ -17,6 +19,7 @@ from handler.errors import InvalidRequest
 MAX_GRAMMAR_BYTES = 64 << 10
 MAX_DEPTH = 64  # of a schema; the parser's own JSON reader stops at 128
 MAX_LENGTH = 10_000  # of minLength and the like: a count is unrolled
+MAX_MULTIPLE = 10_000  # of multipleOf: divisibility takes as many states, and a minute at a million
 COUNTS = ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties")
 OPTIONS_KEY = "x-guidance"  # under it a schema would set the parser's options
 # One space after a comma and a colon, none elsewhere, as most JSON in training data without line breaks has
@@ -60,11 +63,18 @@ def json_rule(schema: Mapping[str, Any]) -> str:
 
     Raises: InvalidRequest when the schema is too large or no JSON.
     """
+    multiples = []
     for node, depth in _nodes(schema, 0):
         if depth > MAX_DEPTH:
             raise InvalidRequest(f"A schema may be nested {MAX_DEPTH} levels deep at most.")
         if isinstance(node, Mapping):
             _check_node(node)
+            multiples += _multiples(node)
+    if _common_multiple(multiples) > MAX_MULTIPLE:  # what an intersection of schemas comes to
+        raise InvalidRequest(
+            f"The schema's values of multipleOf may have a common multiple of {MAX_MULTIPLE} at most, "
+            "counted in their smallest decimal place."
+        )
     try:
         text = json.dumps({**schema, OPTIONS_KEY: OPTIONS}, ensure_ascii=False, allow_nan=False)
         text.encode()
@@ -80,6 +90,20 @@ def _check_node(node: Mapping[str, Any]) -> None:
         value = node.get(name)
         if isinstance(value, int | float) and value > MAX_LENGTH:
             raise InvalidRequest(f"The schema's {name} may be {MAX_LENGTH} at most, not {value}.")
+
+
+def _multiples(node: Mapping[str, Any]) -> list[Decimal]:
+    """The node's multipleOf, if it is a number above 0; the parser refuses others."""
+    value = node.get("multipleOf")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        return []
+    return [Decimal(str(value))]
+
+
+def _common_multiple(values: Sequence[Decimal]) -> int:
+    """The least common multiple, in units of the smallest decimal place that any of them has."""
+    places = max((-int(value.as_tuple().exponent) for value in values), default=0)
+    return math.lcm(*(int(value.scaleb(max(places, 0))) for value in values))
 
 
 def _nodes(value: Any, depth: int) -> Iterator[tuple[Any, int]]:

@@ -16,7 +16,6 @@ from handler.schema.fields import (
     LogitBias,
     Penalty,
     Refused,
-    Request,
     Sampling,
     Seed,
     ServiceTier,
@@ -26,16 +25,11 @@ from handler.schema.fields import (
     TopLogprobs,
     only,
 )
+from handler.schema.formats import ChatFormat
 from handler.schema.messages import ChatMessage
 from handler.schema.tools import MAX_TOOLS, ChatTool, ChatToolChoice, MessageToolCall
 
 MAX_CHOICES = 8
-
-
-class TextFormat(Request):
-    """Plain text, the only format so far."""
-
-    type: Annotated[Literal["text"], only("text")]
 
 
 class ChatCompletionRequest(Sampling):
@@ -55,7 +49,7 @@ class ChatCompletionRequest(Sampling):
     logit_bias: LogitBias | None = None
     logprobs: bool | None = None
     top_logprobs: TopLogprobs | None = None
-    response_format: TextFormat | None = None
+    response_format: ChatFormat | None = None
     user: str | None = None
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None

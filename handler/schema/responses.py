@@ -24,6 +24,7 @@ from handler.schema.fields import (
     TopLogprobs,
     only,
 )
+from handler.schema.formats import ResponseFormat, TextFacts
 from handler.schema.items import InputItem, InputMessage, OutputItem
 from handler.schema.tools import (
     MAX_CALLS,
@@ -46,16 +47,10 @@ class ConversationReference(Request):
     id: Identifier
 
 
-class PlainText(Request):
-    """The only output format so far."""
-
-    type: Annotated[Literal["text"], only("text")]
-
-
 class TextConfig(Request):
     """How the text is to look."""
 
-    format: PlainText | None = None
+    format: ResponseFormat | None = None
     verbosity: Annotated[Literal["medium"] | None, only("medium")] = None
 
 
@@ -170,18 +165,6 @@ class ResponseUsage(Answer):
     output_tokens: int
     output_tokens_details: OutputTokensDetails = Field(default_factory=OutputTokensDetails)
     total_tokens: int
-
-
-class TextFormatFacts(Answer):
-    """The format in force."""
-
-    type: Literal["text"] = "text"
-
-
-class TextFacts(Answer):
-    """How the text looks."""
-
-    format: TextFormatFacts = Field(default_factory=TextFormatFacts)
 
 
 class ResponseObject(Answer):

@@ -58,7 +58,7 @@ CHAT_FIELDS: list[tuple[str, dict[str, Any], str | None, str]] = [
     ("a field we do not have", {"functions": [{}]}, "functions", "unsupported_parameter"),
     (
         "a format we do not have",
-        {"response_format": {"type": "json_object"}},
+        {"response_format": {"type": "xml"}},
         "response_format.type",
         "unsupported_parameter",
     ),

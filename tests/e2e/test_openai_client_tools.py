@@ -121,3 +121,23 @@ def test_auto_leaves_the_choice_to_the_model(house: Any) -> None:
     assert made.tool_choice == "auto"
     assert made.tools[0].name == "weather"
     assert {item.type for item in made.output} <= {"message", "function_call"}
+
+
+def test_a_format_is_for_answers_without_calls(house: Any) -> None:
+    """Beside tools a format holds for the text, and calls are as they always are."""
+    schema = {"type": "object", "properties": {"yes": {"type": "boolean"}}, "required": ["yes"]}
+    form = {
+        "format": {
+            "type": "json_schema",
+            "name": "verdict",
+            "schema": {**schema, "additionalProperties": False},
+        }
+    }
+    ask = {"model": MODEL, "input": "Rain?", "tools": TOOLS, "text": form, "parallel_tool_calls": False}
+    (item,) = house.responses.create(**ask).output
+    if item.type == "message":
+        assert json.loads(item.content[0].text)["yes"] in (True, False)
+    else:
+        check(item.arguments)
+    (call,) = house.responses.create(**ask, tool_choice="required").output
+    check(call.arguments)
