@@ -16,8 +16,11 @@ from typing import TypeVar
 
 from handler.chat.budget import Budget, Caller, Clock, Margin
 from handler.chat.pace import Pace
+from handler.engine.call_stream import CallStream
+from handler.engine.call_syntax import CallSyntax
 from handler.engine.engine import Engine
 from handler.engine.generate import PREFILL_STEP_TOKENS, Generation
+from handler.engine.grammar import Grammar
 from handler.engine.sampling import SamplingParams
 from handler.engine.text import TextStream
 from handler.engine.values import Piece, StopReason, Token
@@ -35,12 +38,14 @@ class Job:
     params: SamplingParams
     max_tokens: int | None = None  # 0: nothing, the prompt is only to be scored
     stop: tuple[str, ...] = ()
+    calls: CallSyntax | None = None  # how calls of functions are written, where there may be any
     top_logprobs: int | None = None
     is_text: bool = False  # no conversation: the answer's text goes on with the prompt's
     echo: str | None = None  # the prompt's text, to be said first, scored where log-probabilities are asked
     prior_tokens: int = 0  # so many ids at the end of the prompt are the beginning of this very answer
     retold_tokens: int = 0  # and the last so many of them are told again, before the new ones
     begun_on: str | None = None  # the instruction set that this beginning was computed on
+    grammar: Grammar | None = None  # what the answer has to follow
     repeats: bool = False  # another choice for the prompt of the job before it
     resumable: bool = False  # keep back what is not certain yet when the answer is cut
 
@@ -162,17 +167,18 @@ class Inference:
         text = TextStream(
             _Source(self._tokens(run, budget), run),
             self.engine.tokenizer,
-            job.stop,
+            job.stop if job.calls is None else (),
             prior=job.prior_ids,
             following=job.prompt_ids if job.is_text else (),
             resumable=job.resumable,
         )
+        pieces = text if job.calls is None else CallStream(text, job.calls, job.stop)
         try:
-            yield from text
+            yield from pieces
         finally:
-            text.close()
-            run.untold = text.waiting
-            run.stop_reason = text.stop_reason or "cancelled"
+            pieces.close()
+            run.untold = pieces.waiting
+            run.stop_reason = pieces.stop_reason or "cancelled"
 
     def _tokens(self, run: Run, budget: Budget) -> Generator[Token | None, None, None]:
         yield from map(Token, run.job.retold_ids)
@@ -222,6 +228,8 @@ class Inference:
             max_tokens=job.max_tokens,
             should_stop=budget.should_stop,
             top_logprobs=job.top_logprobs,
+            grammar=job.grammar,
+            prior_tokens=job.prior_tokens,
         )
         if not job.is_scored:
             run.cached_tokens = generation.cached_tokens

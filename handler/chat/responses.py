@@ -8,23 +8,30 @@ from dataclasses import dataclass
 from typing import Literal
 
 from handler.chat.budget import Budget, Caller
+from handler.chat.calls import check_results
 from handler.chat.events import TurnEvents
-from handler.chat.fit import Fitted, Message, fit
+from handler.chat.fit import Fitted, fit
+from handler.chat.formats import check_grammar, grammar_of, text_facts
 from handler.chat.inference import Inference, Job, Run
 from handler.chat.logprobs import token_logprobs
+from handler.chat.messages import Message
 from handler.chat.outcome import Outcome
 from handler.chat.receipt import Till
 from handler.chat.replay import Replays
 from handler.chat.retries import Attempt, Retries
 from handler.chat.running import Running, RunningResponses
 from handler.chat.sampling import check_model, params_of, stop_strings
+from handler.chat.spoken import resumed, take
 from handler.chat.terms import Terms
 from handler.chat.thread import Thread, Threads
+from handler.chat.tools import Toolbox, ToolFacts, toolbox_of
 from handler.chat.translate import item_of, new_id, shown, title_of
 from handler.chat.turn import Turn, continued_job, history
 from handler.engine.values import Piece
 from handler.errors import InvalidRequest, NotFound, Unavailable, Uncertain
+from handler.schema.chat_completions import TokenLogprob
 from handler.schema.events import Event
+from handler.schema.formats import TextFacts
 from handler.schema.items import ItemList, item_list
 from handler.schema.responses import (
     InputTokens,
@@ -34,6 +41,7 @@ from handler.schema.responses import (
     ResponseObject,
     ResponseRequest,
 )
+from handler.schema.tools import choice_of
 from handler.sessions import Item, SessionStore, StoredResponse
 
 
@@ -94,9 +102,10 @@ class Responses:
             check_model(self.inference.engine.manifest, request.model)
         now = int(self.now_s())
         thread = self.threads.open(tenant, request, now)
-        new = [item_of(message, now, None) for message in request.messages]
+        new = [item_of(given, now, None) for given in request.items]
         if _says_something(new):
-            return InputTokens(input_tokens=len(self._fit(request, thread, new).prompt_ids))
+            fitted = self._fit(request, thread, new, self._toolbox(request))
+            return InputTokens(input_tokens=len(fitted.prompt_ids))
         previous, item = self._interrupted(request, tenant, thread)
         return InputTokens(input_tokens=len(previous.state["prompt_ids"]) + len(item.token_ids))
 
@@ -113,7 +122,8 @@ class Responses:
         conversation = self.store.get(tenant, response.conversation_id)
         count = response.last_seq - response.first_seq + 1
         window = self.store.window(tenant, conversation, max_items=count, upto_seq=response.last_seq)
-        own = [item for item in window.items if response.first_seq <= item.seq < response.last_seq]
+        output = {item["id"] for item in response.body["output"]}
+        own = [item for item in window.items if item.seq >= response.first_seq and item.id not in output]
         ordered = own if order == "asc" else own[::-1]
         if after is not None:
             ids = [item.id for item in ordered]
@@ -145,9 +155,8 @@ class Responses:
                 yield from events.opening()
                 for piece in run:
                     logprobs = self._take(turn, piece)
-                    if piece.text:
-                        yield events.delta(piece.text, logprobs)
-                    elif not piece.tokens:
+                    yield from events.grown(piece, logprobs)
+                    if piece.is_sign_of_life:
                         yield None
                 committed = True  # tried: a failed write must not be tried again on the way out
                 running.body = body = self._commit(turn, run)
@@ -170,13 +179,11 @@ class Responses:
         with turn.under_way(), entered:
             yield running
 
-    def _take(self, turn: Turn, piece: Piece) -> list[object]:
-        turn.text += piece.text
-        if turn.job.top_logprobs is None:
-            return []
-        entries = token_logprobs([piece], self.inference.engine)
-        turn.logprobs.extend(entries)
-        return list(entries)
+    def _take(self, turn: Turn, piece: Piece) -> list[TokenLogprob]:
+        wanted = turn.job.top_logprobs is not None and piece.kind == "text"
+        logprobs = token_logprobs([piece], self.inference.engine) if wanted else []
+        take(turn.spoken, piece, logprobs)
+        return logprobs
 
     def _prepare(
         self,
@@ -190,15 +197,15 @@ class Responses:
         now = int(self.now_s())
         thread = self.threads.open(tenant, request, now, terms.if_match)
         response_id = new_id("resp")
-        new_items = [item_of(message, now, response_id) for message in request.messages]
+        new_items = [item_of(given, now, response_id) for given in request.items]
         dropped: list[str] = []
         continues = None
+        tools, text = ToolFacts.of(request), text_facts(request.text)
         if _says_something(new_items):
             job, dropped = self._new_job(request, thread, new_items)
         else:
             new_items = []
-            previous, continues = self._interrupted(request, tenant, thread)
-            job = continued_job(previous, continues, request, self.fingerprint)
+            job, continues, tools, text = self._continued_job(request, tenant, thread)
         self.inference.check_time(len(job.prompt_ids), budget)
         return Turn(
             request=request,
@@ -214,32 +221,65 @@ class Responses:
             dropped_items=dropped,
             response_id=response_id,
             attempt=attempt,
+            tools=tools,
+            text_facts=text,
             continues=continues,
+            spoken=resumed(continues) if continues else [],
         )
 
     def _new_job(self, request: ResponseRequest, thread: Thread, new: list[Item]) -> tuple[Job, list[str]]:
         params = params_of(request, self.inference.engine.manifest, seed=request.seed)
-        fitted = self._fit(request, thread, new)
+        toolbox = self._toolbox(request)
+        fitted = self._fit(request, thread, new, toolbox)
         wants_logprobs = request.top_logprobs is not None or bool(request.include)
         job = Job(
             fitted.prompt_ids,
             params,
             max_tokens=request.max_output_tokens,
             stop=stop_strings(request.stop),
+            calls=toolbox.syntax,
+            grammar=toolbox.grammar,
             top_logprobs=(request.top_logprobs or 0) if wants_logprobs else None,
             resumable=True,
         )
         return job, fitted.dropped_items
 
-    def _fit(self, request: ResponseInput, thread: Thread, new: list[Item]) -> Fitted:
+    def _toolbox(self, request: ResponseInput) -> Toolbox:
+        engine = self.inference.engine
+        wanted = request.text.format if request.text else None
+        form = grammar_of(wanted)
+        check_grammar(engine, wanted, form)
+        return toolbox_of(
+            engine,
+            request.tools or (),
+            choice_of(request.tool_choice),
+            parallel=request.parallel_tool_calls,
+            where="tools[{}]",
+            form=form,
+        )
+
+    def _fit(self, request: ResponseInput, thread: Thread, new: list[Item], toolbox: Toolbox) -> Fitted:
+        check_results(thread.items, new, "input")
         said = [Message("system", request.instructions)] if request.instructions else []
         messages = [*said, *history([*thread.items, *new])]
         return fit(
             self.inference.engine,
             messages,
+            tools=toolbox.shown,
             truncate=request.truncation == "auto",
             older_left_out=thread.older_left_out,
         )
+
+    def _continued_job(
+        self, request: ResponseRequest, tenant: str, thread: Thread
+    ) -> tuple[Job, Item, ToolFacts, TextFacts]:
+        """Go on with an answer that was cut, with its tools and in its format."""
+        previous, item = self._interrupted(request, tenant, thread)
+        body = ResponseObject.model_validate(previous.body)
+        kept = ToolFacts(tuple(body.tools), body.tool_choice, body.parallel_tool_calls)
+        syntax = self.inference.engine.prompt.call_syntax
+        job = continued_job(previous, item, request, self.fingerprint, syntax)
+        return job, item, kept.again(request), body.text
 
     def _interrupted(
         self, request: ResponseInput, tenant: str, thread: Thread
@@ -297,4 +337,6 @@ class Responses:
 
 
 def _says_something(items: list[Item]) -> bool:
-    return len(items) > 1 or any(item.content and item.content[0]["text"] for item in items)
+    return len(items) > 1 or any(
+        item.type != "message" or (item.content and item.content[0]["text"]) for item in items
+    )
