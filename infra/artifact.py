@@ -21,7 +21,7 @@ LOCK = PROJECT / "requirements" / "function.txt"
 PYTHON_VERSION = "3.13"
 WHEEL_ARCH = {"x86_64": "x86_64", "arm64": "aarch64"}
 # Amazon Linux 2023, which Lambda's python3.13 runs on, has glibc 2.34.
-WHEEL_PLATFORMS = ("manylinux_2_28", "manylinux_2_27", "manylinux_2_17", "manylinux2014")
+WHEEL_PLATFORMS = ("manylinux_2_31", "manylinux_2_28", "manylinux_2_27", "manylinux_2_17", "manylinux2014")
 
 # Source: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 UNZIPPED_LIMIT_BYTES = 250 << 20

@@ -96,9 +96,11 @@ def choices_of(job: Job, n: int | None) -> list[Job]:
     ]
 
 
-def finish_reason(run: Run) -> FinishReason:
+def finish_reason(run: Run, *, has_calls: bool = False) -> FinishReason:
     """The nearest standard value; clients take an unknown one for "stop" and hide the loss."""
-    return "stop" if run.stop_reason == "stop" else "length"
+    if run.stop_reason != "stop":
+        return "length"
+    return "tool_calls" if has_calls else "stop"
 
 
 def usage_of(runs: Sequence[Run]) -> CompletionUsage:

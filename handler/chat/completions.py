@@ -6,11 +6,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from handler.chat.budget import Budget, Caller
+from handler.chat.calls import messages_of
 from handler.chat.choices import Frame, Shape, choices_of, finish_reason
-from handler.chat.fit import Message, fit
+from handler.chat.fit import fit
+from handler.chat.formats import check_grammar, grammar_of
 from handler.chat.logprobs import token_logprobs
 from handler.chat.run import Job, Run
 from handler.chat.sampling import check_model, completion_params, stop_strings
+from handler.chat.spoken import Spoken, SpokenCall, SpokenText, take
+from handler.chat.tools import toolbox_of
+from handler.chat.translate import new_id
 from handler.engine.values import Piece
 from handler.schema.chat_completions import (
     AssistantMessage,
@@ -21,8 +26,11 @@ from handler.schema.chat_completions import (
     ChunkChoice,
     Delta,
     EmptyDelta,
+    FunctionDelta,
     Logprobs,
+    ToolCallDelta,
 )
+from handler.schema.tools import CalledFunction, MessageToolCall, choice_of
 
 
 @dataclass(frozen=True)
@@ -49,12 +57,24 @@ class Completions:
         inference = self.frame.inference
         budget, engine = inference.budget(caller), inference.engine
         check_model(engine.manifest, request.model)
-        messages = [Message(message.role, message.text) for message in request.messages]
+        form = grammar_of(request.response_format)
+        check_grammar(engine, request.response_format, form)
+        toolbox = toolbox_of(
+            engine,
+            [tool.function for tool in request.tools or ()],
+            choice_of(request.tool_choice),
+            parallel=request.parallel_tool_calls,
+            where="tools[{}].function",
+            form=form,
+        )
+        messages = messages_of(request.messages)
         job = Job(
-            fit(engine, messages, truncate=False).prompt_ids,
+            fit(engine, messages, tools=toolbox.shown, truncate=False).prompt_ids,
             completion_params(request, engine.manifest),
             max_tokens=request.max_completion_tokens or request.max_tokens,
             stop=stop_strings(request.stop),
+            calls=toolbox.syntax,
+            grammar=toolbox.grammar,
             top_logprobs=(request.top_logprobs or 0) if request.logprobs else None,
         )
         inference.check_time(len(job.prompt_ids), budget)
@@ -64,25 +84,49 @@ class Completions:
         return Shape("chatcmpl-", ChatCompletion, ChatCompletionChunk, self._choice, self._parts)
 
     def _choice(self, index: int, run: Run) -> Choice:
-        pieces = list(run)
+        pieces, spoken = list(run), list[Spoken]()
+        for piece in pieces:
+            take(spoken, piece)
+        texts = [each.text for each in spoken if isinstance(each, SpokenText)]
+        calls = [_told(each) for each in spoken if isinstance(each, SpokenCall)]
+        content = None if calls and not texts else "".join(texts)
         return Choice(
             index=index,
-            message=AssistantMessage(content="".join(piece.text for piece in pieces)),
+            message=AssistantMessage(content=content, tool_calls=calls or None),
             logprobs=self._logprobs(run, pieces),
-            finish_reason=finish_reason(run),
+            finish_reason=finish_reason(run, has_calls=bool(calls)),
         )
 
     def _parts(self, index: int, run: Run) -> Iterator[ChunkChoice | None]:
         yield ChunkChoice(index=index, delta=Delta(role="assistant"))
+        calls = 0
         for piece in run:
-            if not piece.text and not piece.tokens:
+            calls += piece.kind == "name"
+            if piece.is_sign_of_life:
                 yield None
             elif piece.text or run.job.top_logprobs is not None:
                 logprobs = self._logprobs(run, [piece])
-                yield ChunkChoice(index=index, delta=Delta(content=piece.text), logprobs=logprobs)
-        yield ChunkChoice(index=index, delta=EmptyDelta(), finish_reason=finish_reason(run))
+                yield ChunkChoice(index=index, delta=_delta(piece, calls - 1), logprobs=logprobs)
+        yield ChunkChoice(
+            index=index, delta=EmptyDelta(), finish_reason=finish_reason(run, has_calls=bool(calls))
+        )
 
     def _logprobs(self, run: Run, pieces: Sequence[Piece]) -> Logprobs | None:
         if run.job.top_logprobs is None:
             return None
         return Logprobs(content=token_logprobs(pieces, self.frame.inference.engine))
+
+
+def _told(call: SpokenCall) -> MessageToolCall:
+    return MessageToolCall(id=call.call_id, function=CalledFunction(name=call.name, arguments=call.arguments))
+
+
+def _delta(piece: Piece, call: int) -> Delta:
+    if piece.kind == "name":
+        begun = FunctionDelta(name=piece.text, arguments="")
+        return Delta(
+            tool_calls=[ToolCallDelta(index=call, id=new_id("call"), type="function", function=begun)]
+        )
+    if piece.kind == "arguments":
+        return Delta(tool_calls=[ToolCallDelta(index=call, function=FunctionDelta(arguments=piece.text))])
+    return Delta(content=piece.text)

@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import BaseModel
 
 from handler.chat.budget import Budget, Caller
+from handler.chat.calls import check_results
 from handler.chat.outcome import Outcome
 from handler.chat.retries import Attempt, Retries
 from handler.chat.terms import Terms
@@ -21,8 +22,8 @@ from handler.schema.conversations import (
     ConversationUpdate,
     ItemsCreate,
 )
-from handler.schema.items import ItemList, MessageItem, item_list
-from handler.sessions import Conversation, Item, SessionStore
+from handler.schema.items import ItemList, ShownItem, item_list
+from handler.sessions import MAX_PAGE_ITEMS, Conversation, Item, SessionStore
 
 Order = Literal["asc", "desc"]
 
@@ -43,7 +44,8 @@ class Conversations:
         attempt = self._attempt(caller, "POST /v1/conversations", request, terms)
         earlier = attempt.earlier()
         conversation_id, now = _created(earlier) if earlier else (new_id("conv"), int(self.now_s()))
-        items = [item_of(message, now, None) for message in request.items or []]
+        items = [item_of(given, now, None) for given in request.items or []]
+        check_results((), items, "items")
         head = Conversation(
             id=conversation_id, created_at_s=now, metadata=request.metadata or {}, title=title_of(items)
         )
@@ -91,7 +93,7 @@ class Conversations:
         attempt = self._attempt(caller, name, request, terms)
         earlier = attempt.earlier(conversation_id)
         now = int(self.now_s())
-        items = [item_of(message, now, None) for message in request.items]
+        items = [item_of(given, now, None) for given in request.items]
         if earlier is not None:
             at, *ids = earlier.split()
             items = [replace(item, id=id) for item, id in zip(items, ids, strict=True)]
@@ -99,6 +101,9 @@ class Conversations:
         with attempt.under_way():
             conversation = self.store.get(caller.tenant, conversation_id)
             terms.version(lambda: conversation.version)
+            if any(item.type == "function_call_output" for item in items):
+                newest = self.store.window(caller.tenant, conversation, max_items=MAX_PAGE_ITEMS)
+                check_results(newest.items, items, "items")
             attempt.begin(conversation.version, noted=False)
             version = conversation.version + 1
             claim = attempt.claim(" ".join([str(version), *(item.id for item in items)]))
@@ -112,7 +117,7 @@ class Conversations:
         page = self.store.items(tenant, conversation_id, limit=limit, after=after, order=order)
         return item_list([shown(item) for item in page.data], has_more=page.has_more)
 
-    def item(self, tenant: str, conversation_id: str, item_id: str) -> MessageItem:
+    def item(self, tenant: str, conversation_id: str, item_id: str) -> ShownItem:
         """Read one item. Raises: NotFound."""
         return shown(self.store.item(tenant, conversation_id, item_id))
 

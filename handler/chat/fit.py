@@ -6,24 +6,13 @@ Lengths are counts of the ids that the chat template itself makes, never estimat
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from handler.chat.messages import Message, template_messages
 from handler.engine.engine import Engine
 from handler.errors import ContextOverflow
-
-
-@dataclass(frozen=True)
-class Message:
-    """What the chat template is given; of a stored one, the item it came from and the response it belongs
-    to."""
-
-    role: str
-    content: str
-    item_id: str | None = None
-    response_id: str | None = None
-    begun_as: tuple[str, ...] = ()
-    """The items of an answer that was cut and continued, all but the last."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +24,17 @@ class Fitted:
 
 
 def fit(
-    engine: Engine, messages: Sequence[Message], *, truncate: bool, older_left_out: bool = False
+    engine: Engine,
+    messages: Sequence[Message],
+    *,
+    tools: Sequence[Mapping[str, Any]] = (),
+    truncate: bool,
+    older_left_out: bool = False,
 ) -> Fitted:
     """Encode messages so that at least one token of answer fits after them.
 
     With `truncate`, whole turns are dropped, oldest first; system messages and the last turn stay.
+    A result whose call is not there, dropped or deleted, is left out as well: templates refuse it.
     `older_left_out`: these are only the newest of the messages, which is as good as dropped.
 
     Raises: ContextOverflow.
@@ -50,8 +45,14 @@ def fit(
     def ids_without(dropped: int) -> list[int]:
         if dropped not in cache:
             kept = _without(messages, turns[:dropped])
-            cache[dropped] = engine.prompt.encode([{"role": m.role, "content": m.content} for m in kept])
+            cache[dropped] = engine.prompt.encode(template_messages(kept), tools=list(tools) or None)
         return cache[dropped]
+
+    def told(dropped: int) -> Fitted:
+        kept = {id_ for message in _without(messages, turns[:dropped]) for id_ in message.item_ids}
+        return Fitted(
+            ids_without(dropped), [id_ for message in messages for id_ in message.item_ids if id_ not in kept]
+        )
 
     limit = engine.model.context_tokens
     most = max(0, len(turns) - 1) if truncate else 0
@@ -64,7 +65,7 @@ def fit(
                 f"answered from these.",
                 param="input",
             )
-        return Fitted(whole, [])
+        return told(0)
     dropped = bisect_left(range(most + 1), True, key=lambda n: len(ids_without(n)) < limit)
     if dropped > most:
         least = len(ids_without(most))
@@ -72,16 +73,9 @@ def fit(
             f"This model's context is {limit} tokens, of which the answer needs at least 1; the prompt has "
             f"{'more than ' if older_left_out else ''}{len(whole)} tokens"
             + (f", and {least} without its older turns." if truncate else "."),
-            param="input" if any(m.item_id for m in messages) else "messages",
+            param="input" if any(m.item_ids for m in messages) else "messages",
         )
-    gone = [
-        id
-        for turn in turns[:dropped]
-        for m in turn
-        if m.item_id is not None
-        for id in (*m.begun_as, m.item_id)
-    ]
-    return Fitted(ids_without(dropped), gone)
+    return told(dropped)
 
 
 def _turns(messages: Sequence[Message]) -> list[list[Message]]:
@@ -104,4 +98,11 @@ def _turns(messages: Sequence[Message]) -> list[list[Message]]:
 
 def _without(messages: Sequence[Message], turns: Sequence[Sequence[Message]]) -> list[Message]:
     gone = {id(message) for turn in turns for message in turn}
-    return [message for message in messages if id(message) not in gone]
+    kept: list[Message] = []
+    made: set[str | None] = set()
+    for message in messages:
+        if id(message) in gone or (message.role == "tool" and message.call_id not in made):
+            continue
+        made.update(call.id for call in message.calls)
+        kept.append(message)
+    return kept

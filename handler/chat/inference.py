@@ -16,6 +16,7 @@ from typing import TypeVar
 from handler.chat.budget import Budget, Caller, Clock, Margin
 from handler.chat.pace import Pace
 from handler.chat.run import Job, Run
+from handler.engine.call_stream import CallStream
 from handler.engine.engine import Engine
 from handler.engine.generate import PREFILL_STEP_TOKENS, Generation
 from handler.engine.text import TextStream
@@ -97,17 +98,18 @@ class Inference:
         text = TextStream(
             _Source(self._tokens(run, budget), run),
             self.engine.tokenizer,
-            job.stop,
+            job.stop if job.calls is None else (),
             prior=job.prior_ids,
             following=job.prompt_ids if job.is_text else (),
             resumable=job.resumable,
         )
+        pieces = text if job.calls is None else CallStream(text, job.calls, job.stop)
         try:
-            yield from text
+            yield from pieces
         finally:
-            text.close()
-            run.untold = text.waiting
-            run.stop_reason = text.stop_reason or "cancelled"
+            pieces.close()
+            run.untold = pieces.waiting
+            run.stop_reason = pieces.stop_reason or "cancelled"
 
     def _tokens(self, run: Run, budget: Budget) -> Generator[Token | None, None, None]:
         yield from map(Token, run.job.retold_ids)
@@ -157,6 +159,8 @@ class Inference:
             max_tokens=job.max_tokens,
             should_stop=budget.should_stop,
             top_logprobs=job.top_logprobs,
+            grammar=job.grammar,
+            prior_tokens=job.prior_tokens,
         )
         if not job.is_scored:
             run.cached_tokens = generation.cached_tokens

@@ -9,17 +9,30 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from handler.chat.budget import Budget
-from handler.chat.fit import Fitted, Message, fit
+from handler.chat.calls import check_results
+from handler.chat.fit import Fitted, fit
+from handler.chat.formats import check_grammar, grammar_of, text_facts
 from handler.chat.inference import Inference
+from handler.chat.messages import Message
 from handler.chat.retries import Attempt
 from handler.chat.run import Job
 from handler.chat.sampling import check_model, params_of, stop_strings
+from handler.chat.spoken import resumed
 from handler.chat.terms import Terms
 from handler.chat.thread import Thread, Threads
+from handler.chat.tools import Toolbox, ToolFacts, toolbox_of
 from handler.chat.translate import item_of, new_id
 from handler.chat.turn import Turn, continued_job, history
 from handler.errors import InvalidRequest, NotFound
-from handler.schema.responses import InputTokens, InputTokensRequest, ResponseInput, ResponseRequest
+from handler.schema.formats import TextFacts
+from handler.schema.responses import (
+    InputTokens,
+    InputTokensRequest,
+    ResponseInput,
+    ResponseObject,
+    ResponseRequest,
+)
+from handler.schema.tools import choice_of
 from handler.sessions import Item, SessionStore, StoredResponse
 
 
@@ -44,15 +57,15 @@ class Preparation:
         now = int(self.now_s())
         thread = self.threads.open(tenant, request, now, terms.if_match)
         response_id = new_id("resp")
-        new_items = [item_of(message, now, response_id) for message in request.messages]
+        new_items = [item_of(given, now, response_id) for given in request.items]
         dropped: list[str] = []
         continues = None
+        tools, text = ToolFacts.of(request), text_facts(request.text)
         if _says_something(new_items):
             job, dropped = self._new_job(request, thread, new_items)
         else:
             new_items = []
-            previous, continues = self._interrupted(request, tenant, thread)
-            job = continued_job(previous, continues, request, self.fingerprint)
+            job, continues, tools, text = self._continued_job(request, tenant, thread)
         self.inference.check_time(len(job.prompt_ids), budget)
         return Turn(
             request=request,
@@ -68,7 +81,10 @@ class Preparation:
             dropped_items=dropped,
             response_id=response_id,
             attempt=attempt,
+            tools=tools,
+            text_facts=text,
             continues=continues,
+            spoken=resumed(continues) if continues else [],
         )
 
     def count(self, request: InputTokensRequest, tenant: str) -> InputTokens:
@@ -77,35 +93,66 @@ class Preparation:
             check_model(self.inference.engine.manifest, request.model)
         now = int(self.now_s())
         thread = self.threads.open(tenant, request, now)
-        new = [item_of(message, now, None) for message in request.messages]
+        new = [item_of(given, now, None) for given in request.items]
         if _says_something(new):
-            return InputTokens(input_tokens=len(self._fit(request, thread, new).prompt_ids))
+            fitted = self._fit(request, thread, new, self._toolbox(request))
+            return InputTokens(input_tokens=len(fitted.prompt_ids))
         previous, item = self._interrupted(request, tenant, thread)
         return InputTokens(input_tokens=len(previous.state["prompt_ids"]) + len(item.token_ids))
 
     def _new_job(self, request: ResponseRequest, thread: Thread, new: list[Item]) -> tuple[Job, list[str]]:
         params = params_of(request, self.inference.engine.manifest, seed=request.seed)
-        fitted = self._fit(request, thread, new)
+        toolbox = self._toolbox(request)
+        fitted = self._fit(request, thread, new, toolbox)
         wants_logprobs = request.top_logprobs is not None or bool(request.include)
         job = Job(
             fitted.prompt_ids,
             params,
             max_tokens=request.max_output_tokens,
             stop=stop_strings(request.stop),
+            calls=toolbox.syntax,
+            grammar=toolbox.grammar,
             top_logprobs=(request.top_logprobs or 0) if wants_logprobs else None,
             resumable=True,
         )
         return job, fitted.dropped_items
 
-    def _fit(self, request: ResponseInput, thread: Thread, new: list[Item]) -> Fitted:
+    def _toolbox(self, request: ResponseInput) -> Toolbox:
+        engine = self.inference.engine
+        wanted = request.text.format if request.text else None
+        form = grammar_of(wanted)
+        check_grammar(engine, wanted, form)
+        return toolbox_of(
+            engine,
+            request.tools or (),
+            choice_of(request.tool_choice),
+            parallel=request.parallel_tool_calls,
+            where="tools[{}]",
+            form=form,
+        )
+
+    def _fit(self, request: ResponseInput, thread: Thread, new: list[Item], toolbox: Toolbox) -> Fitted:
+        check_results(thread.items, new, "input")
         said = [Message("system", request.instructions)] if request.instructions else []
         messages = [*said, *history([*thread.items, *new])]
         return fit(
             self.inference.engine,
             messages,
+            tools=toolbox.shown,
             truncate=request.truncation == "auto",
             older_left_out=thread.older_left_out,
         )
+
+    def _continued_job(
+        self, request: ResponseRequest, tenant: str, thread: Thread
+    ) -> tuple[Job, Item, ToolFacts, TextFacts]:
+        """Go on with an answer that was cut, with its tools and in its format."""
+        previous, item = self._interrupted(request, tenant, thread)
+        body = ResponseObject.model_validate(previous.body)
+        kept = ToolFacts(tuple(body.tools), body.tool_choice, body.parallel_tool_calls)
+        syntax = self.inference.engine.prompt.call_syntax
+        job = continued_job(previous, item, request, self.fingerprint, syntax)
+        return job, item, kept.again(request), body.text
 
     def _interrupted(
         self, request: ResponseInput, tenant: str, thread: Thread
@@ -134,4 +181,6 @@ class Preparation:
 
 
 def _says_something(items: list[Item]) -> bool:
-    return len(items) > 1 or any(item.content and item.content[0]["text"] for item in items)
+    return len(items) > 1 or any(
+        item.type != "message" or (item.content and item.content[0]["text"]) for item in items
+    )

@@ -24,12 +24,14 @@ from handler.chat.inference import Inference
 from handler.chat.receipt import Till
 from handler.chat.run import Run
 from handler.chat.running import Running, RunningResponses
+from handler.chat.spoken import kept
+from handler.chat.spoken import told as item_told
 from handler.chat.told import Told, Transcript, read_told
 from handler.chat.turn import ending_facts
 from handler.engine.values import Piece
 from handler.errors import Unavailable, Uncertain, VersionConflict
 from handler.schema.events import Event
-from handler.schema.items import MessageItem, OutputText, Status
+from handler.schema.items import Status
 from handler.schema.responses import ResponseObject
 from handler.sessions import SessionStore, Usage
 
@@ -88,8 +90,8 @@ class Replays:
         yield from self._resumed(response_id, budget)  # somebody was faster
 
     def _generated(self, tenant: str, told: Told, running: Running) -> Iterator[Event | None]:
-        events, budget = TurnEvents(told), running.budget
         transcript = Transcript(told, self.inference.engine)
+        events, budget = TurnEvents(transcript), running.budget
         run = self.inference.run(told.job(), budget)
         number, committed = BEFORE_THE_FIRST, False
         try:
@@ -98,11 +100,10 @@ class Replays:
                 yield event
             for piece in run:
                 logprobs = transcript.take(piece)
-                if piece.text:
-                    event = events.delta(piece.text, logprobs)
+                for event in events.grown(piece, logprobs):
                     number = event.sequence_number
                     yield event
-                elif not piece.tokens:
+                if piece.is_sign_of_life:
                     yield None
             committed = True
             running.body = body = self._commit(tenant, told, transcript, run, budget)
@@ -142,7 +143,7 @@ class Replays:
         )
         item = dataclasses.replace(
             told.answer,
-            content=[{"type": "output_text", "text": transcript.text}],
+            content=kept(transcript.spoken[-1], "completed").content,
             status=body.output[0].status,
             token_ids=(*told.answer.token_ids, *run.output_ids),
         )
@@ -159,13 +160,12 @@ class Replays:
         assert told.body.dormouse is not None
         facts = ending_facts(run, budget, int(self.now_s()))
         status: Status = "completed" if facts["status"] == "completed" else "incomplete"
-        part = OutputText(text=transcript.text, logprobs=transcript.logprobs)
         output = len(told.output_ids) + len(run.output_ids)
         counted = {"output_tokens": output, "total_tokens": told.body.usage.input_tokens + output}
         return told.body.model_copy(
             update={
                 **facts,
-                "output": [MessageItem(id=told.item_id, status=status, role="assistant", content=[part])],
+                "output": [item_told(spoken, status) for spoken in transcript.spoken],
                 "usage": told.body.usage.model_copy(update=counted),
                 "dormouse": self.till.facts_of_rest(run, budget, told.body.dormouse, output),
             }
@@ -173,12 +173,12 @@ class Replays:
 
     def _told(self, told: Told) -> Iterator[Event]:
         """All events of a response as it is stored."""
-        events, transcript = TurnEvents(told), Transcript(told, self.inference.engine)
+        transcript = Transcript(told, self.inference.engine)
+        events = TurnEvents(transcript)
         yield from events.opening()
-        for piece in told.pieces(self.inference.engine):
-            logprobs = transcript.take(piece)
-            if piece.text:
-                yield events.delta(piece.text, logprobs)
+        for piece in transcript.pieces():
+            yield from events.grown(piece, transcript.take(piece))
+        transcript.end()
         yield from events.closing(told.body)
 
     def _read(self, tenant: str, response_id: str) -> Told:

@@ -18,12 +18,14 @@ from handler.chat.replay import Replays
 from handler.chat.retries import Retries
 from handler.chat.run import Run
 from handler.chat.running import Running, RunningResponses
+from handler.chat.spoken import take
 from handler.chat.terms import Terms
 from handler.chat.thread import Threads
 from handler.chat.translate import shown, title_of
 from handler.chat.turn import Turn
 from handler.engine.values import Piece
 from handler.errors import NotFound, Unavailable, Uncertain
+from handler.schema.chat_completions import TokenLogprob
 from handler.schema.events import Event
 from handler.schema.items import ItemList, item_list
 from handler.schema.responses import ResponseDeleted, ResponseObject, ResponseRequest
@@ -93,7 +95,8 @@ class Responses:
         conversation = self.store.get(tenant, response.conversation_id)
         count = response.last_seq - response.first_seq + 1
         window = self.store.window(tenant, conversation, max_items=count, upto_seq=response.last_seq)
-        own = [item for item in window.items if response.first_seq <= item.seq < response.last_seq]
+        output = {item["id"] for item in response.body["output"]}
+        own = [item for item in window.items if item.seq >= response.first_seq and item.id not in output]
         ordered = own if order == "asc" else own[::-1]
         if after is not None:
             ids = [item.id for item in ordered]
@@ -125,9 +128,8 @@ class Responses:
                 yield from events.opening()
                 for piece in run:
                     logprobs = self._take(turn, piece)
-                    if piece.text:
-                        yield events.delta(piece.text, logprobs)
-                    elif not piece.tokens:
+                    yield from events.grown(piece, logprobs)
+                    if piece.is_sign_of_life:
                         yield None
                 committed = True  # tried: a failed write must not be tried again on the way out
                 running.body = body = self._commit(turn, run)
@@ -150,13 +152,11 @@ class Responses:
         with turn.under_way(), entered:
             yield running
 
-    def _take(self, turn: Turn, piece: Piece) -> list[object]:
-        turn.text += piece.text
-        if turn.job.top_logprobs is None:
-            return []
-        entries = token_logprobs([piece], self.inference.engine)
-        turn.logprobs.extend(entries)
-        return list(entries)
+    def _take(self, turn: Turn, piece: Piece) -> list[TokenLogprob]:
+        wanted = turn.job.top_logprobs is not None and piece.kind == "text"
+        logprobs = token_logprobs([piece], self.inference.engine) if wanted else []
+        take(turn.spoken, piece, logprobs)
+        return logprobs
 
     def _commit(self, turn: Turn, run: Run) -> ResponseObject:
         body = turn.ending(run, int(self.now_s()))

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 
+from handler.engine.call_syntax import CallSyntax
+from handler.engine.grammar import Grammar
 from handler.engine.sampling import SamplingParams
 from handler.engine.values import Piece, StopReason, Token
 
@@ -20,12 +22,14 @@ class Job:
     params: SamplingParams
     max_tokens: int | None = None  # 0: nothing, the prompt is only to be scored
     stop: tuple[str, ...] = ()
+    calls: CallSyntax | None = None  # how calls of functions are written, where there may be any
     top_logprobs: int | None = None
     is_text: bool = False  # no conversation: the answer's text goes on with the prompt's
     echo: str | None = None  # the prompt's text, to be said first, scored where log-probabilities are asked
     prior_tokens: int = 0  # so many ids at the end of the prompt are the beginning of this very answer
     retold_tokens: int = 0  # and the last so many of them are told again, before the new ones
     begun_on: str | None = None  # the instruction set that this beginning was computed on
+    grammar: Grammar | None = None  # what the answer has to follow
     repeats: bool = False  # another choice for the prompt of the job before it
     resumable: bool = False  # keep back what is not certain yet when the answer is cut
 

@@ -11,13 +11,15 @@ from dataclasses import dataclass
 
 from handler.chat.logprobs import token_logprobs
 from handler.chat.run import Job
-from handler.chat.turn import params_kept
+from handler.chat.spoken import Spoken, SpokenCall, SpokenText, take
+from handler.chat.turn import kept_of
+from handler.engine.call_stream import CallStream
 from handler.engine.engine import Engine
 from handler.engine.text import TextStream
 from handler.engine.values import Piece, StopReason, Token
 from handler.errors import NotFound
 from handler.schema.chat_completions import TokenLogprob
-from handler.schema.items import MessageItem, OutputText, Status
+from handler.schema.items import CallItem, MessageItem, OutputItem, OutputText
 from handler.schema.responses import ResponseObject
 from handler.sessions import Conversation, Item, SessionStore, StoredResponse
 
@@ -33,18 +35,6 @@ class Told:
     """None where it is gone, was stored without ids, or has those of another model."""
 
     @property
-    def item_id(self) -> str:
-        """The id of its message."""
-        return self.body.output[0].id
-
-    @property
-    def part(self) -> OutputText:
-        """Its text."""
-        part = self.body.output[0].content[0]
-        assert isinstance(part, OutputText)
-        return part
-
-    @property
     def output_ids(self) -> tuple[int, ...]:
         """The ids that were generated for this response, those of one that it continues left out."""
         assert self.answer is not None
@@ -57,22 +47,21 @@ class Told:
         return self.body.dormouse.stop_reason if self.body.dormouse else "stop"
 
     def goes_on(self, context_tokens: int) -> bool:
-        """Its client hung up, nothing has come after it, and there is room: it can be made to its end."""
+        """Its client hung up, nothing has come after it, and there is room: it can be made to its end.
+
+        Not where there may be calls: an answer that goes on in its place stays one item.
+        """
         if self.answer is None or self.head is None or "prompt_ids" not in self.stored.state:
             return False
         limit = self.body.max_output_tokens
         return (
             self.body.status == "incomplete"
             and self.stop_reason == "cancelled"
+            and not kept_of(self.answer).has_calls
             and self.answer.seq == self.head.last_seq
             and (limit is None or len(self.output_ids) < limit)
             and len(self.stored.state["prompt_ids"]) + len(self.answer.token_ids) < context_tokens
         )
-
-    def item(self, status: Status) -> MessageItem:
-        """Its message, at the beginning or at the end."""
-        content = [] if status == "in_progress" else [self.part]
-        return MessageItem(id=self.item_id, status=status, role="assistant", content=list(content))
 
     def beginning(self) -> ResponseObject:
         """The response before anything was said."""
@@ -80,27 +69,18 @@ class Told:
         absent = ("completed_at", "incomplete_details", "usage", "dormouse")
         return self.body.model_copy(update={**before, **dict.fromkeys(absent)})
 
-    def pieces(self, engine: Engine) -> Iterator[Piece]:
-        """Its text in the pieces that it came in; in one where the ids are not there."""
-        if self.answer is None:
-            yield Piece(self.part.text)
-            return
-        ids, (_, stop) = self.output_ids, params_kept(self.answer)
-        prior = self.answer.token_ids[: len(self.answer.token_ids) - len(ids)]
-        said = _Said(ids, self.stop_reason)
-        yield from TextStream(said, engine.tokenizer, stop, prior=prior, resumable=True)
-
     def job(self) -> Job:
         """What is to be generated for it to go on, its pieces so far told again first."""
         assert self.answer is not None
-        params, stop = params_kept(self.answer)
+        kept = kept_of(self.answer)
         retold = len(self.output_ids)
         limit = self.body.max_output_tokens
         return Job(
             [*self.stored.state["prompt_ids"], *self.answer.token_ids],
-            params,
+            kept.params,
             max_tokens=None if limit is None else limit - retold,
-            stop=stop,
+            stop=kept.stop,
+            grammar=kept.grammar,
             top_logprobs=self.stored.state.get("top_logprobs"),
             prior_tokens=len(self.answer.token_ids),
             retold_tokens=retold,
@@ -110,29 +90,68 @@ class Told:
 
 
 class Transcript:
-    """What has been told so far: the text, and each token's log-probabilities, stored or new."""
+    """What has been told so far: the items, with the ids that they are stored under, and log-probabilities,
+    stored or new."""
 
     def __init__(self, told: Told, engine: Engine) -> None:
-        self.text = ""
-        self.logprobs: list[TokenLogprob] = []
-        self._told, self._engine, self._known = told, engine, told.part.logprobs
-        self._retold = len(told.output_ids) if told.answer else 0
+        self.spoken: list[Spoken] = []
+        self._told, self._engine = told, engine
         self._wants = told.stored.state.get("top_logprobs") is not None
         self._tokens = 0
+        self._known = [_logprobs(item) for item in told.body.output]
+        self._pieces: TextStream | CallStream | Sequence[Piece] = _pieces_of(told.body.output)
+        if told.answer is not None:
+            self._pieces = stream = _stream(told, told.answer, engine)
+            if isinstance(stream, CallStream):
+                self.spoken += _begun(stream.prior)
+            else:
+                self.spoken.append(SpokenText())
+            self._name()
+
+    def beginning(self) -> ResponseObject:
+        """The response before anything was said."""
+        return self._told.beginning()
+
+    def pieces(self) -> Iterator[Piece]:
+        """The answer in the pieces that it came in; an item in one where the ids are not there."""
+        return iter(self._pieces)
 
     def take(self, piece: Piece) -> list[TokenLogprob]:
         """Add a piece; return its entries."""
-        self.text += piece.text
-        if self._told.answer is None:
-            self.logprobs = list(self._known)
-            return self.logprobs
-        again = len(piece.tokens[: max(0, self._retold - self._tokens)])
-        entries = self._known[self._tokens : self._tokens + again]
-        if self._wants:
-            entries = entries + token_logprobs([Piece("", piece.tokens[again:])], self._engine)
+        take(self.spoken, piece)
+        self._name()
+        entries: list[TokenLogprob] = []
+        if piece.kind == "text" and self.spoken and isinstance(last := self.spoken[-1], SpokenText):
+            entries = self._entries(piece)
+            last.logprobs.extend(entries)
         self._tokens += len(piece.tokens)
-        self.logprobs += entries
         return entries
+
+    def end(self) -> None:
+        """Nothing more comes: an answer is at least one item, if an empty one."""
+        if not self.spoken:
+            self.spoken.append(SpokenText())
+            self._name()
+
+    def _entries(self, piece: Piece) -> list[TokenLogprob]:
+        if len(self.spoken) > len(self._known):
+            return []
+        known = self._known[len(self.spoken) - 1]
+        if self._told.answer is None:
+            return list(known)
+        at = len(self.spoken[-1].logprobs) if isinstance(self.spoken[-1], SpokenText) else 0
+        again = len(piece.tokens[: max(0, len(self._told.output_ids) - self._tokens)])
+        entries = list(known[at : at + again])
+        if self._wants:
+            entries += token_logprobs([Piece("", piece.tokens[again:])], self._engine)
+        return entries
+
+    def _name(self) -> None:
+        """Give what is new the ids of the stored items."""
+        for spoken, item in zip(self.spoken, self._told.body.output, strict=False):
+            spoken.id = item.id
+            if isinstance(spoken, SpokenCall) and isinstance(item, CallItem):
+                spoken.call_id = item.call_id
 
 
 def read_told(store: SessionStore, tenant: str, response_id: str, fingerprint: str) -> Told:
@@ -144,7 +163,7 @@ def read_told(store: SessionStore, tenant: str, response_id: str, fingerprint: s
     try:
         # The head first: whatever happens to the item afterwards, its version tells.
         head = store.get(tenant, stored.conversation_id)
-        answer = store.item(tenant, stored.conversation_id, told.item_id)
+        answer = store.item(tenant, stored.conversation_id, told.body.output[-1].id)
     except NotFound:
         return told
     usage = told.body.usage
@@ -173,3 +192,45 @@ class _Said:
 
     def close(self) -> None:
         pass
+
+
+def _stream(told: Told, answer: Item, engine: Engine) -> TextStream | CallStream:
+    """An answer's ids as they were read when they came."""
+    kept, ids = kept_of(answer), told.output_ids
+    text = TextStream(
+        _Said(ids, told.stop_reason),
+        engine.tokenizer,
+        () if kept.has_calls else kept.stop,
+        prior=answer.token_ids[: len(answer.token_ids) - len(ids)],
+        resumable=True,
+    )
+    return CallStream(text, engine.prompt.call_syntax, kept.stop) if kept.has_calls else text
+
+
+def _begun(prior: Sequence[Piece]) -> list[Spoken]:
+    """The call that an earlier response was cut in, which this one tells whole."""
+    spoken: list[Spoken] = []
+    for piece in prior:
+        take(spoken, piece)
+    return [each for each in spoken[-1:] if isinstance(each, SpokenCall) and not each.is_whole]
+
+
+def _pieces_of(output: Sequence[OutputItem]) -> list[Piece]:
+    pieces: list[Piece] = []
+    for item in output:
+        if isinstance(item, CallItem):
+            pieces += [Piece(item.name, kind="name"), Piece(item.arguments, kind="arguments")]
+            pieces += [Piece("", kind="end")] if item.status == "completed" else []
+        else:
+            pieces.append(Piece(_part(item).text))
+    return pieces
+
+
+def _logprobs(item: OutputItem) -> Sequence[TokenLogprob]:
+    return _part(item).logprobs if isinstance(item, MessageItem) else ()
+
+
+def _part(item: MessageItem) -> OutputText:
+    part = item.content[0]
+    assert isinstance(part, OutputText)
+    return part

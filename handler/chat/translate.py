@@ -6,45 +6,80 @@ import secrets
 from collections.abc import Sequence
 from typing import Any, cast
 
-from handler.chat.fit import Message
+from handler.chat.messages import Call, Message
 from handler.schema.conversations import ConversationFacts, ConversationObject
-from handler.schema.items import InputMessage, InputText, MessageItem, OutputText, Status
+from handler.schema.items import (
+    CallItem,
+    CallOutputItem,
+    InputCall,
+    InputItem,
+    InputMessage,
+    InputText,
+    MessageItem,
+    OutputText,
+    Status,
+)
 from handler.sessions import Conversation, Item
 
 
 def new_id(prefix: str) -> str:
-    """Make an unguessable id: `conv_…`, `msg_…`, `resp_…`."""
+    """Make an unguessable id: `conv_…`, `msg_…`, `resp_…`, `fc_…`, `call_…`."""
     return f"{prefix}_{secrets.token_hex(16)}"
 
 
-def item_of(message: InputMessage, created_at_s: int, response_id: str | None) -> Item:
-    """A message from a client -> an item to be stored, under an id of ours."""
-    kind = "output_text" if message.role == "assistant" else "input_text"
-    texts = [message.content] if isinstance(message.content, str) else [part.text for part in message.content]
+def item_of(given: InputItem, created_at_s: int, response_id: str | None) -> Item:
+    """An item from a client -> an item to be stored, under an id of ours."""
+    if isinstance(given, InputMessage):
+        kind = "output_text" if given.role == "assistant" else "input_text"
+        texts = [given.content] if isinstance(given.content, str) else [part.text for part in given.content]
+        return Item(
+            id=new_id("msg"),
+            created_at_s=created_at_s,
+            role=given.role,
+            content=[{"type": kind, "text": text} for text in texts],
+            response_id=response_id,
+        )
+    is_call = isinstance(given, InputCall)
+    fields = (
+        {"name": given.name, "arguments": given.arguments}
+        if isinstance(given, InputCall)
+        else {"output": given.text}
+    )
     return Item(
-        id=new_id("msg"),
+        id=new_id("fc" if is_call else "fco"),
         created_at_s=created_at_s,
-        role=message.role,
-        content=[{"type": kind, "text": text} for text in texts],
-        status="completed",
+        type=given.type,
+        fields={"call_id": given.call_id, **fields},
         response_id=response_id,
     )
 
 
 def message_of(item: Item) -> Message:
     """A stored item -> what the chat template is given."""
-    return Message(
-        item.role or "user", "".join(part["text"] for part in item.content), item.id, item.response_id
-    )
+    fields, own = item.fields, (item.id,)
+    if item.type == "function_call":
+        call = Call(fields["call_id"], fields["name"], fields["arguments"])
+        return Message("assistant", "", own, item.response_id, calls=(call,))
+    if item.type == "function_call_output":
+        return Message("tool", fields["output"], own, item.response_id, call_id=fields["call_id"])
+    return Message(item.role or "user", "".join(part["text"] for part in item.content), own, item.response_id)
 
 
-def shown(item: Item) -> MessageItem:
-    """A stored item -> OpenAI's message object."""
+def shown(item: Item) -> MessageItem | CallItem | CallOutputItem:
+    """A stored item -> OpenAI's object."""
+    status, fields = cast(Status, item.status), item.fields
+    if item.type == "function_call":
+        return CallItem(
+            id=item.id,
+            status=status,
+            call_id=fields["call_id"],
+            name=fields["name"],
+            arguments=fields["arguments"],
+        )
+    if item.type == "function_call_output":
+        return CallOutputItem(id=item.id, status=status, call_id=fields["call_id"], output=fields["output"])
     return MessageItem(
-        id=item.id,
-        status=cast(Status, item.status),
-        role=cast(Any, item.role),
-        content=[_part(part) for part in item.content],
+        id=item.id, status=status, role=cast(Any, item.role), content=[_part(part) for part in item.content]
     )
 
 

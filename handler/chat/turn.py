@@ -13,15 +13,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from handler.chat.budget import Budget
-from handler.chat.fit import Message
+from handler.chat.formats import text_facts
+from handler.chat.messages import Message
 from handler.chat.retries import Attempt
 from handler.chat.run import Job, Run
 from handler.chat.sampling import stop_strings
+from handler.chat.spoken import Spoken, SpokenText, kept, status_of, told
 from handler.chat.thread import Thread
-from handler.chat.translate import message_of, new_id
+from handler.chat.tools import ToolFacts
+from handler.chat.translate import message_of
+from handler.engine.call_syntax import CallSyntax
+from handler.engine.grammar import Grammar
 from handler.engine.sampling import SamplingParams
 from handler.errors import Conflict, InvalidRequest
-from handler.schema.items import MessageItem, OutputText, Status
+from handler.schema.formats import TextFacts
+from handler.schema.items import Status
 from handler.schema.responses import (
     IncompleteDetails,
     InputTokensDetails,
@@ -41,7 +47,7 @@ FIXED = ("temperature", "top_p", "top_k", "min_p", "typical_p", "repetition_pena
 
 @dataclass
 class Turn:
-    """What is known of a turn; `text` grows while it runs."""
+    """What is known of a turn; what is `spoken` grows while it runs."""
 
     request: ResponseRequest
     tenant: str
@@ -55,12 +61,16 @@ class Turn:
     job: Job
     dropped_items: list[str]
     response_id: str
+    tools: ToolFacts
+    text_facts: TextFacts
     attempt: Attempt | None = None
     """Absent where nothing is stored."""
     continues: Item | None = None
-    item_id: str = field(default_factory=lambda: new_id("msg"))
-    text: str = ""
-    logprobs: list[Any] = field(default_factory=list)
+    spoken: list[Spoken] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.job.calls is None and not self.spoken:
+            self.spoken.append(SpokenText())
 
     @contextmanager
     def under_way(self) -> Iterator[None]:
@@ -77,15 +87,6 @@ class Turn:
         """What the write of this turn settles."""
         return None if self.attempt is None else self.attempt.claim(self.response_id)
 
-    def item(self, status: Status) -> MessageItem:
-        """The answer so far, as OpenAI's message object."""
-        content: list[Any] = [] if status == "in_progress" else [self.part()]
-        return MessageItem(id=self.item_id, status=status, role="assistant", content=content)
-
-    def part(self) -> OutputText:
-        """The answer's text so far."""
-        return OutputText(text=self.text, logprobs=self.logprobs)
-
     def beginning(self) -> ResponseObject:
         """The response object before anything is said."""
         request, params = self.request, self.job.params
@@ -98,14 +99,16 @@ class Turn:
             max_output_tokens=request.max_output_tokens,
             model=self.model,
             output=[],
-            parallel_tool_calls=request.parallel_tool_calls is not False,
+            parallel_tool_calls=self.tools.parallel,
             previous_response_id=request.previous_response_id,
             conversation=ResponseConversation(id=named) if named else None,
             store=request.store is not False,
             temperature=params.temperature,
             top_p=params.top_p,
             top_logprobs=self.job.top_logprobs or 0,
-            tool_choice=request.tool_choice or "auto",
+            text=self.text_facts,
+            tool_choice=self.tools.choice,
+            tools=list(self.tools.functions),
             truncation=request.truncation or "disabled",
             user=request.user,
             safety_identifier=request.safety_identifier,
@@ -115,12 +118,14 @@ class Turn:
 
     def ending(self, run: Run, completed_at_s: int) -> ResponseObject:
         """The response object when all is said; `dormouse` is added by whoever has the prices."""
+        if not self.spoken:
+            self.spoken.append(SpokenText())
         output = len(run.output_ids)
         facts = ending_facts(run, self.budget, completed_at_s)
         return self.beginning().model_copy(
             update={
                 **facts,
-                "output": [self.item("completed" if facts["status"] == "completed" else "incomplete")],
+                "output": [told(spoken, status) for spoken, status in self._statuses(run)],
                 "usage": ResponseUsage(
                     input_tokens=run.prompt_tokens,
                     input_tokens_details=InputTokensDetails(
@@ -134,25 +139,26 @@ class Turn:
         )
 
     def items_to_store(self, run: Run) -> list[Item]:
-        """The user's items and the answer, with all that is needed to continue it exactly."""
-        spoken = [*self.job.prompt_ids[len(self.job.prompt_ids) - self.job.prior_tokens :], *run.output_ids]
-        answer = Item(
-            id=self.item_id,
-            created_at_s=self.created_at_s,
-            role="assistant",
-            content=[{"type": "output_text", "text": self.text}],
-            status="completed" if run.stop_reason == "stop" else "incomplete",
-            response_id=self.response_id,
-            token_ids=tuple(spoken),
-            sampling=sampling_record(self.job),
-            continues=self.continues.id if self.continues else None,
-            fields={CONTINUES_AT: len(message_of(self.continues).content)} if self.continues else {},
-        )
-        return [*self.input_items, answer]
+        """The user's items and the answer; its last item has all that is needed to continue it exactly."""
+        ids = [*self.job.prompt_ids[len(self.job.prompt_ids) - self.job.prior_tokens :], *run.output_ids]
+        items = [
+            kept(spoken, status, created_at_s=self.created_at_s, response_id=self.response_id)
+            for spoken, status in self._statuses(run)
+        ]
+        if self.continues is not None:
+            at = {CONTINUES_AT: len(message_of(self.continues).content)}
+            fields = {**items[0].fields, **at}
+            items[0] = dataclasses.replace(items[0], continues=self.continues.id, fields=fields)
+        last = dataclasses.replace(items[-1], token_ids=tuple(ids), sampling=sampling_record(self.job))
+        return [*self.input_items, *items[:-1], last]
+
+    def _statuses(self, run: Run) -> list[tuple[Spoken, Status]]:
+        is_over = run.stop_reason == "stop"
+        return [(each, status_of(each, is_over or each is not self.spoken[-1])) for each in self.spoken]
 
     def record(self, body: ResponseObject) -> StoredResponse:
         """The response as it is kept; one that is not complete keeps its prompt, to be continued."""
-        state: dict[str, Any] = {"fingerprint": self.fingerprint, "item_id": self.item_id}
+        state: dict[str, Any] = {"fingerprint": self.fingerprint, "item_id": self.spoken[-1].id}
         state["instruction_set"] = self.instruction_set
         state["top_logprobs"] = self.job.top_logprobs
         if body.status != "completed":
@@ -183,23 +189,31 @@ def ending_facts(run: Run, budget: Budget, completed_at_s: int) -> dict[str, Any
 
 
 def history(items: Sequence[Item]) -> list[Message]:
-    """Stored items -> messages; an answer that was continued becomes one message again, an empty one none.
+    """Stored items -> messages: an answer is one message, also one that was continued; an empty one is none.
 
-    What an item has become longer by since it was continued (its own stream was resumed) is left out.
+    A call that was cut is left out: the continuation, if there is one, has it whole. What an item has become
+    longer by since it was continued (its own stream was resumed) is left out as well.
     """
     messages: list[Message] = []
     own = ""  # what the last item says itself
     for item in items:
         message = message_of(item)
-        if item.continues is not None and messages and messages[-1].item_id == item.continues:
-            cut = messages[-1]
-            since = len(own) - int(item.fields.get(CONTINUES_AT, len(own)))
-            joined = cut.content[: len(cut.content) - since] + message.content
-            begun_as = (*cut.begun_as, item.continues)
-            messages[-1] = dataclasses.replace(message, content=joined, begun_as=begun_as)
-        elif message.content or message.role != "assistant":
-            messages.append(message)
+        before = messages[-1] if messages and messages[-1].role == message.role == "assistant" else None
+        goes_on = before is not None and item.continues == before.item_ids[-1]
+        since = len(own) - int(item.fields.get(CONTINUES_AT, len(own))) if goes_on else 0
         own = message.content
+        if item.type == "function_call" and item.status != "completed":
+            continue
+        if before is not None and (goes_on or message.calls):
+            messages[-1] = dataclasses.replace(
+                before,
+                content=before.content[: len(before.content) - since] + message.content,
+                item_ids=before.item_ids + message.item_ids,
+                response_id=message.response_id,
+                calls=before.calls + message.calls,
+            )
+        elif message.content or message.calls or message.role != "assistant":
+            messages.append(message)
     return messages
 
 
@@ -207,10 +221,14 @@ def sampling_record(job: Job) -> dict[str, Any]:
     """Everything that decides the next token, as JSON."""
     record = dataclasses.asdict(job.params)
     record["logit_bias"] = {str(id_): value for id_, value in job.params.logit_bias.items()}
-    return {**record, "stop": list(job.stop)}
+    grammar = {} if job.grammar is None else {"grammar": job.grammar.text}
+    calls = {} if job.calls is None else {"calls": True}
+    return {**record, **grammar, **calls, "stop": list(job.stop)}
 
 
-def continued_job(previous: StoredResponse, item: Item, request: ResponseRequest, fingerprint: str) -> Job:
+def continued_job(
+    previous: StoredResponse, item: Item, request: ResponseRequest, fingerprint: str, syntax: CallSyntax
+) -> Job:
     """Take up an unfinished answer where it was cut: same prompt, seed and parameters, the ids said so far.
 
     Raises: InvalidRequest where the request asks for other parameters; Conflict where the model has changed.
@@ -220,10 +238,10 @@ def continued_job(previous: StoredResponse, item: Item, request: ResponseRequest
             "The response was begun by another version of the model and cannot be continued exactly.",
             param="previous_response_id",
         )
-    params, stop = params_kept(item)
+    said = kept_of(item)
     kept = {
-        **dataclasses.asdict(params),
-        "stop": stop,
+        **dataclasses.asdict(said.params),
+        "stop": said.stop,
         "instructions": previous.body.get("instructions"),
     }
     for name in (*FIXED, "stop", "instructions"):
@@ -234,22 +252,38 @@ def continued_job(previous: StoredResponse, item: Item, request: ResponseRequest
             raise InvalidRequest(
                 f"A continued answer keeps its {name} of {kept[name]!r}; leave the field out.", param=name
             )
+    asked = text_facts(request.text).model_dump(by_alias=True)
+    if request.text is not None and request.text.format is not None and asked != previous.body["text"]:
+        raise InvalidRequest("A continued answer keeps its format; leave the field out.", param="text.format")
     prompt_ids = [*previous.state["prompt_ids"], *item.token_ids]
     return Job(
         prompt_ids,
-        params,
+        said.params,
         max_tokens=request.max_output_tokens,
-        stop=stop,
+        stop=said.stop,
         top_logprobs=request.top_logprobs,
         prior_tokens=len(item.token_ids),
         begun_on=previous.state.get("instruction_set"),
+        grammar=said.grammar,
+        calls=syntax if said.has_calls else None,
         resumable=True,
     )
 
 
-def params_kept(item: Item) -> tuple[SamplingParams, tuple[str, ...]]:
-    """Undo `sampling_record`: the parameters, and the stop strings."""
+@dataclass(frozen=True)
+class Kept:
+    """What decided an answer's tokens, and how they are read."""
+
+    params: SamplingParams
+    stop: tuple[str, ...]
+    grammar: Grammar | None
+    has_calls: bool
+
+
+def kept_of(item: Item) -> Kept:
+    """Undo `sampling_record`."""
     kept = dict(item.sampling)
-    stop = tuple(kept.pop("stop"))
+    stop, grammar = tuple(kept.pop("stop")), kept.pop("grammar", None)
+    has_calls = kept.pop("calls", False)
     kept["logit_bias"] = {int(id_): value for id_, value in kept["logit_bias"].items()}
-    return SamplingParams(**kept), stop
+    return Kept(SamplingParams(**kept), stop, None if grammar is None else Grammar(grammar), has_calls)

@@ -28,7 +28,9 @@ class ControlTokens:
         added = tokenizer.get_added_tokens_decoder()
         self.ids = {token.content: id_ for id_, token in added.items() if token.content.strip()}
         self._all = _Strings(self.ids)
-        self._special = _Strings(t.content for t in added.values() if t.special and t.content in self.ids)
+        special = {token.content for token in added.values() if token.special} & self.ids.keys()
+        self.shown = frozenset(self.ids.keys() - special)  # those that decoding does not leave out
+        self._special = _Strings(special)
         letters = sorted({c for content in self.ids for c in content if not c.isspace()} - QUOTES)[:MARKS]
         self._mark = {ord(c): FIRST_MARK + at for at, c in enumerate(letters)}
         self._unmark = {mark: letter for letter, mark in self._mark.items()}

@@ -7,10 +7,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from handler.engine.bundle import Manifest
-from handler.engine.generate import PREFILL_STEP_TOKENS, Generation, Model, ShouldStop, generate
+from handler.engine.generate import (
+    PREFILL_STEP_TOKENS,
+    Draft,
+    Generation,
+    IsComplete,
+    Model,
+    ShouldStop,
+    generate,
+)
 from handler.engine.lookup import PromptLookup
 from handler.engine.prompt import ChatPrompt, Tools
 from handler.engine.sampling import SamplingParams, make_sampler, sampling_params
@@ -22,6 +31,10 @@ from handler.errors import ContextOverflow, InvalidRequest
 
 if TYPE_CHECKING:
     from handler.engine.score import Scores, Scoring
+
+if TYPE_CHECKING:
+    from handler.engine.compiler import GrammarCompiler
+    from handler.engine.grammar import Grammar
 
 MEASURED_AFTER_TOKENS = 64  # rows are timed behind so many places of the cache
 MEASURED_PASSES = 3
@@ -39,6 +52,13 @@ class Engine:
         self.step_costs = USUAL  # until they are measured
         self.prefill_tokens_per_s: float | None = None  # the same
         self._scored: Scores | None = None  # what the last scoring said
+
+    @cached_property
+    def grammars(self) -> GrammarCompiler:
+        """What makes grammars ready for this model; only the first request with one pays for it."""
+        from handler.engine.compiler import GrammarCompiler
+
+        return GrammarCompiler(self.manifest, self.tokenizer)
 
     def measure_steps(self, clock: Callable[[], float] = time.perf_counter) -> None:
         """Time calls of every row count in the table, and a step of prefill.
@@ -82,25 +102,36 @@ class Engine:
         should_stop: ShouldStop = lambda: None,
         top_logprobs: int | None = None,
         speculate: bool = True,
+        grammar: Grammar | None = None,
+        prior_tokens: int = 0,
     ) -> Generation:
-        """Answer ids with ids, reusing what the warm cache shares with them.
+        """Answer ids with ids, reusing what the warm cache shares with them; a `grammar` is followed.
 
-        To take up an answer that was cut short, give prompt and answer so far, and the same seed.
+        To take up an answer that was cut short, give prompt and answer so far, and the same seed; with a
+        grammar also how many ids at the end are the answer so far (`prior_tokens`).
 
         Raises: InvalidRequest, ContextOverflow.
         """
+        sampler = make_sampler(params)
+        draft: Draft | None = PromptLookup(self.step_costs) if speculate and self.manifest.exact else None
+        is_complete: IsComplete | None = None
+        if grammar is not None:
+            constraint = self.grammars.constraint(grammar, len(prompt_ids) - prior_tokens)
+            sampler, is_complete = constraint.sampler(sampler), constraint.is_complete
+            draft = constraint.draft(draft) if draft is not None else None
         cache = self.warm.take(prompt_ids)
         try:
             return generate(
                 self.model,
                 cache,
                 prompt_ids,
-                make_sampler(params),
+                sampler,
                 eos=self.manifest.tokens.eos,
                 max_tokens=max_tokens,
                 should_stop=should_stop,
-                draft=PromptLookup(self.step_costs) if speculate and self.manifest.exact else None,
+                draft=draft,
                 top_logprobs=top_logprobs,
+                is_complete=is_complete,
                 on_end=lambda generation: self.warm.put(cache, generation.ids),
             )
         except Exception:
@@ -149,6 +180,7 @@ class Engine:
         max_tokens: int | None = None,
         stop: Sequence[str] = (),
         should_stop: ShouldStop = lambda: None,
+        grammar: Grammar | None = None,
         **sampling: Any,
     ) -> TextStream:
         """Answer a conversation; iterate over the stream for its pieces of text.
@@ -156,5 +188,6 @@ class Engine:
         Raises: InvalidRequest, ContextOverflow.
         """
         ids = self.prompt.encode(messages, tools=tools)
-        tokens = self.generate(ids, self.params(**sampling), max_tokens=max_tokens, should_stop=should_stop)
+        params = self.params(**sampling)
+        tokens = self.generate(ids, params, max_tokens=max_tokens, should_stop=should_stop, grammar=grammar)
         return TextStream(tokens, self.tokenizer, stop)

@@ -7,15 +7,19 @@ Knows nothing of HTTP: messages are plain mappings in the shape that chat templa
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
 
 from handler.engine.control import ControlTokens
 from handler.engine.template import ChatTemplate, Message
 from handler.errors import InvalidRequest
 
-ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
+if TYPE_CHECKING:
+    from handler.engine.call_syntax import CallSyntax
 
 Tools = Sequence[Mapping[str, Any]]
+
+ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 
 
 class ChatPrompt:
@@ -30,6 +34,26 @@ class ChatPrompt:
         if self._template is not None:
             _ = self._template.compiled
 
+    @property
+    def call_syntax(self) -> CallSyntax:
+        """How the model is to write function calls."""
+        from handler.engine.call_syntax import HERMES  # only prompts that speak of functions pay for it
+
+        return self._template_syntax or HERMES
+
+    @property
+    def shown_control(self) -> frozenset[str]:
+        """The control tokens that come out as text."""
+        return self._control.shown
+
+    @cached_property
+    def _template_syntax(self) -> CallSyntax | None:
+        from handler.engine.call_syntax import syntax_of
+
+        if self._template is None:
+            return None
+        return syntax_of(partial(self._template.render, add_generation_prompt=False))
+
     def encode(
         self, messages: Sequence[Message], *, add_generation_prompt: bool = True, tools: Tools | None = None
     ) -> list[int]:
@@ -37,11 +61,17 @@ class ChatPrompt:
 
         Control strings in content, names or tools become ordinary text. The one exception: what the assistant
         said before may hold control strings that are not special (`<think>`): templates look for them there.
+        Tools, calls (`tool_calls`, their arguments as mappings) and results (role `tool`) become plain text
+        where the template does not know them.
 
         Raises: InvalidRequest naming the message that holds a lone surrogate or that the template refuses.
         """
         _check_text(messages, "messages")
         _check_text(tools or [], "tools")
+        if _speaks_of_functions(messages, tools) and self._template_syntax is None:
+            from handler.engine.call_text import as_plain_text
+
+            messages, tools = as_plain_text(messages, tools), None
         if self._template is None:
             return self.encode_text("\n".join(filter(None, map(_text_of, messages))))
         marked_messages = [self._marked_message(message) for message in messages]
@@ -75,10 +105,12 @@ class ChatPrompt:
         return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
 
     def _marked_message(self, message: Message) -> Message:
-        special_only = message.get("role") == "assistant"
+        is_assistant = message.get("role") == "assistant"
         known_role = message.get("role") in ROLES
         return {
-            key: value if key == "role" and known_role else self._marked(value, special_only)
+            key: value
+            if key == "role" and known_role
+            else self._marked(value, special_only=is_assistant and key != "tool_calls")
             for key, value in message.items()
         }
 
@@ -97,6 +129,10 @@ class ChatPrompt:
             safe_key = key if key.isidentifier() else self._marked(key, special_only)
             marked[safe_key] = item if is_word else self._marked(item, special_only)
         return marked
+
+
+def _speaks_of_functions(messages: Sequence[Message], tools: Tools | None) -> bool:
+    return bool(tools) or any(m.get("role") == "tool" or m.get("tool_calls") for m in messages)
 
 
 def _text_of(message: Message) -> str:

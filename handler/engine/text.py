@@ -137,13 +137,12 @@ class TextStream:
         resumable: bool = False,
     ) -> None:
         self.stop_reason: StopReason | None = None
-        self._source, self._resumable = tokens, resumable
+        self.resumable, self._source = resumable, tokens
         self._detokenizer, self._hold = Detokenizer(tokenizer), StopHold(stop)
         self._decoded = self._shown = 0  # characters
         self._waiting: list[tuple[int, Token]] = []  # where a token's text begins, the token
         self._detokenizer.follow(following)
-        for id_ in prior:
-            self._show(self._detokenizer.push(id_))
+        self.prior_text = "".join(self._show(self._detokenizer.push(id_))[0] for id_ in prior)
         self._pieces = self._run()
 
     def __iter__(self) -> Iterator[Piece]:
@@ -183,7 +182,7 @@ class TextStream:
     def _finish(self) -> Iterator[Piece]:
         reason = self._source.stop_reason
         shown, found = "", False
-        if reason == "stop" or not self._resumable:
+        if reason == "stop" or not self.resumable:
             shown, found = self._show(self._detokenizer.flush())
             shown += "" if found else self._hold.flush()
         self.stop_reason = "stop" if found else reason

@@ -12,6 +12,9 @@ from typing import Literal
 # deadline and cancelled: `should_stop` said so.
 StopReason = Literal["stop", "length", "deadline", "cancelled"]
 
+# text: for whoever reads; name: a function call begins; arguments: a part of them; end: the call is whole.
+Kind = Literal["text", "name", "arguments", "end"]
+
 
 @dataclass(frozen=True, slots=True)
 class Token:
@@ -31,3 +34,9 @@ class Piece:
 
     text: str
     tokens: tuple[Token, ...] = ()
+    kind: Kind = "text"
+
+    @property
+    def is_sign_of_life(self) -> bool:
+        """Whether there is nothing in it."""
+        return self.kind == "text" and not self.text and not self.tokens

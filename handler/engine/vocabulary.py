@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import json
 import struct
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Any
 
 from handler.engine.token_bytes import byte_alphabet
@@ -123,6 +123,28 @@ class PackedTokenizer:
             return added
         text = self._bytes(id_) if 0 <= id_ < len(self._starts) - 1 else b""
         return text.decode() if text else None
+
+    def all_token_bytes(self) -> list[bytes]:
+        """Give the bytes that each id stands for; an id without a token has none."""
+        import numpy as np  # here, since a start needs this module before it needs numpy
+
+        table = np.full(512, 256, np.uint16)  # letter -> byte; 256 where a character is no letter
+        for letter, value in byte_alphabet().items():
+            table[ord(letter)] = value
+        points = np.frombuffer(bytes(self._text).decode().encode("utf-32-le"), np.uint32)
+        values = table[np.minimum(points, 511)]
+        units = np.frombuffer(self._text, np.uint8)
+        characters = np.concatenate([[0], np.cumsum((units & 0xC0) != 0x80)])  # before each byte of the text
+        starts = characters[np.frombuffer(self._starts, np.uint32)].tolist()
+        spelled = values.astype(np.uint8).tobytes()
+        found = [spelled[start:end] for start, end in pairwise(starts)]
+        for at in np.flatnonzero(values == 256).tolist():  # such a token stands for itself
+            id_ = bisect_right(starts, at) - 1
+            found[id_] = self._bytes(id_)
+        for id_, content in self._added.items():
+            found += [b""] * (id_ + 1 - len(found))
+            found[id_] = content.encode()
+        return found
 
     def token_to_id(self, token: str) -> int | None:
         """Find a token by the way the vocabulary writes it."""

@@ -23,7 +23,7 @@ from handler.schema.conversations import (
     ItemsCreate,
 )
 from handler.schema.export import ConversationExport
-from handler.schema.items import ItemList, MessageItem
+from handler.schema.items import AnyItem, ItemList
 
 AfterSeq = Annotated[int, Query(ge=0, le=2**53, description="`last_seq` of the page before")]
 Hidden = Annotated[bool, Query(description="list the threads of responses that named no conversation")]
@@ -50,7 +50,7 @@ class ConversationRoutes:
             ),
             Endpoint("POST", items, self.create_items, "Add items", tag, ItemList),
             Endpoint("GET", items, self.list_items, "Page through its items", tag, ItemList),
-            Endpoint("GET", item, self.retrieve_item, "Read an item", tag, MessageItem),
+            Endpoint("GET", item, self.retrieve_item, "Read an item", tag, AnyItem),
             Endpoint("DELETE", item, self.delete_item, "Delete an item", tag, ConversationObject),
         ]
 

@@ -5,7 +5,7 @@ Source: https://platform.openai.com/docs/api-reference/chat
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -16,7 +16,6 @@ from handler.schema.fields import (
     LogitBias,
     Penalty,
     Refused,
-    Request,
     Sampling,
     Seed,
     ServiceTier,
@@ -26,40 +25,11 @@ from handler.schema.fields import (
     TopLogprobs,
     only,
 )
+from handler.schema.formats import ChatFormat
+from handler.schema.messages import ChatMessage
+from handler.schema.tools import MAX_TOOLS, ChatTool, ChatToolChoice, MessageToolCall
 
 MAX_CHOICES = 8
-
-
-class TextPart(Request):
-    """A piece of a message's text; images, audio and files are refused."""
-
-    type: Literal["text"]
-    text: str
-
-
-class ChatMessage(Request):
-    """One message. An assistant's message may be sent back exactly as it came, with its empty fields."""
-
-    role: Literal["system", "developer", "user", "assistant"]
-    content: str | Annotated[list[TextPart], Field(min_length=1)]
-    name: Refused = None
-    refusal: Refused = None
-    tool_calls: Refused = None
-    tool_call_id: Refused = None
-    function_call: Refused = None
-    audio: Refused = None
-    annotations: Annotated[list[Any] | None, only([])] = None
-
-    @property
-    def text(self) -> str:
-        """The content as one string."""
-        return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
-
-
-class TextFormat(Request):
-    """Plain text, the only format so far."""
-
-    type: Annotated[Literal["text"], only("text")]
 
 
 class ChatCompletionRequest(Sampling):
@@ -79,7 +49,7 @@ class ChatCompletionRequest(Sampling):
     logit_bias: LogitBias | None = None
     logprobs: bool | None = None
     top_logprobs: TopLogprobs | None = None
-    response_format: TextFormat | None = None
+    response_format: ChatFormat | None = None
     user: str | None = None
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
@@ -87,8 +57,8 @@ class ChatCompletionRequest(Sampling):
     metadata: Refused = None
     service_tier: ServiceTier = None
     modalities: Annotated[list[Literal["text"]] | None, only(["text"])] = None
-    tools: Annotated[list[Any] | None, only([])] = None
-    tool_choice: Annotated[Literal["none", "auto"] | None, only("none", "auto")] = None
+    tools: Annotated[list[ChatTool], Field(max_length=MAX_TOOLS)] | None = None
+    tool_choice: ChatToolChoice | None = None
     parallel_tool_calls: bool | None = None
     functions: Refused = None
     function_call: Refused = None
@@ -112,7 +82,7 @@ class ChatCompletionRequest(Sampling):
         return self
 
 
-FinishReason = Literal["stop", "length"]
+FinishReason = Literal["stop", "length", "tool_calls"]
 
 
 class TopLogprob(Answer):
@@ -140,8 +110,9 @@ class AssistantMessage(Answer):
     """What the model said."""
 
     role: Literal["assistant"] = "assistant"
-    content: str
+    content: str | None
     refusal: None = None
+    tool_calls: list[MessageToolCall] | None = Field(default=None, exclude_if=lambda calls: calls is None)
 
 
 class Choice(Answer):
@@ -181,11 +152,28 @@ class ChatCompletion(Answer):
     dormouse: Dormouse
 
 
+class FunctionDelta(Answer):
+    """What a chunk adds to a called function: its name, once, or a piece of its arguments."""
+
+    name: str | None = Field(default=None, exclude_if=lambda name: name is None)
+    arguments: str
+
+
+class ToolCallDelta(Answer):
+    """What a chunk adds to a call; id and type come with the first."""
+
+    index: int
+    id: str | None = Field(default=None, exclude_if=lambda id: id is None)
+    type: Literal["function"] | None = Field(default=None, exclude_if=lambda kind: kind is None)
+    function: FunctionDelta
+
+
 class Delta(Answer):
     """What a chunk adds to the message."""
 
     role: Literal["assistant"] | None = Field(default=None, exclude_if=lambda role: role is None)
     content: str | None = None
+    tool_calls: list[ToolCallDelta] | None = Field(default=None, exclude_if=lambda calls: calls is None)
 
 
 class EmptyDelta(Answer):

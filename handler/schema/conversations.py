@@ -11,13 +11,13 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from handler.schema.fields import Answer, Metadata, Request
-from handler.schema.items import MAX_ITEMS_PER_CALL, InputMessage
+from handler.schema.items import MAX_ITEMS_PER_CALL, InputItem
 
 
 class ConversationCreate(Request):
     """The body of `POST /v1/conversations`."""
 
-    items: Annotated[list[InputMessage], Field(max_length=MAX_ITEMS_PER_CALL)] | None = None
+    items: Annotated[list[InputItem], Field(max_length=MAX_ITEMS_PER_CALL)] | None = None
     metadata: Metadata | None = None
 
 
@@ -30,7 +30,7 @@ class ConversationUpdate(Request):
 class ItemsCreate(Request):
     """The body of `POST /v1/conversations/{conversation_id}/items`."""
 
-    items: Annotated[list[InputMessage], Field(min_length=1, max_length=MAX_ITEMS_PER_CALL)]
+    items: Annotated[list[InputItem], Field(min_length=1, max_length=MAX_ITEMS_PER_CALL)]
 
 
 class ConversationFacts(Answer):

@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field, PlainSerializer
 
 from handler.schema.chat_completions import TokenLogprob
 from handler.schema.fields import Answer
-from handler.schema.items import MessageItem, OutputText
+from handler.schema.items import OutputItem, OutputText
 from handler.schema.responses import ResponseObject
 
 DONE = b"data: [DONE]\n\n"
@@ -46,7 +46,7 @@ class OutputItemEvent(Event):
 
     type: Literal["response.output_item.added", "response.output_item.done"]
     output_index: int = 0
-    item: MessageItem
+    item: OutputItem
 
 
 class ContentPartEvent(Event):
@@ -90,6 +90,25 @@ class TextDoneEvent(Event):
     content_index: int = 0
     text: str
     logprobs: EventLogprobs = Field(default_factory=list)
+
+
+class ArgumentsDeltaEvent(Event):
+    """Arguments of a call come."""
+
+    type: Literal["response.function_call_arguments.delta"] = "response.function_call_arguments.delta"
+    item_id: str
+    output_index: int
+    delta: str
+
+
+class ArgumentsDoneEvent(Event):
+    """All arguments of a call have come."""
+
+    type: Literal["response.function_call_arguments.done"] = "response.function_call_arguments.done"
+    item_id: str
+    output_index: int
+    name: str
+    arguments: str
 
 
 class ErrorEvent(Event):

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from handler.schema.conversations import ConversationObject
 from handler.schema.fields import Answer
-from handler.schema.items import MessageItem
+from handler.schema.items import ShownItem
 
 
 class ExportedItem(Answer):
@@ -18,7 +18,7 @@ class ExportedItem(Answer):
     continues: str | None
     token_ids: list[int]
     sampling: dict[str, Any]
-    item: MessageItem
+    item: ShownItem
 
 
 class ExportedResponse(Answer):

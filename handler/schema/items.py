@@ -1,4 +1,4 @@
-"""The items of a conversation as OpenAI writes them: messages in, messages out.
+"""The items of a conversation as OpenAI writes them, in and out: messages, calls of functions, their results.
 
 Source: https://platform.openai.com/docs/api-reference/conversations
 """
@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, RootModel, Tag, model_validator
 
 from handler.schema.chat_completions import TokenLogprob
 from handler.schema.fields import Answer, Identifier, Refused, Request, only, unsupported
+from handler.schema.tools import Arguments, CallId, FunctionName
 
 MAX_ITEMS_PER_CALL = 20
 """Source: https://platform.openai.com/docs/api-reference/conversations/create-items"""
@@ -53,7 +54,8 @@ class InputMessage(Request):
     def _only_messages(cls, value: Any) -> Any:
         if isinstance(value, dict) and isinstance(kind := value.get("type"), str) and kind != "message":
             raise unsupported(
-                f"has type {kind[:64]!r}, which is not supported by this server; only 'message' is"
+                f"has type {kind[:64]!r}, which is not supported by this server; only 'message', "
+                "'function_call' and 'function_call_output' are"
             )
         return value
 
@@ -61,6 +63,53 @@ class InputMessage(Request):
     def text(self) -> str:
         """The content as one string."""
         return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
+
+
+class InputCall(Request):
+    """A call that the model made, told to it again."""
+
+    type: Literal["function_call"]
+    call_id: CallId
+    name: FunctionName
+    arguments: Arguments
+    id: Identifier | None = None
+    status: Status | None = None
+    asynchronous: Annotated[bool | None, only(False)] = Field(default=None, alias="async")
+    caller: Refused = None
+    namespace: Refused = None
+    created_by: Refused = None
+
+
+class InputCallOutput(Request):
+    """What a called function returned."""
+
+    type: Literal["function_call_output"]
+    call_id: CallId
+    output: str | Annotated[list[InputTextPart], Field(min_length=1)]
+    id: Identifier | None = None
+    status: Status | None = None
+    caller: Refused = None
+    name: Refused = None
+    namespace: Refused = None
+    created_by: Refused = None
+
+    @property
+    def text(self) -> str:
+        """The output as one string."""
+        return self.output if isinstance(self.output, str) else "".join(part.text for part in self.output)
+
+
+def _kind(value: Any) -> str:
+    kind = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
+    return kind if kind in ("function_call", "function_call_output") else "message"
+
+
+InputItem = Annotated[
+    Annotated[InputMessage, Tag("message")]
+    | Annotated[InputCall, Tag("function_call")]
+    | Annotated[InputCallOutput, Tag("function_call_output")],
+    Discriminator(_kind),
+]
 
 
 class OutputText(Answer):
@@ -89,17 +138,46 @@ class MessageItem(Answer):
     content: list[OutputText | InputText]
 
 
+class CallItem(Answer):
+    """A call of a function; `arguments` is JSON in a string, whole once the status is `completed`."""
+
+    id: str
+    type: Literal["function_call"] = "function_call"
+    status: Status
+    call_id: str
+    name: str
+    arguments: str
+
+
+class CallOutputItem(Answer):
+    """What a function returned."""
+
+    id: str
+    type: Literal["function_call_output"] = "function_call_output"
+    status: Status
+    call_id: str
+    output: str
+
+
+ShownItem = Annotated[MessageItem | CallItem | CallOutputItem, Field(discriminator="type")]
+OutputItem = Annotated[MessageItem | CallItem, Field(discriminator="type")]
+
+
+class AnyItem(RootModel[ShownItem]):
+    """One item, of any type."""
+
+
 class ItemList(Answer):
     """A page of items; `last_id` is the next page's `after`. An empty page has empty ids."""
 
     object: Literal["list"] = "list"
-    data: list[MessageItem]
+    data: list[ShownItem]
     first_id: str
     last_id: str
     has_more: bool
 
 
-def item_list(items: list[MessageItem], *, has_more: bool) -> ItemList:
+def item_list(items: list[ShownItem], *, has_more: bool) -> ItemList:
     """Make a page of items."""
     first, last = (items[0].id, items[-1].id) if items else ("", "")
     return ItemList(data=items, first_id=first, last_id=last, has_more=has_more)

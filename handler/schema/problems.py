@@ -39,6 +39,9 @@ LIMITS = {
     "union_tag_invalid": ("one of {expected_tags}", "invalid_value"),
 }
 
+MISSING = ("missing", "union_tag_not_found")
+TAGS = ("union_tag_invalid", "union_tag_not_found")
+
 
 def invalid_request(problems: Sequence[Problem], body: Any) -> InvalidRequest:
     """Tell the client of the deepest problem; branches of a union that all fail alike are told as one.
@@ -59,7 +62,7 @@ def _tell(here: Sequence[Problem], param: str | None) -> InvalidRequest:
     name = f"'{param}'" if param else "the request body"
     if kind == "unsupported_parameter":
         return Unsupported(f"{name} {context['message']}.", param=param)
-    if kind == "missing":
+    if kind in MISSING:
         message, code = f"Missing required parameter: {name}.", "missing_required_parameter"
     elif kind == "extra_forbidden":
         message, code = f"Unknown parameter: {name}.", "unknown_parameter"
@@ -80,12 +83,14 @@ def _tell(here: Sequence[Problem], param: str | None) -> InvalidRequest:
 def _path(problem: Problem, body: Any) -> tuple[str | int, ...]:
     path: list[str | int] = []
     loc = problem["loc"]
+    if problem["type"] in TAGS:  # the field that tells the branches of a union apart is what is wrong
+        loc = (*loc, str(problem["ctx"]["discriminator"]).strip("'"))
     for position, step in enumerate(loc):
         last = position == len(loc) - 1
         if (
             isinstance(body, dict)
             and isinstance(step, str)
-            and (step in body or (last and problem["type"] == "missing"))
+            and (step in body or (last and problem["type"] in MISSING))
         ):
             path.append(step)
             body = body.get(step)

@@ -5,7 +5,7 @@ Source: https://platform.openai.com/docs/api-reference/responses
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -24,10 +24,21 @@ from handler.schema.fields import (
     TopLogprobs,
     only,
 )
-from handler.schema.items import InputMessage, MessageItem
+from handler.schema.formats import ResponseFormat, TextFacts
+from handler.schema.items import InputItem, InputMessage, OutputItem
+from handler.schema.tools import (
+    MAX_CALLS,
+    MAX_TOOLS,
+    AllowedToolsFacts,
+    FunctionToolFacts,
+    Mode,
+    NamedToolFacts,
+    ResponseTool,
+    ResponseToolChoice,
+)
 
-MAX_INPUT_ITEMS = 40
-"""What fits in the one write of a turn, the answer included."""
+MAX_INPUT_ITEMS = 40 - 1 - MAX_CALLS
+"""What fits in the one write of a turn, beside a message and the calls of an answer."""
 
 LOGPROBS = "message.output_text.logprobs"
 """The one thing that a response may include."""
@@ -39,16 +50,10 @@ class ConversationReference(Request):
     id: Identifier
 
 
-class PlainText(Request):
-    """The only output format so far."""
-
-    type: Annotated[Literal["text"], only("text")]
-
-
 class TextConfig(Request):
     """How the text is to look."""
 
-    format: PlainText | None = None
+    format: ResponseFormat | None = None
     verbosity: Annotated[Literal["medium"] | None, only("medium")] = None
 
 
@@ -61,14 +66,14 @@ class ResponseStreamOptions(Request):
 class ResponseInput(Request):
     """What the prompt is made of, in a request that answers it and in one that only counts it."""
 
-    input: str | Annotated[list[InputMessage], Field(max_length=MAX_INPUT_ITEMS)] | None = None
+    input: str | Annotated[list[InputItem], Field(max_length=MAX_INPUT_ITEMS)] | None = None
     instructions: str | None = None
     conversation: Identifier | ConversationReference | None = None
     previous_response_id: Identifier | None = None
     truncation: Literal["auto", "disabled"] | None = None
     text: TextConfig | None = None
-    tools: Annotated[list[Any] | None, only([])] = None
-    tool_choice: Annotated[Literal["none", "auto"] | None, only("none", "auto")] = None
+    tools: Annotated[list[ResponseTool], Field(max_length=MAX_TOOLS)] | None = None
+    tool_choice: ResponseToolChoice | None = None
     parallel_tool_calls: bool | None = None
     reasoning: Refused = None
 
@@ -88,8 +93,8 @@ class ResponseInput(Request):
         )
 
     @property
-    def messages(self) -> list[InputMessage]:
-        """The input as messages."""
+    def items(self) -> list[InputItem]:
+        """The input as items."""
         if isinstance(self.input, str):
             return [InputMessage(role="user", content=self.input)]
         return self.input or []
@@ -188,18 +193,6 @@ class ResponseUsage(Answer):
     total_tokens: int
 
 
-class TextFormatFacts(Answer):
-    """The format in force."""
-
-    type: Literal["text"] = "text"
-
-
-class TextFacts(Answer):
-    """How the text looks."""
-
-    format: TextFormatFacts = Field(default_factory=TextFormatFacts)
-
-
 class ResponseObject(Answer):
     """A response, whole or under way."""
 
@@ -214,7 +207,7 @@ class ResponseObject(Answer):
     instructions: str | None = None
     max_output_tokens: int | None = None
     model: str
-    output: list[MessageItem]
+    output: list[OutputItem]
     parallel_tool_calls: bool = True
     previous_response_id: str | None = None
     conversation: ResponseConversation | None = None
@@ -223,8 +216,8 @@ class ResponseObject(Answer):
     top_p: float | None = None
     top_logprobs: int | None = None
     text: TextFacts = Field(default_factory=TextFacts)
-    tool_choice: Literal["auto", "none"] = "auto"
-    tools: list[Any] = Field(default_factory=list, max_length=0)
+    tool_choice: Mode | NamedToolFacts | AllowedToolsFacts = "auto"
+    tools: list[FunctionToolFacts] = Field(default_factory=list)
     truncation: Literal["auto", "disabled"]
     usage: ResponseUsage | None = None
     user: str | None = None

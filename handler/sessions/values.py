@@ -130,9 +130,9 @@ class Item:
     """One message, tool call or tool result.
 
     `content` and `fields` are plain JSON: OpenAI's content parts, and whatever else the item's type has (a
-    function call's `name`, `arguments`, `call_id`). `token_ids` are an assistant message's ids as generated,
-    and `sampling` its seed and parameters: together all that is needed to continue it exactly. `continues`
-    names the unfinished item that this one goes on with.
+    function call's `name`, `arguments`, `call_id`). The last item of an answer has all of the answer's ids
+    as generated, `token_ids`, and its seed and parameters, `sampling`: all that is needed to continue it
+    exactly. `continues` names the unfinished item that this one goes on with.
     """
 
     id: str

@@ -55,16 +55,120 @@ CHAT_FIELDS: list[tuple[str, dict[str, Any], str | None, str]] = [
     ("too many stop strings", {"stop": ["a"] * 5}, "stop", "array_above_max_length"),
     ("an empty stop string", {"stop": ""}, "stop", "string_below_min_length"),
     ("an unknown field", {"tempreature": 1}, "tempreature", "unknown_parameter"),
-    ("a field we do not have", {"tools": [{}]}, "tools", "unsupported_parameter"),
+    ("a field we do not have", {"functions": [{}]}, "functions", "unsupported_parameter"),
     (
         "a format we do not have",
-        {"response_format": {"type": "json_object"}},
+        {"response_format": {"type": "xml"}},
         "response_format.type",
-        "unsupported_parameter",
+        "invalid_value",
     ),
     ("a token id that is none", {"logit_bias": {"999999999": 1}}, "logit_bias", "invalid_value"),
     ("stream options without a stream", {"stream_options": {}}, None, "invalid_value"),
     ("alternatives without logprobs", {"top_logprobs": 2}, None, "invalid_value"),
+]
+
+# What is wrong with tools, the fields that make it so, `param`, `code`.
+PLAIN: dict[str, Any] = {"type": "function", "function": {"name": "f"}}
+CALL: dict[str, Any] = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+TOOL_FIELDS: list[tuple[str, dict[str, Any], str | None, str]] = [
+    ("no type", {"tools": [{}]}, "tools[0].type", "missing_required_parameter"),
+    ("another type", {"tools": [{"type": "custom"}]}, "tools[0].type", "unsupported_parameter"),
+    (
+        "a name with a space",
+        {"tools": [{"type": "function", "function": {"name": "a b"}}]},
+        "tools[0].function.name",
+        "invalid_value",
+    ),
+    ("one name twice", {"tools": [PLAIN, PLAIN]}, "tools[1].function.name", "invalid_value"),
+    ("too many", {"tools": [PLAIN] * 129}, "tools", "array_above_max_length"),
+    (
+        "parameters of another type",
+        {"tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "array"}}}]},
+        "tools[0].function.parameters",
+        "invalid_value",
+    ),
+    (
+        "parameters that cannot be kept to",
+        {
+            "tools": [
+                PLAIN,
+                {
+                    "type": "function",
+                    "function": {
+                        "name": "g",
+                        "parameters": {"type": "object", "properties": {"x": {"type": "pirate"}}},
+                    },
+                },
+            ]
+        },
+        "tools[1].function.parameters",
+        "invalid_value",
+    ),
+    ("a choice that is none", {"tools": [PLAIN], "tool_choice": "maybe"}, "tool_choice", "invalid_value"),
+    ("a choice among nothing", {"tool_choice": "required"}, "tool_choice", "invalid_value"),
+    (
+        "a choice of another type",
+        {"tools": [PLAIN], "tool_choice": {"type": "custom", "custom": {"name": "f"}}},
+        "tool_choice.type",
+        "invalid_value",
+    ),
+    (
+        "an unknown function",
+        {"tools": [PLAIN], "tool_choice": {"type": "function", "function": {"name": "g"}}},
+        "tool_choice.function.name",
+        "invalid_value",
+    ),
+    (
+        "an unknown function among the allowed",
+        {
+            "tools": [PLAIN],
+            "tool_choice": {
+                "type": "allowed_tools",
+                "allowed_tools": {"mode": "auto", "tools": [PLAIN, {**PLAIN, "function": {"name": "g"}}]},
+            },
+        },
+        "tool_choice.allowed_tools.tools[1].function.name",
+        "invalid_value",
+    ),
+    (
+        "an answer that says nothing",
+        {"messages": [HI, {"role": "assistant", "content": None}]},
+        "messages[1]",
+        "invalid_value",
+    ),
+    (
+        "arguments that are no JSON",
+        {
+            "messages": [
+                {"role": "assistant", "tool_calls": [{**CALL, "function": {"name": "f", "arguments": "{"}}]}
+            ]
+        },
+        "messages[0].tool_calls[0].function.arguments",
+        "invalid_value",
+    ),
+    (
+        "a result without its call's id",
+        {"messages": [HI, {"role": "tool", "content": "1"}]},
+        "messages[1].tool_call_id",
+        "missing_required_parameter",
+    ),
+    (
+        "a result of no call",
+        {
+            "messages": [
+                {"role": "assistant", "tool_calls": [CALL]},
+                {"role": "tool", "content": "1", "tool_call_id": "d"},
+            ]
+        },
+        "messages[1].tool_call_id",
+        "invalid_value",
+    ),
+    (
+        "a call of the user's",
+        {"messages": [{**HI, "tool_calls": [CALL]}]},
+        "messages[0].tool_calls",
+        "unsupported_parameter",
+    ),
 ]
 
 # What is wrong, the body as it stands, `param`, `code`.
@@ -86,12 +190,52 @@ OTHERS: list[tuple[str, str, Any, int, str | None, str]] = [
     ("no input", RESPONSES, {"model": "M"}, 400, "input", "missing_required_parameter"),
     ("empty input", RESPONSES, {"model": "M", "input": ""}, 400, "input", "missing_required_parameter"),
     (
-        "a tool's output",
+        "an item that we do not have",
         RESPONSES,
-        {"model": "M", "input": [{"type": "function_call_output", "call_id": "c", "output": "1"}]},
+        {"model": "M", "input": [{"type": "computer_call_output", "call_id": "c", "output": "1"}]},
         400,
         "input[0]",
         "unsupported_parameter",
+    ),
+    (
+        "a result of no call",
+        RESPONSES,
+        {"model": "M", "input": [{"type": "function_call_output", "call_id": "c", "output": "1"}]},
+        400,
+        "input[0].call_id",
+        "invalid_value",
+    ),
+    (
+        "a result of no call to be kept",
+        CONVERSATIONS,
+        {"items": [HI, {"type": "function_call_output", "call_id": "c", "output": "1"}]},
+        400,
+        "items[1].call_id",
+        "invalid_value",
+    ),
+    (
+        "arguments that are no object",
+        CONVERSATIONS,
+        {"items": [{"type": "function_call", "call_id": "c", "name": "f", "arguments": "[]"}]},
+        400,
+        "items[0].arguments",
+        "invalid_value",
+    ),
+    (
+        "a tool of OpenAI's",
+        RESPONSES,
+        {"model": "M", "input": "hi", "tools": [{"type": "web_search"}]},
+        400,
+        "tools[0].type",
+        "unsupported_parameter",
+    ),
+    (
+        "a chosen function that there is not",
+        RESPONSES,
+        {"model": "M", "input": "hi", "tool_choice": {"type": "function", "name": "g"}},
+        400,
+        "tool_choice.name",
+        "invalid_value",
     ),
     (
         "two histories",
@@ -151,7 +295,7 @@ def send(
 
 
 @pytest.mark.parametrize(
-    ("fields", "param", "code"), [pytest.param(*row[1:], id=row[0]) for row in CHAT_FIELDS]
+    ("fields", "param", "code"), [pytest.param(*row[1:], id=row[0]) for row in (*CHAT_FIELDS, *TOOL_FIELDS)]
 )
 def test_wrong_field(base_url: str, model: str, fields: dict[str, Any], param: str | None, code: str) -> None:
     """A chat request with one wrong field is answered with 400, naming that field."""

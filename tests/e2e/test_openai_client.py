@@ -187,8 +187,6 @@ def test_typed_errors(client: Any, model: str) -> None:
     with pytest.raises(openai.NotFoundError) as raised_missing:
         client.responses.create(model=model, input="Hi", previous_response_id="resp_none")
     assert raised_missing.value.param == "previous_response_id"
-    with pytest.raises(openai.BadRequestError) as raised_tools:
-        client.chat.completions.create(
-            model=model, messages=HELLO, tools=[{"type": "function", "function": {"name": "f"}}]
-        )
-    assert raised_tools.value.code == "unsupported_parameter"
+    with pytest.raises(openai.BadRequestError) as raised_functions:
+        client.chat.completions.create(model=model, messages=HELLO, functions=[{"name": "f"}])
+    assert raised_functions.value.code == "unsupported_parameter"

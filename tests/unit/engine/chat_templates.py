@@ -31,9 +31,18 @@ DEFAULT_SYSTEM = """\
         {%- endif %}
         {{- '<|im_start|>assistant\\n' }}
         {%- generation %}
-        {{- content + '<|im_end|>' }}
+        {{- content }}
+        {%- for call in message.tool_calls or [] %}
+            {{- '\\n' if content or not loop.first }}
+            {{- '<tool_call>\\n{"name": "' + call.function.name + '", "arguments": ' }}
+            {{- call.function.arguments | tojson }}
+            {{- '}\\n</tool_call>' }}
+        {%- endfor %}
+        {{- '<|im_end|>' }}
         {%- endgeneration %}
         {{- '\\n' }}
+    {%- elif message.role == 'tool' %}
+        {{- '<|im_start|>tool\\n' + message.content + '<|im_end|>\\n' }}
     {%- endif %}
 {%- endfor %}
 {%- if add_generation_prompt %}

@@ -39,13 +39,15 @@ def scripted_engine(
     def ids_of(text: str) -> list[int]:
         return list(tokenizer.encode(text, add_special_tokens=False).ids)
 
+    header_ids = ids_of(HEADER)
+
     def script(ids: Sequence[int]) -> Logits:
         on_step()
         text = tokenizer.decode(list(ids), skip_special_tokens=False)
         prompt, header, _ = text.rpartition(HEADER)
         logits = np.zeros(vocabulary, np.float32)
         if header:
-            answer, at = ids_of(reply(prompt)), len(ids) - len(ids_of(prompt + header))
+            answer, at = ids_of(reply(prompt)), len(ids) - _end_of_last(header_ids, ids)
             logits[answer[at] if 0 <= at < len(answer) else end] = 50
         return logits
 
@@ -71,6 +73,11 @@ def noisy_engine(
         return logits
 
     return _engine(tokenizer, ScriptedModel(script, context_tokens), end, generation)
+
+
+def _end_of_last(part: Sequence[int], ids: Sequence[int]) -> int:
+    """Where a run of ids last ends; the text before it may have been encoded in any way."""
+    return max(at for at in range(len(ids) + 1) if list(ids[max(0, at - len(part)) : at]) == list(part))
 
 
 def _engine(

@@ -1,0 +1,160 @@
+"""A request's functions and its choice among them -> what the model is shown, and what it may write.
+
+Checks what no single field tells. Knows nothing of how an answer is made or told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from handler.engine.call_grammar import call_grammar
+from handler.engine.call_syntax import CallSyntax
+from handler.engine.engine import Engine
+from handler.engine.grammar import Grammar
+from handler.errors import InvalidRequest, Unsupported
+from handler.schema.responses import ResponseRequest
+from handler.schema.tools import (
+    MAX_CALLS,
+    AllowedToolsFacts,
+    Choice,
+    FunctionDefinition,
+    FunctionToolFacts,
+    Mode,
+    NamedToolFacts,
+    ResponseAllowedChoice,
+    ResponseNamedTool,
+)
+
+NO_PARAMETERS = {"type": "object", "properties": {}, "additionalProperties": False}
+
+
+@dataclass(frozen=True)
+class Toolbox:
+    """`shown` goes into the prompt, as chat templates read it; calls can come where there is a `syntax`."""
+
+    shown: tuple[Mapping[str, Any], ...] = ()
+    syntax: CallSyntax | None = None
+    grammar: Grammar | None = None
+
+
+@dataclass(frozen=True)
+class ToolFacts:
+    """What a response tells of the functions that it was made with."""
+
+    functions: tuple[FunctionToolFacts, ...] = ()
+    choice: Mode | NamedToolFacts | AllowedToolsFacts = "auto"
+    parallel: bool = True
+
+    @classmethod
+    def of(cls, request: ResponseRequest) -> ToolFacts:
+        """Tell what a request said; calls keep to the schema in any case, which is what `strict` says."""
+        functions = (
+            FunctionToolFacts(
+                name=tool.name,
+                description=tool.description,
+                parameters=tool.parameters,
+                strict=tool.strict is not False,
+            )
+            for tool in request.tools or ()
+        )
+        choice = request.tool_choice
+        chosen: Mode | NamedToolFacts | AllowedToolsFacts = choice if isinstance(choice, str) else "auto"
+        if isinstance(choice, ResponseNamedTool):
+            chosen = NamedToolFacts(name=choice.name)
+        elif isinstance(choice, ResponseAllowedChoice):
+            named = [NamedToolFacts(name=tool.name) for tool in choice.tools]
+            chosen = AllowedToolsFacts(mode=choice.mode, tools=named)
+        return cls(tuple(functions), chosen, request.parallel_tool_calls is not False)
+
+    def again(self, request: ResponseRequest) -> ToolFacts:
+        """Take them over for a continued answer. Raises: InvalidRequest where the request asks for others."""
+        asked = ToolFacts.of(request)
+        for name, given, same in (
+            ("tools", request.tools, asked.functions == self.functions),
+            ("tool_choice", request.tool_choice, asked.choice == self.choice),
+            ("parallel_tool_calls", request.parallel_tool_calls, asked.parallel == self.parallel),
+        ):
+            if given is not None and not same:
+                raise InvalidRequest(f"A continued answer keeps its {name}; leave the field out.", param=name)
+        return self
+
+
+def toolbox_of(
+    engine: Engine,
+    functions: Sequence[FunctionDefinition],
+    choice: Choice,
+    *,
+    parallel: bool | None,
+    where: str,
+    form: Grammar | None = None,
+) -> Toolbox:
+    """Check functions and choice, and make of them what an answer needs.
+
+    `where` is a function's place in the request, `tools[{}].function` for the one at `{}`. With the choice
+    "none" the model is not even shown the functions. `form` is what an answer without calls has to follow.
+
+    Raises: InvalidRequest naming the field.
+    """
+    schemas = _schemas(functions, where)
+    for name, param in (choice.names or {}).items():
+        if name not in schemas:
+            raise _wrong(f"there is no function {name!r} in 'tools'", param)
+    if choice.mode == "required" and not schemas:
+        raise _wrong("there are no 'tools' that could be called", "tool_choice")
+    if choice.mode == "none" or not schemas:
+        return Toolbox(grammar=form)
+    syntax = engine.prompt.call_syntax
+    if form is not None and syntax.alone and choice.mode == "auto":
+        raise Unsupported(
+            "'tools' are not supported together with a format: this model writes calls as JSON, too.",
+            param="tools",
+        )
+    callable_ = {name: schema for name, schema in schemas.items() if name in (choice.names or schemas)}
+    most = 1 if parallel is False else MAX_CALLS
+
+    def grammar_of(some: Mapping[str, Mapping[str, Any]]) -> Grammar:
+        grammar = call_grammar(
+            syntax,
+            some,
+            required=choice.mode == "required",
+            most=most,
+            control=engine.prompt.shown_control,
+            form=form,
+        )
+        engine.grammars.check(grammar)
+        return grammar
+
+    try:
+        grammar = grammar_of(callable_)
+    except InvalidRequest:
+        for at, (name, schema) in enumerate(schemas.items()):
+            try:
+                grammar_of({name: schema})
+            except InvalidRequest as error:
+                param = f"{where.format(at)}.parameters"
+                raise _wrong(f"no grammar can be made of it: {error.message}", param) from error
+        raise _wrong("all together they are too much for one grammar", "tools") from None
+    return Toolbox(tuple(map(_shown, functions)), syntax, grammar)
+
+
+def _schemas(functions: Sequence[FunctionDefinition], where: str) -> dict[str, Mapping[str, Any]]:
+    schemas: dict[str, Mapping[str, Any]] = {}
+    for at, function in enumerate(functions):
+        if function.name in schemas:
+            raise _wrong(f"there is another function {function.name!r}", f"{where.format(at)}.name")
+        schemas[function.name] = function.parameters or NO_PARAMETERS
+    return schemas
+
+
+def _shown(function: FunctionDefinition) -> dict[str, Any]:
+    facts: dict[str, Any] = {"name": function.name}
+    if function.description is not None:
+        facts["description"] = function.description
+    facts["parameters"] = function.parameters or {"type": "object", "properties": {}}
+    return {"type": "function", "function": facts}
+
+
+def _wrong(problem: str, param: str) -> InvalidRequest:
+    return InvalidRequest(f"Invalid value for '{param}': {problem}.", param=param, code="invalid_value")

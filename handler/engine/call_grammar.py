@@ -1,0 +1,124 @@
+"""The grammar of an answer that may, or has to, call functions: llguidance's variant of Lark, as text.
+
+Owns what may stand where. Text runs on until it writes the call's marker; from there on only a call of a
+known function with arguments by its schema is possible, so that a call that ends is always one that parses.
+Source: https://github.com/guidance-ai/llguidance/blob/main/docs/syntax.md
+Knows nothing of tokens, masks or where schemas come from.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from handler.engine.call_syntax import CallSyntax
+from handler.engine.grammar import Grammar, json_rule
+
+LARGEST_EXACT = 2**53 - 1  # of the integers that every reader of JSON agrees about
+SMALLEST_STEP = 1e-9
+_UNSAFE = ("allOf", "oneOf", "not", "if", "contains", "dependentSchemas", "multipleOf")
+_OPEN = ("anyOf", "$ref", "patternProperties", "unevaluatedProperties")  # others may name properties
+_BOUNDED = ("enum", "const")
+_LIMITS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
+
+Schema = Mapping[str, Any]
+
+
+def call_grammar(
+    syntax: CallSyntax,
+    functions: Mapping[str, Schema],
+    *,
+    required: bool,
+    most: int,
+    control: Collection[str] = (),
+    form: Grammar | None = None,
+) -> Grammar:
+    """Write the grammar: text or calls, at most `most` of them; with `required`, calls alone.
+
+    `functions` maps each name that may be called to the JSON schema of its arguments, an object's. `control`:
+    the control tokens that come out as text; where the syntax has one of them, it is written as that token.
+    `form`: what an answer without calls has to follow; it must not begin as a call does.
+
+    Raises: InvalidRequest for a schema that is not taken.
+    """
+    mark = _words(syntax.marker, control)
+    names = " | ".join(f"{_quote(name + syntax.between)} arguments_{at}" for at, name in enumerate(functions))
+    opening, closing = syntax.opening[len(syntax.marker) :], _words(syntax.closing, control)
+    more = f"({_quote(syntax.separator)} {mark} rest){{0,{most - 1}}}"
+    calls = "rest" if syntax.alone or most == 1 else f"rest {more}"
+    if required:
+        start = [f"start: {mark} {calls}"]
+    elif form is not None:
+        start = [form.text.replace("start:", "form:", 1), f"start: form | {mark} {calls}"]
+    elif syntax.alone:  # told apart by the first character
+        start = [f"start: text | {mark} {calls}", f"text: /([^{syntax.marker}](.|\\n)*)?/"]
+    else:  # spelled in ordinary tokens, a marker is one as well
+        start = [
+            f"start: TEXT | opened {calls}",
+            "opened: spelled" + ("" if mark.startswith('"') else f" | TEXT {mark}"),
+            f"spelled[lazy]: TEXT {_quote(syntax.marker)}",
+            r"TEXT: /(.|\n)*/",
+        ]
+    rules = [f"rest: {_quote(opening)} ({names}) {closing}"]
+    rules += [
+        f"arguments_{at}: {json_rule(narrowed(schema))}" for at, schema in enumerate(functions.values())
+    ]
+    return Grammar.lark("\n".join([*start, *rules, ""]))
+
+
+def narrowed(schema: Schema) -> dict[str, Any]:
+    """Take out what a schema allows only because it does not speak of it: a small model finds no end there.
+
+    Properties that it does not name, integers that no double holds, and more than nine decimals go. What is
+    left, the schema itself allows too. Schemas in which a narrower part could widen the whole, or two parts
+    exclude each other, are left as they are.
+    """
+    text = json.dumps(schema)
+    return dict(schema) if any(f'"{key}"' in text for key in _UNSAFE) else _narrowed(schema)
+
+
+def _narrowed(schema: Schema) -> dict[str, Any]:
+    narrow = dict(schema)
+    for key in ("properties", "$defs", "definitions"):
+        if isinstance(parts := schema.get(key), Mapping):
+            narrow[key] = {name: _part(part) for name, part in parts.items()}
+    if "items" in schema:
+        narrow["items"] = _part(schema["items"])
+    if isinstance(options := schema.get("anyOf"), list):
+        narrow["anyOf"] = [_part(option) for option in options]
+    if "properties" in schema and not any(key in schema for key in _OPEN):
+        narrow.setdefault("additionalProperties", False)
+    return {**narrow, **_bounds(schema)}
+
+
+def _part(value: Any) -> Any:
+    return _narrowed(value) if isinstance(value, Mapping) else value
+
+
+def _bounds(schema: Schema) -> dict[str, float]:
+    """Bounds for a number that has none of its own. Source: https://www.rfc-editor.org/rfc/rfc8259#section-6"""
+    kinds = schema.get("type")
+    kinds = kinds if isinstance(kinds, list) else [kinds]
+    if not {"integer", "number"} & set(map(str, kinds)) or any(key in schema for key in _BOUNDED):
+        return {}
+    found: dict[str, float] = {"minimum": -LARGEST_EXACT, "maximum": LARGEST_EXACT}
+    given = {key: schema[key] for key in _LIMITS if isinstance(schema.get(key), int | float)}
+    if not all(-LARGEST_EXACT < value < LARGEST_EXACT for value in given.values()):
+        return {}
+    if "number" in kinds:
+        found["multipleOf"] = SMALLEST_STEP
+    return found | given
+
+
+def _words(text: str, control: Collection[str]) -> str:
+    """Write a text as the grammar has it: the control token in it by its name, the rest as it stands."""
+    token = next((token for token in control if token in text and token[0] + token[-1] == "<>"), None)
+    if token is None:
+        return _quote(text)
+    before, _, after = text.partition(token)
+    return " ".join([*([_quote(before)] if before else []), token, *([_quote(after)] if after else [])])
+
+
+def _quote(text: str) -> str:
+    return json.dumps(text)
