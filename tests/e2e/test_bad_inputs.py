@@ -59,8 +59,8 @@ CHAT_FIELDS: list[tuple[str, dict[str, Any], str | None, str]] = [
     (
         "a format we do not have",
         {"response_format": {"type": "xml"}},
-        "response_format.type",
-        "unsupported_parameter",
+        "response_format",
+        "invalid_value",
     ),
     ("a token id that is none", {"logit_bias": {"999999999": 1}}, "logit_bias", "invalid_value"),
     ("stream options without a stream", {"stream_options": {}}, None, "invalid_value"),
