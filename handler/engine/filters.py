@@ -43,7 +43,8 @@ def top_p(scores: Scores, p: float) -> Kept:
     np.exp(weights, out=weights)
     total = float(weights.sum(dtype=np.float64))
     # n entries of at most (1-p)/n weigh at most 1-p together: all of them go before the limit is met.
-    near = np.flatnonzero(weights > total * (1 - p) / len(weights))
+    # Not those of just that weight: an only entry has it, as float32 rounds.
+    near = np.flatnonzero(weights >= total * (1 - p) / len(weights))
     near_weights = weights[near].astype(np.float64)
     tail, limit = total - float(near_weights.sum()), (1 - p) * total
     buckets, passed, below = _narrow(near_weights, near_weights, limit - tail)
@@ -75,7 +76,7 @@ def typical_p(scores: Scores, mass: float) -> Kept:
     entropy = math.log(total) - float(np.sum(weights * logs, dtype=np.float64)) / total
     # Below exp(-2H) an entry is farther from H than any likelier one can be; entries of at most (1-mass)/n
     # weigh at most 1-mass together: those that are both are sorted last and never reached.
-    near = np.flatnonzero(weights > total * min((1 - mass) / len(weights), math.exp(-2 * entropy)))
+    near = np.flatnonzero(weights >= total * min((1 - mass) / len(weights), math.exp(-2 * entropy)))
     near_weights = weights[near].astype(np.float64)
     surprise = np.abs(math.log(total) - logs[near] - entropy)
     buckets, passed, below = _narrow(surprise, near_weights, mass * total)

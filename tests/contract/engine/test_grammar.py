@@ -71,11 +71,10 @@ def objects(inner: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[dict[
     names = st.sampled_from(["id", "name", "名字", 'quo"te', "a b", "order", "orderId"])
 
     def schema(properties: dict[str, Any], required: bool) -> dict[str, Any]:
-        kept = list(properties) if required else []
         return {
             "type": "object",
             "properties": properties,
-            "required": kept,
+            "required": list(properties) if required else [],
             "additionalProperties": False,
         }
 

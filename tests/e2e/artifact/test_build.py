@@ -14,7 +14,7 @@ from infra.artifact import UNZIPPED_LIMIT_BYTES, size_bytes
 from tests.e2e.artifact.conftest import PYTHON313
 from tests.stack import PROJECT
 
-DEPENDENCIES_BUDGET_BYTES = 112_000_000
+DEPENDENCIES_BUDGET_BYTES = 120_000_000  # llguidance takes 7.6 of them: ADR 27
 X86_64, AARCH64 = 62, 183  # e_machine of an ELF file
 
 

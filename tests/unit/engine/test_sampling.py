@@ -113,6 +113,37 @@ def test_an_impossible_id_is_never_drawn(size: int, seed: int, masked: bool) -> 
     assert all(possible[sample(logits, range(position))] for position in range(1, 20))
 
 
+@given(
+    size=st.sampled_from([2, 300, 3000]),
+    seed=st.integers(0, 10_000),
+    allowed=st.integers(1, 5),
+    params=st.builds(
+        SamplingParams,
+        temperature=st.sampled_from([0, 1e-9, 0.7, 100]),
+        top_k=st.sampled_from([0, 1, 10]),
+        top_p=st.sampled_from([1e-9, 0.5, 0.999, 1.0]),
+        min_p=st.sampled_from([0, 0.5, 1.0]),
+        typical_p=st.sampled_from([1e-9, 0.5, 0.999, 1.0]),
+        repetition_penalty=st.sampled_from([0.1, 1.0, 10]),
+        presence_penalty=st.sampled_from([-100, 0, 100]),
+        frequency_penalty=st.sampled_from([-100, 0, 100]),
+        logit_bias=st.dictionaries(st.integers(0, 1), st.sampled_from([-100.0, 100.0])),
+    ),
+)
+@settings(max_examples=300, deadline=None)
+@pytest.mark.filterwarnings("error")
+def test_a_barred_id_is_never_drawn_whatever_the_sampling(
+    size: int, seed: int, allowed: int, params: SamplingParams
+) -> None:
+    """All but a few ids barred, or all but one: no penalty, bias or filter lets another through, or fails."""
+    random = np.random.default_rng(seed)
+    possible = random.integers(0, size, allowed)
+    logits = np.full(size, -np.inf, np.float32)
+    logits[possible] = random.normal(0, 5, allowed)
+    history = random.integers(0, size, 12).tolist()
+    assert make_sampler(params)(logits, history) in possible
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [

@@ -11,10 +11,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
-from handler.engine.token_bytes import byte_alphabet
+from handler.engine.token_bytes import byte_alphabet, token_bytes, vocabulary_bytes
 from handler.engine.vocabulary import PackedTokenizer, pack
 from tests.unit.engine import tiny_tokenizers
-from tests.unit.engine.tiny_tokenizers import CONTROL, CORPUS, NOT_SPECIAL
+from tests.unit.engine.tiny_tokenizers import CONTROL, CORPUS, NOT_SPECIAL, byte_level
 
 PIECES = st.sampled_from(
     [
@@ -190,3 +190,15 @@ def test_another_file_is_refused() -> None:
     for content in (packed.replace(b"bpe 1", b"bpe 2"), packed[:200]):
         with pytest.raises(ValueError, match="packed vocabulary"):
             PackedTokenizer(content, str)
+
+
+def test_all_token_bytes_are_those_of_each_token() -> None:
+    """The bytes taken from the tables at once are those that each id has by itself, added tokens included."""
+    for tokenizer in (byte_level(), byte_level(normalize=True)):
+        spec = tokenizer.to_str()
+        content = pack(json.loads(spec))
+        assert content is not None
+        packed = PackedTokenizer(content, lambda spec=spec: spec)
+        size = tokenizer.get_vocab_size() + 3
+        one_by_one = [token_bytes(tokenizer, id_) for id_ in range(size)]
+        assert vocabulary_bytes(packed, size) == vocabulary_bytes(tokenizer, size) == one_by_one
