@@ -45,7 +45,8 @@ def main(mode: str) -> None:
         **MODES[mode],
     )
     question = HumanMessage("What is the weather in Rome?")
-    called = chat.bind_tools([weather], tool_choice="weather").invoke([question])
+    asked = chat.bind_tools([weather], tool_choice="weather", parallel_tool_calls=False)
+    called = asked.invoke([question])
     (call,) = called.tool_calls
     result = ToolMessage(weather.invoke(call["args"]), tool_call_id=call["id"])
     answer = chat.bind_tools([weather], tool_choice="none").invoke([question, called, result])
