@@ -9,7 +9,8 @@ import pytest
 
 from handler.engine.call_syntax import HERMES
 from tests.unit.handler.conftest import OpenDoor
-from tests.unit.handler.streams import RESPONSES, again, ask, text_of, told
+from tests.unit.handler.scripted_engine import MODEL
+from tests.unit.handler.streams import RESPONSES, Reading, again, ask, text_of, told
 from tests.unit.handler.test_tools import OSLO, TOOLS, TWO_CALLS, open_saying
 
 SAID = f"Let me see.\n{TWO_CALLS}"
@@ -24,6 +25,15 @@ def test_the_same_events_come_again(open_door: OpenDoor) -> None:
     assert again(door, live.id).rest().events == live.events
     for number in range(0, len(live.events), 7):
         assert again(door, live.id, number).rest().events == live.events[number + 1 :]
+
+
+def test_a_repeated_request_gets_the_same_calls(open_door: OpenDoor) -> None:
+    """Sent again with its key it is answered by the same calls under the same ids."""
+    door, prompts = open_saying(open_door, SAID)
+    body = {"model": MODEL, "stream": True, **ASKED}
+    live, repeated = (Reading(door, "POST", RESPONSES, body, idempotency_key="k-1").rest() for _ in range(2))
+    assert repeated.events == live.events
+    assert len(prompts) == 1
 
 
 def test_a_cut_answer_and_its_continuation_are_told_again(open_door: OpenDoor) -> None:
