@@ -143,7 +143,7 @@ class Replays:
         )
         item = dataclasses.replace(
             told.answer,
-            content=kept(transcript.spoken[-1], "completed").content,
+            content=kept(transcript.spoken[-1], "completed", created_at_s=told.answer.created_at_s).content,
             status=body.output[0].status,
             token_ids=(*told.answer.token_ids, *run.output_ids),
         )

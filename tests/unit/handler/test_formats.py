@@ -127,7 +127,7 @@ def test_a_schema_that_cannot_be_followed_is_refused(
 @pytest.mark.parametrize(
     ("format_", "param"),
     [
-        ({"type": "xml"}, "response_format"),
+        ({"type": "xml"}, "response_format.type"),
         ({"type": "json_schema"}, "response_format.json_schema"),
         ({"type": "json_schema", "json_schema": {"name": "a"}}, "response_format.json_schema.schema"),
         (
