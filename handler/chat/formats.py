@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from handler.engine.engine import Engine
 from handler.engine.grammar import Grammar
+from handler.engine.narrowing import narrowed
 from handler.errors import InvalidRequest
 from handler.schema.formats import (
     ChatJsonSchema,
@@ -29,7 +30,7 @@ def grammar_of(wanted: Format | None) -> Grammar | None:
         return Grammar.json_object()
     schema, param = _schema_of(wanted)
     try:
-        return Grammar.json_schema(schema.schema_)
+        return Grammar.json_schema(narrowed(schema.schema_))
     except InvalidRequest as error:
         raise _about(error, param) from error
 

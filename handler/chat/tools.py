@@ -16,7 +16,6 @@ from handler.engine.grammar import Grammar
 from handler.errors import InvalidRequest, Unsupported
 from handler.schema.responses import ResponseRequest
 from handler.schema.tools import (
-    MAX_CALLS,
     AllowedToolsFacts,
     Choice,
     FunctionDefinition,
@@ -112,7 +111,7 @@ def toolbox_of(
             param="tools",
         )
     callable_ = {name: schema for name, schema in schemas.items() if name in (choice.names or schemas)}
-    most = 1 if parallel is False else MAX_CALLS
+    most = 1 if parallel is False else choice.most
 
     def grammar_of(some: Mapping[str, Mapping[str, Any]]) -> Grammar:
         grammar = call_grammar(

@@ -14,13 +14,7 @@ from typing import Any
 
 from handler.engine.call_syntax import CallSyntax
 from handler.engine.grammar import Grammar, json_rule
-
-LARGEST_EXACT = 2**53 - 1  # of the integers that every reader of JSON agrees about
-SMALLEST_STEP = 1e-9
-_UNSAFE = ("allOf", "oneOf", "not", "if", "contains", "dependentSchemas", "multipleOf")
-_OPEN = ("anyOf", "$ref", "patternProperties", "unevaluatedProperties")  # others may name properties
-_BOUNDED = ("enum", "const")
-_LIMITS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
+from handler.engine.narrowing import narrowed
 
 Schema = Mapping[str, Any]
 
@@ -65,50 +59,6 @@ def call_grammar(
         f"arguments_{at}: {json_rule(narrowed(schema))}" for at, schema in enumerate(functions.values())
     ]
     return Grammar.lark("\n".join([*start, *rules, ""]))
-
-
-def narrowed(schema: Schema) -> dict[str, Any]:
-    """Take out what a schema allows only because it does not speak of it: a small model finds no end there.
-
-    Properties that it does not name, integers that no double holds, and more than nine decimals go. What is
-    left, the schema itself allows too. Schemas in which a narrower part could widen the whole, or two parts
-    exclude each other, are left as they are.
-    """
-    text = json.dumps(schema)
-    return dict(schema) if any(f'"{key}"' in text for key in _UNSAFE) else _narrowed(schema)
-
-
-def _narrowed(schema: Schema) -> dict[str, Any]:
-    narrow = dict(schema)
-    for key in ("properties", "$defs", "definitions"):
-        if isinstance(parts := schema.get(key), Mapping):
-            narrow[key] = {name: _part(part) for name, part in parts.items()}
-    if "items" in schema:
-        narrow["items"] = _part(schema["items"])
-    if isinstance(options := schema.get("anyOf"), list):
-        narrow["anyOf"] = [_part(option) for option in options]
-    if "properties" in schema and not any(key in schema for key in _OPEN):
-        narrow.setdefault("additionalProperties", False)
-    return {**narrow, **_bounds(schema)}
-
-
-def _part(value: Any) -> Any:
-    return _narrowed(value) if isinstance(value, Mapping) else value
-
-
-def _bounds(schema: Schema) -> dict[str, float]:
-    """Bounds for a number that has none of its own. Source: https://www.rfc-editor.org/rfc/rfc8259#section-6"""
-    kinds = schema.get("type")
-    kinds = kinds if isinstance(kinds, list) else [kinds]
-    if not {"integer", "number"} & set(map(str, kinds)) or any(key in schema for key in _BOUNDED):
-        return {}
-    found: dict[str, float] = {"minimum": -LARGEST_EXACT, "maximum": LARGEST_EXACT}
-    given = {key: schema[key] for key in _LIMITS if isinstance(schema.get(key), int | float)}
-    if not all(-LARGEST_EXACT < value < LARGEST_EXACT for value in given.values()):
-        return {}
-    if "number" in kinds:
-        found["multipleOf"] = SMALLEST_STEP
-    return found | given
 
 
 def _words(text: str, control: Collection[str]) -> str:

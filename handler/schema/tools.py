@@ -83,6 +83,7 @@ class Choice:
     mode: Mode
     names: Mapping[str, str] | None = None
     """Of functions, each with its `param`; None: every one."""
+    most: int = MAX_CALLS
 
 
 class ChosenFunction(Request):
@@ -133,9 +134,9 @@ ResponseToolChoice = Mode | Annotated[ResponseNamedTool | ResponseAllowedChoice,
 def choice_of(given: ChatToolChoice | ResponseToolChoice | None) -> Choice:
     """OpenAI's ways to write it, of both APIs -> one."""
     if isinstance(given, ChatNamedTool):
-        return Choice("required", {given.function.name: "tool_choice.function.name"})
+        return Choice("required", {given.function.name: "tool_choice.function.name"}, most=1)
     if isinstance(given, ResponseNamedTool):
-        return Choice("required", {given.name: "tool_choice.name"})
+        return Choice("required", {given.name: "tool_choice.name"}, most=1)
     if isinstance(given, ChatAllowedChoice):
         where, allowed = "tool_choice.allowed_tools.tools", given.allowed_tools
         chosen = {tool.function.name: f"{where}[{at}].function.name" for at, tool in enumerate(allowed.tools)}

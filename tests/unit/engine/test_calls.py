@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handler.engine.call_grammar import LARGEST_EXACT, narrowed
 from handler.engine.call_stream import CallReader
 from handler.engine.call_syntax import HERMES, LLAMA, CallSyntax
+from handler.engine.narrowing import LARGEST_EXACT, narrowed
 from handler.engine.prompt import ChatPrompt
 from handler.engine.template import ChatTemplate
 from tests.unit.engine import chat_templates

@@ -48,6 +48,16 @@ def test_a_chat_completion_follows_its_schema(noisy: Door, sampling: dict[str, A
         jsonschema_rs.validate(SCHEMA, json.loads(choice["message"]["content"]))
 
 
+def test_a_number_has_an_end(noisy: Door) -> None:
+    """Where a schema sets no bounds, an integer ends before it is one that no reader of JSON holds."""
+    schema = {"type": "object", "properties": {"count": {"type": "integer"}}, "required": ["count"]}
+    wanted = {"type": "json_schema", "json_schema": {"name": "count", "schema": schema}}
+    answer = noisy.post(CHAT, messages=HI, response_format=wanted, temperature=2, n=8, seed=1).json
+    assert {choice["finish_reason"] for choice in answer["choices"]} == {"stop"}
+    counts = [json.loads(choice["message"]["content"])["count"] for choice in answer["choices"]]
+    assert max(map(abs, counts)) < 2**53
+
+
 def test_a_stream_has_the_text_of_the_whole(noisy: Door) -> None:
     """The deltas join to the JSON of the buffered answer."""
     ask = {"messages": HI, "response_format": CHAT_FORMAT, "seed": 4, "temperature": 1}

@@ -58,6 +58,15 @@ def test_a_call_alone_has_no_content(open_door: OpenDoor) -> None:
     assert door.post(CHAT, messages=ASK, tools=CHAT_TOOLS).json["choices"][0]["message"]["content"] is None
 
 
+def test_a_named_function_is_called_once(open_door: OpenDoor) -> None:
+    """Of a function that is named there is one call, however many the model would make."""
+    door, _ = open_saying(open_door, TWO_CALLS)
+    named = {"type": "function", "function": {"name": "weather"}}
+    several = door.post(CHAT, messages=ASK, tools=CHAT_TOOLS, tool_choice="required").json
+    once = door.post(CHAT, messages=ASK, tools=CHAT_TOOLS, tool_choice=named).json
+    assert [len(answer["choices"][0]["message"]["tool_calls"]) for answer in (several, once)] == [2, 1]
+
+
 def test_chat_streams_calls(open_door: OpenDoor) -> None:
     """Id and name come first, the arguments in pieces, and all joins to the buffered answer."""
     door, _ = open_saying(open_door, f"Let me see.\n{TWO_CALLS}")
