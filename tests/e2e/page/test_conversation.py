@@ -71,6 +71,25 @@ def test_a_reload_in_mid_answer_ends_with_the_turn_once(open_page: Any) -> None:
     expect(chat.answers).to_have_count(1)
 
 
+def test_an_answer_that_was_cut_is_told_again_after_a_reload(open_page: Any) -> None:
+    """What was being written when the page went away is asked for again, and told in its place to its end."""
+    chat = open_page()
+    conversation = chat.server("POST", "v1/conversations", {})["id"]
+    asked = {"model": chat.server("GET", "v1/models")["data"][0]["id"], "conversation": conversation}
+    asked |= {"input": "What can you do?", "max_output_tokens": 5}
+    response = chat.server("POST", "v1/responses", asked)["id"]
+    turn = {"text": asked["input"], "after": None, "response": response}
+    chat.page.evaluate("([cid, turn]) => pending.set(cid, turn)", [conversation, turn])
+    with chat.page.expect_request(f"**/v1/responses/{response}?stream=true"):
+        chat.page.evaluate("cid => go(cid)", conversation)
+    chat.wait_for_answer()
+    expect(chat.page.get_by_text("length limit")).to_be_visible()
+    expect(chat.receipts.last).to_contain_text("5 tokens")
+    expect(chat.users).to_have_count(1)
+    expect(chat.answers).to_have_count(1)
+    assert chat.page.evaluate("cid => pending.of(cid) ?? null", conversation) is None
+
+
 def test_stopping_keeps_what_was_said(open_page: Any) -> None:
     """The stop button ends the answer at once; its words stay and the next message is answered."""
     chat = open_page()
