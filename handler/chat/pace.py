@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-LEAST_TOKENS = 32  # below that, fixed costs would be taken for slowness
+LEAST_TOKENS = 32  # below that, fixed costs would be taken for slowness, and nothing is refused
 TRUST = 0.9
 
 
@@ -25,9 +25,9 @@ class Pace:
         return self._learned or self._measured()
 
     def needed_s(self, tokens: int) -> float:
-        """How long so many tokens will take; 0 while nothing is known."""
+        """How long so many tokens will take; 0 while nothing is known, and for few, which take no time."""
         speed = self.tokens_per_s
-        return max(0, tokens) / speed if speed else 0.0
+        return tokens / speed if speed and tokens >= LEAST_TOKENS else 0.0
 
     def learn(self, tokens: int, took_s: float) -> None:
         """Note what so many tokens took: being faster is believed at once, being slower by half."""
