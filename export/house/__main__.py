@@ -43,8 +43,16 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--probes", type=int, default=400, help="held-out dialogues answered by evaluate")
     parser.add_argument("--workers", type=int, default=2, help="training processes; one for each core")
-    parser.add_argument("--bundle", type=Path, help="evaluate this bundle instead of the checkpoint")
-    parser.add_argument("--temperature", type=float, default=0.0, help="of evaluate's answers; 0 is greedy")
+    parser.add_argument("--bfloat16", action="store_true", help="train with products in bfloat16")
+    parser.add_argument("--compile", action="store_true", help="compile the layers before training")
+    parser.add_argument(
+        "--bundle",
+        type=Path,
+        action="append",
+        default=[],
+        help="evaluate this bundle as well; may come again",
+    )
+    parser.add_argument("--temperature", type=float, default=0.7, help="of evaluate's sampled answers")
     options = parser.parse_args()
     try:
         for stage in COMMANDS[options.command]:

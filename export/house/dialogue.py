@@ -7,19 +7,26 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 
+from export.house.lessons import Tutor
 from export.house.told import LANGUAGE_FREE
 from export.house.topics import LANGUAGES, Family, MemorySlot, load_families, load_memory
 from export.house.turns import Dialogue, Told, Turn, TurnWriter
 
-_LENGTHS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12)
-_LENGTH_WEIGHTS = (8, 8, 10, 14, 14, 13, 10, 7, 5, 2)
-_ENGLISH = 0.55  # part of dialogues that begin in English
+_LENGTHS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 24)
+_LENGTH_WEIGHTS = (13, 10, 12, 13, 13, 12, 9, 7, 5, 3, 1.5, 1.5)
+_ENGLISH = 0.5  # part of dialogues that begin in English
 _SWITCH = 0.03  # chance at each turn that the person changes the language
-_SYSTEM = 0.10  # part of dialogues under a system message
-_FAMILY_WEIGHTS = {"outside": 9.0, "medical": 3.0, "hello": 2.0, "your_name": 2.0}  # wide ones need more
+_SYSTEM = 0.08  # part of dialogues under a system message
+_FAMILY_WEIGHTS = {"medical": 3.0, "statement": 3.0, "your_name": 1.5, "what_is_dormouse": 1.5, "sad": 1.5}
+_TOPIC_WEIGHTS = {"outside": 3.2}  # the world is wide
 _NAME_WEIGHT = 2.5  # the name is asked for more often than any other fact
 _SUMMARY_SLOTS = 3
-_EXERCISES = 0.22  # part of the turns about nothing told
+_EXERCISES, _LESSONS = 0.16, 0.03  # parts of the turns about nothing told
+_DRILLS = 0.07  # part of dialogues that are exercises one after another
+_DRILL_TURNS = (5, 12)
+_MEMORY_ONLY = 0.12  # part of dialogues about told facts alone: several, corrected, asked for in any order
+_FOLLOW_UP, _MEANT, _TRANSLATED = 0.30, 0.05, 0.03  # what may come after a question
+_FOLLOWED_AGAIN = 0.4  # chance that a follow-up may be followed by another
 
 
 class Composer:
@@ -35,16 +42,17 @@ class Composer:
         *,
         held_out: bool = False,
         rephrased: bool | None = None,
-        typo: float = 0.05,
+        typo: float = 0.12,
     ) -> None:
         self.rng = rng
-        self.write = TurnWriter(
-            rng, held_out=held_out, rephrased=held_out if rephrased is None else rephrased, typo=typo
-        )
+        words_unseen = held_out if rephrased is None else rephrased
         families = load_families()
+        self.write = TurnWriter(rng, families, held_out=held_out, rephrased=words_unseen, typo=typo)
+        self.tutor = Tutor(rng, rephrased=words_unseen)
         self.families = {lang: [f for f in families if f.language == lang] for lang in LANGUAGES}
         self.weights = {
-            lang: [_FAMILY_WEIGHTS.get(f.name, 1.0) for f in found] for lang, found in self.families.items()
+            lang: [_FAMILY_WEIGHTS.get(f.name, _TOPIC_WEIGHTS.get(f.topic, 1.0)) for f in found]
+            for lang, found in self.families.items()
         }
         self.memory = {(slot.name, slot.language): slot for slot in load_memory()}
         self.slot_names = sorted({name for name, _ in self.memory})
@@ -52,17 +60,27 @@ class Composer:
     def dialogue(self) -> Dialogue:
         """Return a dialogue of any kind."""
         rng = self.rng
-        told = Told("en" if rng.random() < _ENGLISH else "zh")
-        length = rng.choices(_LENGTHS, weights=_LENGTH_WEIGHTS)[0]
-        system = self.write.system_message(told.language) if rng.random() < _SYSTEM else ""
+        language = "en" if rng.random() < _ENGLISH else "zh"
+        system = self.write.system_message(language) if rng.random() < _SYSTEM else ""
+        draw = rng.random()
+        if draw < _DRILLS:
+            return Dialogue(
+                tuple(self.write.exercise(language) for _ in range(rng.randint(*_DRILL_TURNS))), system
+            )
+        told = Told(language)
         turns: list[Turn] = []
         family: Family | None = None
-        for at in range(length):
+        length = rng.choices(_LENGTHS, weights=_LENGTH_WEIGHTS)[0]
+        small = 0.1 if draw < _DRILLS + _MEMORY_ONLY else 1.0
+        while len(turns) < length:
             if rng.random() < _SWITCH:
                 told.language = "zh" if told.language == "en" else "en"
                 family = None
-            turn, family = self._step(told, family, at, last=at == length - 1)
-            turns.append(turn)
+            last = turns[-1] if turns else None
+            made, family = self._step(
+                told, family, last, len(turns), end=len(turns) >= length - 1, small=small
+            )
+            turns += made
         return Dialogue(tuple(turns), system)
 
     def recall_dialogue(self, slot_name: str, language: str, distance: int) -> Dialogue:
@@ -81,19 +99,29 @@ class Composer:
         asked = self.write.recall(slot, told, len(turns))
         return Dialogue((*turns, replace(asked, kind="corrected")))
 
-    def _step(self, told: Told, family: Family | None, at: int, *, last: bool) -> tuple[Turn, Family | None]:
+    def several_dialogue(self, language: str, distance: int) -> Dialogue:
+        """Return a dialogue that tells three facts at once and asks for one `distance` turns later."""
+        told = Told(language)
+        slots = [self.memory[name, language] for name in self.rng.sample(self.slot_names, 3)]
+        turns = [self.write.tell_several(slots, told, 0), *self._small_turns(language, distance - 1)]
+        return Dialogue((*turns, self.write.recall(self.rng.choice(slots), told, distance)))
+
+    def _step(
+        self, told: Told, family: Family | None, last: Turn | None, at: int, *, end: bool, small: float
+    ) -> tuple[list[Turn], Family | None]:
+        """The next turn or turns, and the family that a follow-up would lean on."""
         known = [name for name in told.values if _is_sayable(name, told)]
-        if known and self.rng.random() < (0.75 if last else 0.22):
-            return self._ask_known(known, told, at), None
+        if known and self.rng.random() < (0.6 if end else 0.2 + 0.3 * (1 - small)):
+            return [self._ask_known(known, told, at)], None
         fresh = [name for name in self.slot_names if name not in told.values]
         draw = self.rng.random()
-        if fresh and not last and draw < (0.65 if at == 0 else 0.16):
-            return self._tell(fresh, told, at), None
-        if known and draw > 0.95:
-            return self.write.correct(self._slot(self.rng.choice(known), told), told, at), None
-        if fresh and draw > 0.915:
-            return self.write.ask_unknown(self._slot(self.rng.choice(fresh), told)), None
-        return self._small_step(told.language, family)
+        if fresh and not end and draw < (0.4 if at == 0 else 0.12) + 0.3 * (1 - small):
+            return [self._tell(fresh, told, at)], None
+        if known and draw > 1 - 0.06 - 0.15 * (1 - small):
+            return [self.write.correct(self._slot(self.rng.choice(known), told), told, at)], None
+        if fresh and 0.9 < draw < 0.925:
+            return [self.write.ask_unknown(self._slot(self.rng.choice(fresh), told))], None
+        return self._small_step(told.language, family, last)
 
     def _ask_known(self, known: Sequence[str], told: Told, at: int) -> Turn:
         if len(known) > 1 and self.rng.random() < 0.12:
@@ -102,30 +130,39 @@ class Composer:
         return self.write.recall(self._slot(self.rng.choices(known, weights)[0], told), told, at)
 
     def _tell(self, fresh: Sequence[str], told: Told, at: int) -> Turn:
-        first = "name" if "name" in fresh and self.rng.random() < 0.5 else self.rng.choice(fresh)
+        first = "name" if "name" in fresh and self.rng.random() < 0.4 else self.rng.choice(fresh)
         others = [name for name in fresh if name != first]
-        if others and self.rng.random() < 0.2:
-            second = self.rng.choice(others)
-            return self.write.tell_two(self._slot(first, told), self._slot(second, told), told, at)
+        if len(others) > 1 and self.rng.random() < 0.25:
+            chosen = [first, *self.rng.sample(others, self.rng.choice((1, 1, 2)))]
+            return self.write.tell_several([self._slot(name, told) for name in chosen], told, at)
         return self.write.tell(self._slot(first, told), told, at)
 
     def _small_turns(self, language: str, count: int) -> list[Turn]:
         turns: list[Turn] = []
         family: Family | None = None
-        for _ in range(count):
-            turn, family = self._small_step(language, family)
-            turns.append(turn)
-        return turns
+        while len(turns) < count:
+            made, family = self._small_step(language, family, turns[-1] if turns else None)
+            turns += made
+        return turns[:count]
 
-    def _small_step(self, language: str, family: Family | None) -> tuple[Turn, Family | None]:
-        """A turn that neither tells nor asks for a fact."""
+    def _small_step(
+        self, language: str, family: Family | None, last: Turn | None
+    ) -> tuple[list[Turn], Family | None]:
+        """What neither tells nor asks for a fact."""
         draw = self.rng.random()
-        if family and family.more and draw < 0.3:
-            return self.write.follow_up(family), None
+        if family and last and family.language == language:
+            if draw < _FOLLOW_UP:
+                again = family if self.rng.random() < _FOLLOWED_AGAIN else None
+                return [self.write.follow_up(family, last, language)], again
+            if draw < _FOLLOW_UP + _TRANSLATED and not family.fill:
+                return [self.write.translated(family)], None
         if draw > 1 - _EXERCISES:
-            return self.write.exercise(language), None
+            return [self.write.exercise(language)], None
+        if draw > 1 - _EXERCISES - _LESSONS:
+            return self.tutor.lesson(language), None
+        meant = bool(family) and self.rng.random() < _MEANT / (1 - _FOLLOW_UP)
         family = self.rng.choices(self.families[language], weights=self.weights[language])[0]
-        return self.write.question(family), family
+        return [self.write.question(family, meant=meant)], family
 
     def _slot(self, name: str, told: Told) -> MemorySlot:
         return self.memory[name, told.language]

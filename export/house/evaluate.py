@@ -5,9 +5,11 @@ asks an `Answerer`. Histories are the written ones; only the last answer is the 
 """
 
 import random
+import tomllib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from export.house.corpus import is_scored
 from export.house.dialogue import Composer
@@ -16,9 +18,14 @@ from export.house.replies import Answerer, Messages, Reply
 from export.house.turns import Dialogue, Turn
 
 RECALL_DISTANCES = (1, 2, 3, 4, 5, 7, 10)
+_NEAR = 3  # turns up to which a told fact counts as near
 _LANGUAGES = ("en", "zh")
-_OF_ANY_LANGUAGE = ("echo", "ends", "recall", "corrected")
+_OF_ANY_LANGUAGE = ("echo", "ends", "letters", "recall", "corrected", "several")
+_WORLD = ("product", "product_more", "chatbots", "practice", "smalltalk", "limits")
+_OUTSIDE = "outside"
+_REFUSES = {"en": "don't know", "zh": "不知道"}
 _MIN_BLEU_CASES = 5
+_STRANGER = Path(__file__).parent / "stranger.toml"
 
 
 @dataclass(frozen=True)
@@ -56,23 +63,58 @@ def recall_probes(slot: str, each: int, seed: int, *, rephrased: bool) -> list[P
     With `rephrased`, the fact is also told and asked for in phrasings never trained on.
     """
     composer = Composer(random.Random(f"{seed}/recall"), held_out=True, rephrased=rephrased, typo=0.0)
+    slots = composer.slot_names if slot == "any" else [slot]
+    return [
+        _last(composer.recall_dialogue(slots[i % len(slots)], language, distance))
+        for language in _LANGUAGES
+        for distance in RECALL_DISTANCES
+        for i in range(each)
+    ]
+
+
+def several_probes(each: int, seed: int, *, rephrased: bool) -> list[Probe]:
+    """Return probes that ask for one of three values told at once, `each` for every distance and language."""
+    composer = Composer(random.Random(f"{seed}/several"), held_out=True, rephrased=rephrased, typo=0.0)
+    return [
+        _last(composer.several_dialogue(language, distance), kind="several")
+        for language in _LANGUAGES
+        for distance in RECALL_DISTANCES
+        for _ in range(each)
+    ]
+
+
+def typo_probes(limit: int, seed: int) -> list[Probe]:
+    """Return questions with a slip in them, so many for each language, in phrasings never trained on."""
+    composer = Composer(random.Random(f"{seed}/typos"), held_out=True, typo=1.0)
     probes = []
     for language in _LANGUAGES:
-        for distance in RECALL_DISTANCES:
-            for _ in range(each):
-                dialogue = composer.recall_dialogue(slot, language, distance)
-                probes.append(Probe(_history(dialogue, distance), dialogue.turns[-1]))
+        families = [f for f in composer.families[language] if f.topic in _WORLD]
+        asked = [composer.write.question(families[i % len(families)]) for i in range(limit)]
+        probes += [_last(Dialogue((replace(turn, kind="typos"),))) for turn in asked]
     return probes
 
 
 def correction_probes(each: int, seed: int, *, rephrased: bool) -> list[Probe]:
-    """Return probes that ask for a name corrected after it was told."""
+    """Return probes that ask for a fact corrected after it was told: the name, and the others in turn."""
     composer = Composer(random.Random(f"{seed}/correct"), held_out=True, rephrased=rephrased, typo=0.0)
+    slots = composer.slot_names
     return [
-        Probe(_history(dialogue, len(dialogue.turns) - 1), dialogue.turns[-1])
+        _last(composer.correction_dialogue("name" if i % 2 else slots[i // 2 % len(slots)], language))
         for language in _LANGUAGES
-        for dialogue in (composer.correction_dialogue("name", language) for _ in range(each))
+        for i in range(each)
     ]
+
+
+def stranger_probes() -> list[Probe]:
+    """Return the questions of `stranger.toml`, written apart from the phrasings of training."""
+    with _STRANGER.open("rb") as file:
+        written = tomllib.load(file)
+    turns = [
+        Turn(question, "", "a stranger", language, tuple(facts))
+        for language in _LANGUAGES
+        for question, *facts in written[language]
+    ]
+    return [_last(Dialogue((turn,))) for turn in turns]
 
 
 def measure(answerer: Answerer, probes: Sequence[Probe]) -> Measured:
@@ -82,7 +124,9 @@ def measure(answerer: Answerer, probes: Sequence[Probe]) -> Measured:
     measured = Measured()
     for probe, reply in zip(probes, replies, strict=True):
         right = has_facts(reply.text, probe.turn.facts)
-        groups[_group(probe.turn)].append(right)
+        for group in _groups(probe.turn):
+            groups[group].append(right)
+        _note_refusal(probe.turn, reply, groups)
         groups["stops by itself"].append(reply.stopped)
         groups["no repetition"].append(not repeats_itself(reply.text))
         groups["answers in the right language"].append(_language_is_right(probe.turn, reply))
@@ -93,7 +137,7 @@ def measure(answerer: Answerer, probes: Sequence[Probe]) -> Measured:
         pairs = [
             (r.text, p.turn.reply)
             for p, r in zip(probes, replies, strict=True)
-            if p.turn.language == language
+            if p.turn.language == language and p.turn.reply
         ]
         if len(pairs) >= _MIN_BLEU_CASES:
             answers, references = [a for a, _ in pairs], [b for _, b in pairs]
@@ -102,19 +146,38 @@ def measure(answerer: Answerer, probes: Sequence[Probe]) -> Measured:
     return measured
 
 
+def _last(dialogue: Dialogue, *, kind: str | None = None) -> Probe:
+    turn = dialogue.turns[-1]
+    return Probe(_history(dialogue, len(dialogue.turns) - 1), replace(turn, kind=kind) if kind else turn)
+
+
 def _history(dialogue: Dialogue, at: int) -> Messages:
     messages = dialogue.messages()
     return messages[: 2 * at + 1 + (1 if dialogue.system else 0)]
 
 
-def _group(turn: Turn) -> str:
-    if turn.kind == "recall":
-        return f"recall at {turn.distance:2d} turns, {turn.language}"
-    return f"{turn.kind}, {turn.language}"
+def _groups(turn: Turn) -> list[str]:
+    """The lines of the table in which a turn counts: its own kind, and a summary over kinds."""
+    if turn.kind in ("recall", "several"):
+        near = f"1 to {_NEAR} turns" if turn.distance <= _NEAR else f"{_NEAR + 1} or more turns"
+        told = "told fact" if turn.kind == "recall" else "one of three facts"
+        own = [f"recall at {turn.distance:2d} turns, {turn.language}"] if turn.kind == "recall" else []
+        return [*own, f"{told}, {near}, {turn.language}"]
+    summary = [f"key facts of its world, {turn.language}"] if turn.kind in _WORLD else []
+    return [f"{turn.kind}, {turn.language}", *summary]
+
+
+def _note_refusal(turn: Turn, reply: Reply, groups: dict[str, list[bool]]) -> None:
+    """Count a refusal as precise where the question was outside, and inside questions as answered or not."""
+    refused = _REFUSES[turn.language] in reply.text.casefold()
+    if turn.kind not in (*_WORLD, _OUTSIDE):
+        return  # "I don't know your name yet" is no refusal
+    if refused:
+        groups["refusals that are right (precision)"].append(turn.kind == _OUTSIDE)
+    if turn.kind in _WORLD:
+        groups["no wrong refusal"].append(not refused)
 
 
 def _language_is_right(turn: Turn, reply: Reply) -> bool:
     """Echoed words and told names are in the language of the person, whatever the conversation's."""
-    return turn.kind in ("echo", "ends", "recall", "recall of a correction") or is_in_language(
-        reply.text, turn.language
-    )
+    return turn.kind in _OF_ANY_LANGUAGE or is_in_language(reply.text, turn.language)

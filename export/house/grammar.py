@@ -52,3 +52,13 @@ def expand(
 def slots(pattern: str) -> list[str]:
     """Return the names of the slots written in the pattern, in order."""
     return _SLOT.findall(pattern)
+
+
+def variety(pattern: str, phrases: Mapping[str, Sequence[str]]) -> int:
+    """Return about how many sentences a pattern has: the product of its choices and shared phrases."""
+    count = 1
+    for slot in slots(pattern):
+        count *= len(phrases.get(slot, ("",)))
+    for choice in _CHOICE.findall(pattern):
+        count *= choice.count("|") + 1
+    return count

@@ -16,12 +16,12 @@ from export.house.tokenizer import END, PAD
 class ModelSize:
     """The sizes of a model; hidden and intermediate divide by the block of int4 quantization."""
 
-    hidden: int = 128
-    layers: int = 4
-    heads: int = 4
-    kv_heads: int = 2
+    hidden: int = 256
+    layers: int = 5
+    heads: int = 8
+    kv_heads: int = 4
     head_dim: int = 32
-    intermediate: int = 384
+    intermediate: int = 640
     context_tokens: int = 1024
 
 

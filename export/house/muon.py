@@ -1,7 +1,7 @@
-"""The Muon optimizer in float32: momentum whose matrices are made orthogonal before each step.
+"""The Muon optimizer: momentum whose matrices are made orthogonal before each step.
 
-torch.optim.Muon iterates in bfloat16, which processors without bfloat16 instructions emulate very slowly.
-Knows nothing of the model: the caller picks the matrices.
+torch.optim.Muon iterates in bfloat16, which processors without bfloat16 instructions emulate very slowly;
+here the caller decides. Knows nothing of the model: the caller picks the matrices.
 """
 
 from collections.abc import Callable, Iterable
@@ -21,9 +21,16 @@ class Muon(torch.optim.Optimizer):
     """
 
     def __init__(
-        self, matrices: Iterable[Tensor], lr: float, momentum: float = 0.95, weight_decay: float = 0.05
+        self,
+        matrices: Iterable[Tensor],
+        lr: float,
+        momentum: float = 0.95,
+        weight_decay: float = 0.05,
+        *,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__(matrices, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        self.dtype = dtype
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:
@@ -40,7 +47,7 @@ class Muon(torch.optim.Optimizer):
                 ahead = matrix.grad.add(velocity, alpha=group["momentum"])  # Nesterov
                 scale = _MATCH_ADAMW * max(matrix.shape) ** 0.5
                 matrix.mul_(1 - group["lr"] * group["weight_decay"])
-                matrix.add_(orthogonal(ahead), alpha=-group["lr"] * scale)
+                matrix.add_(orthogonal(ahead.to(self.dtype)), alpha=-group["lr"] * scale)
 
 
 def orthogonal(matrix: Tensor, iterations: int = 5) -> Tensor:

@@ -36,6 +36,19 @@ def make_name(rng: random.Random, language: str, *, held_out: bool = False) -> s
             return name
 
 
+def make_word(rng: random.Random, language: str, *, held_out: bool = False) -> str:
+    """Return a word that means nothing; with `held_out`, one that training never sees."""
+    while True:
+        if language == "zh":
+            word = "".join(
+                rng.choices(words()["zh"]["sounds"] + words()["zh"]["given"], k=rng.choice((2, 2, 3)))
+            )
+        else:
+            word = rng.choice((_syllables, _chain, _letters))(rng).lower()
+        if is_held_out(word) == held_out:
+            return word
+
+
 def make_english_name(rng: random.Random) -> str:
     """Return an English-looking name of any kind, on either side of the split."""
     makers: list[Callable[[random.Random], str]] = [_real, _syllables, _chain, _letters, _pinyin]

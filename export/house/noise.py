@@ -1,9 +1,14 @@
-"""What people do to a sentence before they send it: capitals, marks, small words, slips of the finger.
+"""What people do to a sentence before they send it: capitals, marks, small words, slang, slips of the finger.
 
 Knows nothing of topics. The told values inside a sentence are never changed here: they are put in afterwards.
 """
 
 import random
+import re
+import tomllib
+from functools import cache
+from pathlib import Path
+from typing import Any
 
 _EN_QUESTION = frozenset(
     [
@@ -39,40 +44,29 @@ _ZH_QUESTION = (
     "是不是",
     "能不能",
 )
-_OPENERS = {
-    "en": (
-        "hi, ",
-        "hello, ",
-        "hey, ",
-        "please, ",
-        "ok, ",
-        "so, ",
-        "well, ",
-        "um, ",
-        "and ",
-        "one question: ",
-        "ok then, ",
-    ),
-    "zh": ("你好，", "请问，", "嗯，", "那个，", "好的，", "对了，", "那么，", "嘿，", "请问一下，"),
-}
-_CLOSERS = {
-    "en": (" please", ", please", ", thanks", " thank you", " now"),
-    "zh": ("，谢谢", "，谢谢你", "，好吗"),
-}
+_FILE = Path(__file__).parent / "words" / "typing.toml"
+_OPENED, _CLOSED, _SLANG, _SPACED = 0.12, 0.06, 0.08, 0.02  # chances of each
+_ZH_LETTER = "一"  # the first Chinese character of Unicode
+_MARKS = tuple("?!.？！。…~)")
 _KEEP_CAPITAL = ("I", "I'm", "I'd", "LLM", "LLMs", "AWS", "API", "GPT", "BLEU", "AI", "SAM", "RNN", "ONNX")
 
 
 def as_typed(sentence: str, rng: random.Random, language: str, *, typo: float = 0.0) -> str:
     """Return the sentence as somebody might type it; `typo` is the chance of one slip."""
+    question = is_question(sentence, language)
+    if rng.random() < _SLANG:
+        sentence = _slangy(sentence, rng, language)
     if rng.random() < typo:
         sentence = with_typo(sentence, rng, language)
-    if rng.random() < 0.10:
-        opener = rng.choice(_OPENERS[language])
-        sentence = opener + sentence
-    question = is_question(sentence, language)
-    if question and rng.random() < 0.04:
-        sentence += rng.choice(_CLOSERS[language])
-    return _with_case(sentence, rng, language) + _mark(question, rng, language)
+    if rng.random() < _OPENED:
+        sentence = rng.choice(_typing()[language]["openers"]) + sentence
+    if rng.random() < _CLOSED and not (
+        language == "zh" and sentence.endswith("}")
+    ):  # a name would grow by it
+        sentence += rng.choice(_typing()[language]["closers"])
+    if language == "en" and rng.random() < _SPACED:
+        sentence = sentence.replace(" ", "  ", 1)
+    return _with_case(sentence, rng, language) + _mark(sentence, question, rng, language)
 
 
 def is_question(sentence: str, language: str) -> bool:
@@ -86,14 +80,15 @@ def is_question(sentence: str, language: str) -> bool:
 def with_typo(sentence: str, rng: random.Random, language: str) -> str:
     """Return the sentence with one slip in one longer word: a letter swapped, doubled, lost or replaced.
 
-    Chinese sentences lose or double one character. Words in braces (told values) are left alone.
+    Chinese sentences lose, double or mistake one character. Words in braces (told values) are left alone.
     """
     if language == "zh":
-        places = [i for i in range(1, len(sentence) - 1) if "{" not in sentence and sentence[i] > "一"]
+        outside = _outside_braces(sentence)
+        places = [i for i in range(1, len(sentence) - 1) if outside[i] and sentence[i] >= _ZH_LETTER]
         if not places:
             return sentence
         i = rng.choice(places)
-        return sentence[:i] + (sentence[i] * 2 if rng.random() < 0.5 else "") + sentence[i + 1 :]
+        return sentence[:i] + _chinese_slip(sentence[i], rng) + sentence[i + 1 :]
     words = sentence.split(" ")
     long_words = [i for i, word in enumerate(words) if len(word) > 3 and word.isalpha()]
     if not long_words:
@@ -101,6 +96,45 @@ def with_typo(sentence: str, rng: random.Random, language: str) -> str:
     i = rng.choice(long_words)
     words[i] = _slip(words[i], rng)
     return " ".join(words)
+
+
+def _chinese_slip(character: str, rng: random.Random) -> str:
+    """A character of the same sound where one is written down, else the character lost or doubled."""
+    alike = [
+        c for group in _typing()["zh"]["same_sound"] if character in group for c in group if c != character
+    ]
+    if alike and rng.random() < 0.7:
+        return str(rng.choice(alike))
+    return character * rng.choice((0, 2))
+
+
+def _outside_braces(sentence: str) -> list[bool]:
+    depth, outside = 0, []
+    for character in sentence:
+        depth += character == "{"
+        outside.append(not depth)
+        depth -= character == "}"
+    return outside
+
+
+def _slangy(sentence: str, rng: random.Random, language: str) -> str:
+    """Swap one or two words for what chatting people write instead."""
+    swaps: dict[str, str] = _typing()[language]["slang"]
+    found = [word for word in swaps if _word(word, language).search(sentence)]
+    for word in rng.sample(found, min(len(found), rng.choice((1, 1, 2)))):
+        sentence = _word(word, language).sub(swaps[word], sentence, count=1)
+    return sentence
+
+
+@cache
+def _word(word: str, language: str) -> re.Pattern[str]:
+    return re.compile(rf"(?<!\w){re.escape(word)}(?!\w)" if language == "en" else re.escape(word))
+
+
+@cache
+def _typing() -> dict[str, dict[str, Any]]:
+    with _FILE.open("rb") as file:
+        return tomllib.load(file)
 
 
 def _slip(word: str, rng: random.Random) -> str:
@@ -133,8 +167,10 @@ def _lowered(sentence: str) -> str:
     )
 
 
-def _mark(question: bool, rng: random.Random, language: str) -> str:
+def _mark(sentence: str, question: bool, rng: random.Random, language: str) -> str:
     style = rng.random()
+    if sentence[-1:] in _MARKS:
+        return ""
     if question:
         marks = ("？", "?") if language == "zh" else ("?", "?")
         return marks[0] if style < 0.62 else marks[1] if style < 0.68 else "??" if style < 0.70 else ""

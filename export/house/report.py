@@ -22,15 +22,32 @@ def markdown(title: str, measured: Measured) -> str:
     lines += [f"| {name} | {value} |" for name, value in measured.rates.items()]
     lines += [f"| {name} | {value:.1f} |" for name, value in measured.scores.items()]
     if measured.failures:
-        lines += ["", f"{len(measured.failures)} wrong answers; the first ones:", ""]
+        lines += ["", _failures(measured)]
+    return "\n".join(lines) + "\n"
+
+
+def comparison(results: Mapping[str, Mapping[str, Measured]]) -> str:
+    """Return one table of every measure, a column for each form of the model."""
+    lines = [f"| measure | {' | '.join(results)} |", "| --- |" + " --- |" * len(results)]
+    first = next(iter(results.values()))
+    for title in first:
+        lines.append(f"| **{title}** |" + " |" * len(results))
+        names = [*first[title].rates, *first[title].scores]
         lines += [
-            f"- asked `{_inline(asked)}`, wanted `{_inline(wanted)}`, got `{_inline(got)}`"
-            for asked, wanted, got in measured.failures[:_SHOWN_FAILURES]
+            f"| {name} | {' | '.join(_cell(r[title], name) for r in results.values())} |" for name in names
         ]
     return "\n".join(lines) + "\n"
 
 
-def model_card(model: LlamaForCausalLM, made: Mapping[str, Any], measures: str, temperature: float) -> str:
+def details(results: Mapping[str, Mapping[str, Measured]]) -> str:
+    """Return wrong answers of the last greedy form, for every kind of probe."""
+    name = [form for form in results if ", T " not in form][-1]
+    parts = [f"### Wrong answers ({name}, greedy)"]
+    parts += [f"{title}: {_failures(measured)}" for title, measured in results[name].items()]
+    return "\n\n".join(parts) + "\n"
+
+
+def model_card(model: LlamaForCausalLM, made: Mapping[str, Any], measures: str) -> str:
     """Return the model card: the written part, the model's sizes, how it was made, what was measured."""
     config, corpus = model.config, made["corpus"]
     return (
@@ -49,7 +66,6 @@ def model_card(model: LlamaForCausalLM, made: Mapping[str, Any], measures: str, 
             seed=made["seed"],
             steps=f"{made['steps']:,}",
             tokens=f"{made['tokens']:,}",
-            temperature=f" Temperature {temperature}." if temperature else " Answers are greedy.",
             measures=measures.strip(),
         )
     )
@@ -86,6 +102,20 @@ def plot_losses(curves: dict[str, list[tuple[int, float]]], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
     pyplot.close(figure)
+
+
+def _cell(measured: Measured, name: str) -> str:
+    if name in measured.rates:
+        return str(measured.rates[name])
+    return f"{measured.scores[name]:.1f}" if name in measured.scores else ""
+
+
+def _failures(measured: Measured) -> str:
+    shown = [
+        f"- asked `{_inline(asked)}`, wanted `{_inline(wanted)}`, got `{_inline(got)}`"
+        for asked, wanted, got in measured.failures[:_SHOWN_FAILURES]
+    ]
+    return "\n".join([f"{len(measured.failures)} wrong; the first ones:", "", *shown])
 
 
 def _inline(text: str) -> str:

@@ -1,19 +1,24 @@
-"""Small skills that are computed, not written: sums, echoing, the first and the last of some words.
+"""Small skills that are computed, not written: sums, echoing, spelling, counting, places in a list.
 
-Each maker returns a question and its right answer. Knows nothing of dialogues.
+Each maker returns a question and its right answer; `skills.toml` has the words. Knows nothing of dialogues.
 """
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from export.house.names import make_name
-from export.house.split import is_held_out
+from export.house.names import make_name, words
+from export.house.numerals import numeral
+from export.house.split import held_out_values, split_phrasings, train_values
 from export.house.topics import load_skills
 
 LARGEST_OPERAND = 20
+_LARGEST_NUMBER = 40
 _ECHOED_WORDS = (1, 1, 2, 3, 5, 8)
+_STORIES = 0.12  # part of the sums that are told as a story
+_IN_WORDS = 0.3  # part of the sums whose numbers are words
+_PLAIN_ASKS = 2  # the first ways to ask are never held out
 
 
 @dataclass(frozen=True)
@@ -27,47 +32,128 @@ class Exercise:
 
 
 def make_sum(rng: random.Random, language: str, *, held_out: bool = False) -> Exercise:
-    """Return a sum or a difference of numbers up to 20; the held-out ones are fixed pairs of operands."""
-    written = _skill("sum", language)
-    while True:
-        a, b = rng.randint(0, LARGEST_OPERAND), rng.randint(0, LARGEST_OPERAND)
-        sign = rng.choice("+-")
-        a, b = (max(a, b), min(a, b)) if sign == "-" else (a, b)
-        if is_held_out(f"{a}{sign}{b}") == held_out:
-            break
+    """Return a sum or a difference of numbers up to 20; held out are phrasings, every sum is trained."""
+    written = load_skills()["sum"][language]
+    sign = rng.choice("+-")
+    a, b = rng.randint(0, LARGEST_OPERAND), rng.randint(0, LARGEST_OPERAND)
+    a, b = (max(a, b), min(a, b)) if sign == "-" else (a, b)
     result = a + b if sign == "+" else a - b
-    word = rng.choice(written["plus" if sign == "+" else "minus"])
-    space = "" if word in "+-" and rng.random() < 0.2 else " "
-    ask = rng.choice(written["ask"]).format(e=f"{a}{space}{word}{space}{b}")
-    return Exercise("sum", ask, written["say"].format(a=a, s=sign, b=b, r=result), f"= {result}")
+    story = rng.random() < _STORIES
+    key = ("plus_story" if sign == "+" else "minus_story") if story else "ask"
+    spoken = (numeral(a, language), numeral(b, language)) if rng.random() < _IN_WORDS else (str(a), str(b))
+    asked = _way_to_ask("sum", language, rng, key=key, held_out=held_out)
+    if story:
+        ask = asked.format(a=spoken[0], b=spoken[1], t=rng.choice(written["things"]))
+    else:
+        ask = asked.format(e=_joined_sum(spoken, written["plus" if sign == "+" else "minus"], rng))
+    ask = ask if rng.random() < 0.8 else ask.rstrip("?？")
+    say = written["say"].format(a=a, s=sign, b=b, r=result)
+    return Exercise("sum", ask[:1].upper() + ask[1:] if rng.random() < 0.3 else ask, say, f"= {result}")
 
 
-def make_echo(rng: random.Random, language: str, *, held_out: bool = False) -> Exercise:
+def make_echo(
+    rng: random.Random, language: str, *, held_out: bool = False, rephrased: bool = False
+) -> Exercise:
     """Return a wish to repeat some unknown words; the long ones are where copying is learned fastest."""
     made = [make_name(rng, language, held_out=held_out) for _ in range(rng.choice(_ECHOED_WORDS))]
-    words = " ".join(word.lower() if rng.random() < 0.5 else word for word in made)
-    return Exercise("echo", rng.choice(_skill("echo", language)["ask"]).format(w=words), words, words)
+    text = " ".join(word.lower() if rng.random() < 0.5 else word for word in made)
+    ask = _way_to_ask("echo", language, rng, held_out=rephrased)
+    return Exercise("echo", ask.format(w=text), text, text)
 
 
-def make_ends(rng: random.Random, language: str, *, held_out: bool = False) -> Exercise:
-    """Return a question for the first or the last of two to four words."""
-    words = [make_name(rng, language, held_out=held_out) for _ in range(rng.choice((2, 3, 3, 4)))]
-    end = rng.choice(("first", "last"))
-    word = words[0] if end == "first" else words[-1]
-    written = _skill(end, language)
-    joined = (", " if language == "en" else "、").join(words)
-    return Exercise("ends", rng.choice(written["ask"]).format(w=joined), written["say"].format(w=word), word)
+def make_ends(
+    rng: random.Random, language: str, *, held_out: bool = False, rephrased: bool = False
+) -> Exercise:
+    """Return a question for the first, second or last of two to four words."""
+    listed = [make_name(rng, language, held_out=held_out) for _ in range(rng.choice((2, 3, 3, 4)))]
+    place = rng.choice(("first", "first", "last", "last", "second"))
+    chosen = {"first": listed[0], "last": listed[-1], "second": listed[1]}[place]
+    joined = (", " if language == "en" else "、").join(listed)
+    ask = _way_to_ask(place, language, rng, held_out=rephrased).format(w=joined)
+    return Exercise("ends", ask, _say(place, language, {"x": chosen}), chosen)
 
 
-_MAKERS: tuple[Callable[..., Exercise], ...] = (make_sum, make_echo, make_ends)
-_WEIGHTS = (0.45, 0.4, 0.15)
+def make_letters(
+    rng: random.Random, language: str, *, held_out: bool = False, rephrased: bool = False
+) -> Exercise:
+    """Return a wish to spell an English word, or to count its letters."""
+    skill = rng.choice(("spell", "spell", "letters"))
+    word = _spellable(rng, held_out=held_out)
+    letters = "-".join(word.lower())
+    values = {"x": word, "l": letters, "n": str(len(word))}
+    fact = letters if skill == "spell" else f" {len(word)} "
+    ask = _way_to_ask(skill, language, rng, held_out=rephrased).format(**values)
+    said = _say(skill, language, values)
+    return Exercise("letters", ask, said, fact if fact in said else str(len(word)))
 
 
-def make_exercise(rng: random.Random, language: str, *, held_out: bool = False) -> Exercise:
-    """Return an exercise of any kind."""
+def make_order(
+    rng: random.Random, language: str, *, held_out: bool = False, rephrased: bool = False
+) -> Exercise:
+    """Return a question about the order of numbers or of days, or for how many words there are."""
+    skill = rng.choice(("after", "larger", "count", "weekday", "howmany"))
+    if skill == "howmany":
+        return _how_many(rng, language, held_out=held_out, rephrased=rephrased)
+    n = rng.randint(2, 12) if skill == "count" else rng.randint(0, _LARGEST_NUMBER)
+    m = n + 1 if skill == "after" else rng.choice([k for k in range(_LARGEST_NUMBER) if k != n])
+    day = rng.randrange(7)
+    values = {"n": str(n), "m": str(m), "x": str(max(n, m)), "l": ", ".join(map(str, range(1, n + 1)))}
+    if skill == "weekday":
+        days = words()[language]["weekdays"].split()
+        values |= {"x": days[day], "l": days[(day + 1) % 7]}
+    fact = {"after": values["m"], "larger": values["x"], "count": values["l"], "weekday": values["l"]}[skill]
+    ask = _way_to_ask(skill, language, rng, held_out=rephrased).format(**values)
+    return Exercise("order", ask, _say(skill, language, values), fact)
+
+
+def _how_many(rng: random.Random, language: str, *, held_out: bool, rephrased: bool) -> Exercise:
+    listed = [make_name(rng, language, held_out=held_out) for _ in range(rng.randint(2, 6))]
+    joined = (", " if language == "en" else "、").join(listed)
+    ask = _way_to_ask("howmany", language, rng, held_out=rephrased).format(w=joined)
+    return Exercise("order", ask, _say("howmany", language, {"n": str(len(listed))}), str(len(listed)))
+
+
+_MAKERS: tuple[Callable[..., Exercise], ...] = (make_echo, make_ends, make_letters, make_order)
+_WEIGHTS = (0.4, 0.25, 0.15, 0.2)
+_SUMS = 0.5  # part of the exercises
+
+
+def make_exercise(
+    rng: random.Random, language: str, *, held_out: bool = False, rephrased: bool | None = None
+) -> Exercise:
+    """Return an exercise of any kind; `held_out` chooses the words in it, `rephrased` those around them."""
+    other = held_out if rephrased is None else rephrased
+    if rng.random() < _SUMS:
+        return make_sum(rng, language, held_out=other)
     maker: Callable[..., Exercise] = rng.choices(_MAKERS, weights=_WEIGHTS)[0]
-    return maker(rng, language, held_out=held_out)
+    return maker(rng, language, held_out=held_out, rephrased=other)
 
 
-def _skill(name: str, language: str) -> dict[str, Any]:
-    return load_skills()[name][language]
+def _way_to_ask(skill: str, language: str, rng: random.Random, *, key: str = "ask", held_out: bool) -> str:
+    written: dict[str, Any] = load_skills()[skill][language]
+    train, unseen = split_phrasings(f"skill/{skill}/{language}/{key}", written[key], keep=_PLAIN_ASKS)
+    return rng.choice(unseen if held_out and unseen else train)
+
+
+def _say(skill: str, language: str, values: Mapping[str, str]) -> str:
+    return str(load_skills()[skill][language]["say"]).format(**values)
+
+
+def _joined_sum(spoken: tuple[str, str], signs: Sequence[str], rng: random.Random) -> str:
+    sign = rng.choice(signs)
+    tight = (sign in "+-" or not sign.isascii()) and rng.random() < 0.5
+    return (f"{sign}" if tight else f" {sign} ").join(spoken)
+
+
+def _spellable(rng: random.Random, *, held_out: bool) -> str:
+    if rng.random() < 0.4:
+        return next(
+            name for name in iter(lambda: make_name(rng, "en", held_out=held_out), "") if _is_plain(name)
+        )
+    written = [w for kind in ("foods", "animals", "colours", "jobs") for w in words()["en"][kind].split("|")]
+    plain = [word for word in written if word.isalpha()]
+    return rng.choice(held_out_values(plain) if held_out else train_values(plain))
+
+
+def _is_plain(name: str) -> bool:
+    return name.isascii() and name.isalpha()

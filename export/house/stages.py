@@ -8,31 +8,45 @@ import functools
 import json
 import math
 import random
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+
 from export.house.batches import Example, encode_all, pad_id
-from export.house.corpus import calibration_text, read_part, write_corpus
-from export.house.evaluate import correction_probes, measure, question_probes, recall_probes
+from export.house.corpus import calibration_text, normalized, read_part, write_corpus
+from export.house.evaluate import (
+    Measured,
+    Probe,
+    correction_probes,
+    measure,
+    question_probes,
+    recall_probes,
+    several_probes,
+    stranger_probes,
+    typo_probes,
+)
 from export.house.model import ModelSize, load_checkpoint, new_model, save_checkpoint
 from export.house.names import make_name
 from export.house.parallel import Workers, run_workers
 from export.house.replies import Answerer, BundleAnswerer, CheckpointAnswerer
-from export.house.report import markdown, model_card, plot_losses, read_losses
+from export.house.report import comparison, details, model_card, plot_losses, read_losses
 from export.house.tokenizer import load_tokenizer, train_tokenizer
 from export.house.train import Schedule, Trainer, mean_loss
 from export.house.turns import Dialogue
 from export.rounding.text import CALIBRATION_FILE
+from handler.engine.bundle import read_manifest
 
 SIZE = ModelSize()
-VOCABULARY = 3072
-DIALOGUES = 40_000
-STEPS = 2140
-MAX_TRAIN_TOKENS = 640
+VOCABULARY = 4096
+DIALOGUES = 100_000
+STEPS = 3200
+MAX_TRAIN_TOKENS = 1024
 CALIBRATION_DIALOGUES = 64
 HELD_OUT_NAMES = 120
 HELD_OUT_NAMES_FILE = Path("tests/data/house_heldout_names.json")
-_TOKENIZER_DIALOGUES = 12_000
+_TOKENIZER_DIALOGUES = 20_000
 _VALID_DIALOGUES = 150
 
 
@@ -99,39 +113,59 @@ def save(options: argparse.Namespace) -> None:
 
 
 def evaluate(options: argparse.Namespace) -> None:
-    """Measure the checkpoint, and write its model card and loss curve; or measure a bundle made from it."""
-    dialogues = list(read_part(options.work / "corpus", "held_out"))
-    if options.bundle:
-        answerer = BundleAnswerer(options.bundle, temperature=options.temperature, seed=options.seed)
-        print(_measures(answerer, dialogues, options))
-        return
+    """Measure the checkpoint and the bundles given, greedy and at a temperature; write the model card."""
+    held_out = list(read_part(options.work / "corpus", "held_out"))
     model, pieces = load_checkpoint(options.checkpoint), load_tokenizer(options.checkpoint)
-    examples = encode_all(pieces, dialogues, max_tokens=MAX_TRAIN_TOKENS)
+    examples = encode_all(pieces, held_out, max_tokens=MAX_TRAIN_TOKENS)
     perplexity = math.exp(mean_loss(model, examples, Schedule.batch_tokens, pad_id(pieces)))
-    answers = CheckpointAnswerer(model, pieces, temperature=options.temperature, seed=options.seed)
-    text = f"Perplexity of the answers to unseen phrasings: {perplexity:.3f}.\n\n"
-    text += _measures(answers, dialogues, options)
+    probes = _probes(held_out, options)
+    results: dict[str, dict[str, Measured]] = {}
+    for name, answerer in _forms(model, pieces, options):
+        results[name] = {title: measure(answerer, asked) for title, asked in probes.items()}
+        print(f"evaluate: {name} done", flush=True)
+    text = f"Perplexity of the answers to unseen phrasings, unquantized: {perplexity:.3f}.\n\n"
+    text += comparison(results) + "\n" + details(results)
     print(text)
     made = json.loads((options.checkpoint / "training.json").read_text(encoding="utf-8"))
-    card = model_card(model, made, text, options.temperature)
-    (options.checkpoint / "README.md").write_text(card, encoding="utf-8")
+    (options.checkpoint / "README.md").write_text(model_card(model, made, text), encoding="utf-8")
     losses = options.work / "run" / "losses.csv"
     if losses.exists():
         plot_losses(read_losses(losses), options.checkpoint / "losses.png")
 
 
-def _measures(answerer: Answerer, held_out: list[Dialogue], options: argparse.Namespace) -> str:
-    each = max(1, options.probes // 20)
+def _forms(
+    model: LlamaForCausalLM, pieces: PreTrainedTokenizerFast, options: argparse.Namespace
+) -> Iterator[tuple[str, Answerer]]:
+    for temperature in (0.0, options.temperature):
+        sampled = {"temperature": temperature, "seed": options.seed}
+        suffix = f", T {temperature}" if temperature else ""
+        yield f"bf16{suffix}", CheckpointAnswerer(model, pieces, **sampled)
+        for folder in options.bundle:
+            recipe = read_manifest(folder).quantization.recipe
+            yield f"{recipe}{suffix}", BundleAnswerer(folder, **sampled)
+
+
+def _probes(held_out: list[Dialogue], options: argparse.Namespace) -> dict[str, list[Probe]]:
+    each, seed = max(1, options.probes // 20), options.seed
     known = read_part(options.work / "corpus", "valid")
-    recall = functools.partial(recall_probes, "name", each, options.seed)
-    corrections = functools.partial(correction_probes, each, options.seed)
-    probes = {
+    asked = {normalized(turn.user) for d in read_part(options.work / "corpus", "train") for turn in d.turns}
+    told = [
+        *recall_probes("any", each, seed, rephrased=False),
+        *several_probes(each // 3 + 1, seed, rephrased=False),
+        *correction_probes(2 * each, seed, rephrased=False),
+    ]
+    retold = [
+        *recall_probes("any", each, seed, rephrased=True),
+        *correction_probes(2 * each, seed, rephrased=True),
+    ]
+    return {
         "Known phrasings, new dialogues": question_probes(known, options.probes),
-        "Unseen phrasings": question_probes(held_out, options.probes),
-        "Unseen names": [*recall(rephrased=False), *corrections(rephrased=False)],
-        "Unseen names in unseen phrasings": [*recall(rephrased=True), *corrections(rephrased=True)],
+        "Unseen phrasings": question_probes(held_out, 2 * options.probes),
+        "Unseen phrasings with a slip": typo_probes(options.probes // 2, seed),
+        "Unseen facts": told,
+        "Unseen facts in unseen phrasings": retold,
+        "A stranger's questions": [p for p in stranger_probes() if normalized(p.turn.user) not in asked],
     }
-    return "\n".join(markdown(title, measure(answerer, asked)) for title, asked in probes.items())
 
 
 def _examples(options: argparse.Namespace) -> tuple[list[Example], list[Example]]:
@@ -148,11 +182,13 @@ def _trainer(
     options: argparse.Namespace, train_part: list[Example], valid: list[Example], workers: Workers
 ) -> Trainer:
     pieces = load_tokenizer(options.work / "tokenizer")
-    schedule = Schedule(steps=options.steps, seed=options.seed)
+    schedule = Schedule(steps=options.steps, seed=options.seed, bfloat16=options.bfloat16)
     report = functools.partial(print, flush=True) if not workers.rank else _silent
     model = new_model(SIZE, pieces, options.seed)
     folder: Path = options.work / "run"
-    return Trainer(model, train_part, valid, schedule, folder, pad_id(pieces), report, workers)
+    return Trainer(
+        model, train_part, valid, schedule, folder, pad_id(pieces), report, workers, compiled=options.compile
+    )
 
 
 def _silent(_line: str) -> None:

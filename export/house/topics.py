@@ -12,7 +12,11 @@ from typing import Any
 
 LANGUAGES = ("en", "zh")
 _FOLDER = Path(__file__).parent / "topics"
-_MEMORY, _PHRASES, _SKILLS = "memory.toml", "phrases.toml", "skills.toml"
+_MEMORY, _PHRASES, _SKILLS, _FRAMES, _LESSONS = (
+    f"{name}.toml" for name in ("memory", "phrases", "skills", "frames", "lessons")
+)
+SUBJECTS = ("noun", "do", "can", "know", "about")  # the kinds of subject that frames go around
+_ANSWERS_FOR_ALL = "outside_place"  # families without answers of their own answer as this one does
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,9 @@ class Family:
     ask: tuple[str, ...]
     say: tuple[str, ...]
     facts: tuple[str, ...]  # lower case; each is a "|" list of which one must appear in a right answer
+    subjects: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # kind -> what frames go around
     more: tuple[str, ...] = ()  # answers to "tell me more"
+    because: tuple[str, ...] = ()  # answers to "and why?"
     fill: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # slots of this family alone
 
 
@@ -38,6 +44,7 @@ class MemorySlot:
     tell: tuple[str, ...]
     ack: tuple[str, ...]
     ask: tuple[str, ...]
+    know: tuple[str, ...]  # indirect questions for it
     say: tuple[str, ...]
     unknown: tuple[str, ...]
     fix: tuple[str, ...]
@@ -57,12 +64,17 @@ def load_families() -> list[Family]:
     """
     families = []
     for path in sorted(_FOLDER.glob("*.toml")):
-        if path.name in (_MEMORY, _PHRASES, _SKILLS):
+        if path.name in (_MEMORY, _PHRASES, _SKILLS, _FRAMES, _LESSONS):
             continue
-        for name, table in _read(path).items():
+        tables = _read(path)
+        for name, table in tables.items():
             for language in LANGUAGES:
                 if language in table:
-                    families.append(_family(path.stem, name, language, table[language]))
+                    shared = tables.get(_ANSWERS_FOR_ALL, {}).get(language, {})
+                    answers = {
+                        key: shared[key] for key in ("say", "more", "because", "facts") if key in shared
+                    }
+                    families.append(_family(path.stem, name, language, answers | table[language]))
     return families
 
 
@@ -77,6 +89,7 @@ def load_memory() -> list[MemorySlot]:
         for language in LANGUAGES:
             entry = table[language]
             lists = {key: _strings(entry, key, f"{_MEMORY} [{name}] {language}") for key in fields}
+            lists["know"] = tuple(entry.get("know", ()))
             found.append(MemorySlot(name, language, **lists, mine=entry["mine"], clause=entry["clause"]))
     return found
 
@@ -85,6 +98,19 @@ def load_phrases() -> dict[str, dict[str, tuple[str, ...]]]:
     """Return language -> slot -> phrases, shared by all patterns of that language."""
     table = _read(_FOLDER / _PHRASES)
     return {language: {key: tuple(value) for key, value in table[language].items()} for language in LANGUAGES}
+
+
+@cache
+def load_frames() -> dict[str, dict[str, tuple[str, ...]]]:
+    """Return language -> kind of subject -> the frames that go around it, the plainest first."""
+    table = _read(_FOLDER / _FRAMES)
+    return {language: {key: tuple(value) for key, value in table[language].items()} for language in LANGUAGES}
+
+
+@cache
+def load_lessons() -> dict[str, dict[str, Any]]:
+    """Return language -> the questions asked back and the words around them, as `lessons.toml` has them."""
+    return _read(_FOLDER / _LESSONS)
 
 
 @cache
@@ -107,8 +133,10 @@ def _family(topic: str, name: str, language: str, entry: dict[str, Any]) -> Fami
         ask=_strings(entry, "ask", where),
         say=_strings(entry, "say", where),
         facts=tuple(fact.lower() for fact in entry.get("facts", ())),
+        subjects={kind: tuple(entry[kind]) for kind in SUBJECTS if entry.get(kind)},
         more=tuple(entry.get("more", ())),
-        fill={key: tuple(values) for key, values in entry.get("fill", {}).items()},
+        because=tuple(entry.get("because", ())),
+        fill={key: tuple(values.split("|")) for key, values in entry.get("fill", {}).items()},
     )
 
 

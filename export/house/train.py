@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 from transformers import LlamaForCausalLM
 
 from export.house.batches import IGNORED, Example, epoch_batches, stack
@@ -29,7 +30,7 @@ class Schedule:
     """
 
     steps: int
-    batch_tokens: int = 3072
+    batch_tokens: int = 6144
     peak_lr: float = 5e-3
     final_lr: float = 1e-4
     fall: float = 0.25  # part of the steps
@@ -38,6 +39,7 @@ class Schedule:
     seed: int = 7
     save_every_steps: int = 100
     measure_every_steps: int = 400
+    bfloat16: bool = False  # products in bfloat16, weights and sums in float32
 
     def learning_rate(self, step: int) -> float:
         """Return the learning rate of a step."""
@@ -68,17 +70,19 @@ class Trainer:
         pad: int,
         report: Callable[[str], None] = print,
         workers: Workers | None = None,
+        compiled: bool = False,
     ) -> None:
         self.model, self.train, self.valid = model, train, valid
         self.schedule, self.folder, self.pad, self.report = schedule, folder, pad, report
         self.workers = workers or Workers()
+        self.backbone = torch.compile(model.model, dynamic=True) if compiled else model.model
         self.step, self.epoch, self.tokens = 0, 0, 0
         self.batches = self._batches(0)
         self.at = 0  # next batch of this epoch
         matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
         others = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
         self.optimizers: list[torch.optim.Optimizer] = [
-            Muon(matrices, lr=schedule.peak_lr),
+            Muon(matrices, lr=schedule.peak_lr, dtype=torch.bfloat16 if schedule.bfloat16 else torch.float32),
             torch.optim.AdamW(others, lr=schedule.peak_lr, betas=(0.9, 0.95), weight_decay=0.0),
         ]
 
@@ -161,7 +165,9 @@ class Trainer:
             return 0.0
         ids, labels = stack(self.train, mine, self.pad)
         learned = sum(sum(self.train[number].learned[1:]) for number in batch)
-        loss = answer_loss(self.model, ids, labels) * int((labels != IGNORED).sum()) / learned
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.schedule.bfloat16):
+            mean = answer_loss(self.model, ids, labels, self.backbone)
+        loss = mean * int((labels != IGNORED).sum()) / learned
         loss.backward()
         return float(loss.detach())
 
@@ -185,15 +191,20 @@ class Trainer:
             csv.writer(file).writerow([self.step, self.tokens, part, f"{loss:.5f}"])
 
 
-def answer_loss(model: LlamaForCausalLM, ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def answer_loss(
+    model: LlamaForCausalLM, ids: Tensor, labels: Tensor, backbone: Callable[..., Any] | None = None
+) -> Tensor:
     """Return the mean cross entropy of the learned tokens; the head is computed for those alone.
+
+    `backbone` stands for the model's layers where they were compiled.
 
     Shapes: ids and labels [B, T] -> [].
     """
-    hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state  # [B, T, C]
+    layers = model.model if backbone is None else backbone
+    hidden = layers(input_ids=ids, use_cache=False).last_hidden_state  # [B, T, C]
     learned = labels != IGNORED  # [B, T]
     logits = model.lm_head(hidden[learned])  # [N, V]
-    return F.cross_entropy(logits, labels[learned])
+    return F.cross_entropy(logits.float(), labels[learned])
 
 
 @torch.no_grad()

@@ -1,19 +1,19 @@
 """Writes single turns: a question as somebody would type it, with its right answer.
 
-Owns what is held out inside one turn: the phrasing, the told value, the filler. Knows nothing of the order of
-turns in a dialogue.
+Owns what belongs to what in one turn: the answer to its question, the told value in both. Knows nothing of
+the order of turns in a dialogue, nor of which wordings are held out.
 """
 
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from export.house.grammar import expand
+from export.house.names import make_word
 from export.house.noise import as_typed
+from export.house.phrasing import Phrasings
 from export.house.skills import make_exercise
-from export.house.split import split_phrasings
 from export.house.told import make_value
-from export.house.topics import Family, MemorySlot, load_phrases
+from export.house.topics import Family, MemorySlot
 
 _VOWELS = "aeiou"
 _LOWER_CASE_NAMES = 0.08
@@ -58,102 +58,115 @@ class Told:
 class TurnWriter:
     """Draws turns; with `held_out`, told values that training never sees, with `rephrased` such phrasings."""
 
-    def __init__(self, rng: random.Random, *, held_out: bool, rephrased: bool, typo: float) -> None:
+    def __init__(
+        self,
+        rng: random.Random,
+        families: Sequence[Family],
+        *,
+        held_out: bool,
+        rephrased: bool,
+        typo: float,
+    ) -> None:
         self.rng, self.held_out, self.rephrased, self.typo = rng, held_out, rephrased, typo
-        self.phrases = load_phrases()
+        self.words = Phrasings(rng, families, rephrased=rephrased)
+        self.families = {(family.name, family.language): family for family in families}
 
-    def question(self, family: Family) -> Turn:
-        """Return a question of the family with its answer."""
-        pattern = self._pick(f"{family.name}/{family.language}", family.ask)
+    def question(self, family: Family, *, meant: bool = False) -> Turn:
+        """Return a question of the family with its answer; with `meant`, it corrects the question before."""
         values = {slot: self._filler(family, slot) for slot in family.fill}
-        plain = expand(pattern, self.rng, self.phrases[family.language], _kept(values))
+        plain = self.words.question(family, _kept(values), meant=meant)
         user = _filled(as_typed(plain, self.rng, family.language, typo=self.typo), values)
         reply = _filled(self.rng.choice(family.say), values)
         return Turn(user, reply, family.topic, family.language, family.facts)
 
-    def follow_up(self, family: Family) -> Turn:
-        """Return a wish to hear more about the family, with its answer."""
-        language = family.language
-        user = as_typed(self._shared("more", language), self.rng, language)
-        return Turn(user, self.rng.choice(family.more), "follow-up", language)
+    def follow_up(self, family: Family, said: Turn, language: str) -> Turn:
+        """Return a question that leans on the turn before: more of it, its reason, or the same again."""
+        kinds = ["more"] * bool(family.more) + ["why"] * bool(family.because) + ["again"]
+        weights = {"more": 0.45, "why": 0.35, "again": 0.1}
+        kind = self.rng.choices(kinds, [weights[kind] for kind in kinds])[0]
+        user = as_typed(self.words.shared(kind, language), self.rng, language, typo=self.typo)
+        reply = {"more": family.more, "why": family.because, "again": (said.reply,)}[kind]
+        answer = self.rng.choice(reply)
+        return Turn(user, answer, "follow-up", language, (answer.lower().rstrip(".。!！"),))
+
+    def translated(self, family: Family) -> Turn:
+        """Return the wish to hear the answer before in the other language, with that answer."""
+        language = "zh" if family.language == "en" else "en"
+        user = as_typed(self.words.shared("translate", family.language), self.rng, family.language)
+        other = self.families[family.name, language]
+        return Turn(user, other.say[0], "follow-up", language, other.facts)
 
     def tell(self, slot: MemorySlot, told: Told, turn: int) -> Turn:
         """Let the person tell a fact, and note it."""
-        value = self._new_value(slot, told, turn)
-        return self._memory(slot, slot.tell, slot.ack, value, "tell")
+        return self._memory(slot, "tell", slot.ack, self._new_value(slot, told, turn), "tell")
 
-    def tell_two(self, first: MemorySlot, second: MemorySlot, told: Told, turn: int) -> Turn:
-        """Let the person tell two facts in one sentence, and note both."""
-        both = [(slot, self._new_value(slot, told, turn)) for slot in (first, second)]
-        language = first.language
+    def tell_several(self, slots: Sequence[MemorySlot], told: Told, turn: int) -> Turn:
+        """Let the person tell two or three facts in one sentence, and note them all."""
+        both = [(slot, self._new_value(slot, told, turn)) for slot in slots]
+        language = slots[0].language
         mine = [with_value(slot.mine, value) for slot, value in both]
         yours = [with_value(slot.clause, value) for slot, value in both]
-        user = mine[0] + self.rng.choice(_AND[language]) + mine[1]
+        user = "".join(part + self.rng.choice(_AND[language]) for part in mine[:-1]) + mine[-1]
         user = user[:1].upper() + user[1:] if self.rng.random() < 0.6 else user
-        reply = self._shared("noted", language) + _SPACE[language] + _joined(yours, language)
+        user += self.rng.choice(("", ".", "!") if language == "en" else ("", "。", "！"))
+        reply = self._noted(language) + _SPACE[language] + _joined(yours, language)
         return Turn(user, reply, "tell", language)
 
     def correct(self, slot: MemorySlot, told: Told, turn: int) -> Turn:
         """Let the person correct a fact told before, and note it."""
-        value = self._new_value(slot, told, turn)
-        return self._memory(slot, slot.fix, slot.fixed, value, "correct")
+        return self._memory(slot, "fix", slot.fixed, self._new_value(slot, told, turn), "correct")
 
     def recall(self, slot: MemorySlot, told: Told, turn: int) -> Turn:
         """Let the person ask for a fact told before."""
         value, told_at = told.values[slot.name]
-        asked = self._memory(slot, slot.ask, slot.say, value, "recall")
+        asked = self._memory(slot, "recall", slot.say, value, "recall")
         return replace(asked, facts=(value.lower(),), distance=turn - told_at)
 
     def ask_unknown(self, slot: MemorySlot) -> Turn:
         """Let the person ask for a fact never told: the right answer says so."""
-        return self._memory(slot, slot.ask, slot.unknown, "", "unknown")
+        asked = self._memory(slot, "recall", slot.unknown, "", "unknown")
+        return replace(asked, facts=_NOT_TOLD[slot.language])
 
     def summary(self, slots: Sequence[MemorySlot], told: Told) -> Turn:
         """Let the person ask for everything told so far."""
         clauses = [with_value(slot.clause, told.values[slot.name][0]) for slot in slots]
-        user = as_typed(self._shared("summary", told.language), self.rng, told.language)
+        user = as_typed(self.words.shared("summary", told.language), self.rng, told.language, typo=self.typo)
         reply = _joined(clauses, told.language)
         facts = tuple(told.values[slot.name][0].lower() for slot in slots)
         return Turn(user, reply[:1].upper() + reply[1:], "summary", told.language, facts)
 
     def exercise(self, language: str) -> Turn:
         """Return a computed exercise."""
-        made = make_exercise(self.rng, language, held_out=self.held_out)
+        made = make_exercise(self.rng, language, held_out=self.held_out, rephrased=self.rephrased)
         return Turn(made.ask, made.say, made.kind, language, (made.fact.lower(),))
 
     def system_message(self, language: str) -> str:
         """Return one of the system messages of the language."""
-        return self._shared("system", language)
+        return self.rng.choice(self.words.phrases[language]["system"])
 
-    def _memory(
-        self, slot: MemorySlot, asks: Sequence[str], says: Sequence[str], value: str, kind: str
-    ) -> Turn:
-        asked_as = "recall" if kind == "unknown" else kind  # the same questions, so the same are held out
-        pattern = self._pick(f"memory/{slot.name}/{slot.language}/{asked_as}", asks)
-        plain = expand(
-            pattern, self.rng, self.phrases[slot.language], {mark: f"{{{mark}}}" for mark in "xXaA"}
-        )
+    def _memory(self, slot: MemorySlot, act: str, says: Sequence[str], value: str, kind: str) -> Turn:
+        plain = self.words.memory(slot, act, {mark: f"{{{mark}}}" for mark in "xXaA"})
         user = with_value(as_typed(plain, self.rng, slot.language, typo=self.typo / 2), value)
         return Turn(user, with_value(self.rng.choice(says), value), kind, slot.language)
 
     def _new_value(self, slot: MemorySlot, told: Told, turn: int) -> str:
         value = make_value(slot.name, self.rng, slot.language, held_out=self.held_out)
-        if slot.name == "name" and self.rng.random() < _LOWER_CASE_NAMES:
+        if slot.name in _NAMES and self.rng.random() < _LOWER_CASE_NAMES:
             value = value.lower()
         told.values[slot.name] = (value, turn)
         return value
 
-    def _pick(self, key: str, patterns: Sequence[str]) -> str:
-        train, held_out = split_phrasings(key, patterns)
-        return self.rng.choice(held_out if self.rephrased and held_out else train)
-
     def _filler(self, family: Family, slot: str) -> str:
-        return self._pick(f"fill/{family.name}/{family.language}/{slot}", family.fill[slot])
+        if family.fill[slot] == ("",):
+            return make_word(self.rng, family.language, held_out=self.held_out)
+        return self.words.filler(family, slot, held_out=self.held_out)
 
-    def _shared(self, name: str, language: str) -> str:
-        return expand(f"{{{name}}}", self.rng, self.phrases[language])
+    def _noted(self, language: str) -> str:
+        return self.rng.choice(self.words.phrases[language]["noted"])
 
 
+_NOT_TOLD = {"en": ("have not|don't know",), "zh": ("还没有|还不知道",)}
+_NAMES = ("name", "friend", "pet_name")
 _SPACE = {"en": " ", "zh": ""}
 _AND = {"en": (" and ", ", and ", ", "), "zh": ("，", "，", "，而且")}
 

@@ -5,10 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from export.house.evaluate import Probe, correction_probes, measure, recall_probes
+from export.house.evaluate import (
+    Probe,
+    correction_probes,
+    measure,
+    recall_probes,
+    several_probes,
+    stranger_probes,
+    typo_probes,
+)
 from export.house.measures import Rate, bleu, chrf, has_facts, is_in_language, rate, repeats_itself
 from export.house.replies import Messages, Reply
-from export.house.report import markdown, plot_losses, read_losses
+from export.house.report import comparison, details, markdown, plot_losses, read_losses
 from export.house.turns import Turn
 
 
@@ -107,6 +115,54 @@ def test_a_corrected_name_is_the_right_one() -> None:
     for made in correction_probes(each=5, seed=1, rephrased=True):
         assert made.turn.facts[0] in made.messages[2]["content"].lower()
         assert made.messages[-1]["role"] == "user"
+
+
+def test_refusals_have_a_precision() -> None:
+    """A refusal outside the world is right, one inside is wrong; "I don't know your name" is neither."""
+    probes = [
+        probe("q1", "", "don't know", kind="outside"),
+        probe("q2", "", "lambda"),
+        probe("q3", "", "lambda"),
+        probe("q4", "", "don't know", kind="unknown"),
+    ]
+    no = Reply("I don't know.", True)
+    measured = measure(ScriptedAnswerer([no, no, Reply("Lambda.", True), no]), probes)
+    assert measured.rates["outside, en"] == Rate(1, 1)
+    assert measured.rates["refusals that are right (precision)"] == Rate(1, 2)
+    assert measured.rates["no wrong refusal"] == Rate(1, 2)
+    assert measured.rates["key facts of its world, en"] == Rate(1, 2)
+
+
+def test_one_of_several_facts_is_asked_for() -> None:
+    """The value asked for is one of the three told in the first sentence, at the distance said."""
+    for made in several_probes(each=2, seed=1, rephrased=False):
+        assert made.turn.facts[0] in made.messages[0]["content"].lower()
+        assert made.turn.distance == len(made.messages) // 2
+
+
+def test_typos_are_asked_in_both_languages() -> None:
+    """So many questions for each language, each with a fact to look for."""
+    probes = typo_probes(30, seed=1)
+    assert [p.turn.language for p in probes] == ["en"] * 30 + ["zh"] * 30
+    assert all(p.turn.facts and p.turn.kind == "typos" for p in probes)
+
+
+def test_a_strangers_answer_needs_no_reference() -> None:
+    """Questions written apart have facts to look for and no text to compare with."""
+    probes = stranger_probes()
+    measured = measure(ScriptedAnswerer([Reply("Lambda.", True) for _ in probes]), probes)
+    assert measured.rates["a stranger, en"].right == 1
+    assert measured.scores == {}
+
+
+def test_forms_are_compared_side_by_side() -> None:
+    """Each form has a column; the wrong answers shown are those of the last greedy form."""
+    one = measure(ScriptedAnswerer([Reply("w", True)]), [probe("q", "w", "w")])
+    two = measure(ScriptedAnswerer([Reply("x", True)]), [probe("q", "w", "w")])
+    results = {"bf16": {"All": one}, "int4": {"All": two}, "int4, T 0.7": {"All": one}}
+    assert "| product, en | 100.0 % (1/1) | 0.0 % (0/1) | 100.0 % (1/1) |" in comparison(results)
+    assert "Wrong answers (int4, greedy)" in details(results)
+    assert "wanted `w`, got `x`" in details(results)
 
 
 def test_the_report_shows_numbers_and_failures() -> None:
