@@ -63,6 +63,7 @@ def test_it_is_made_for_export() -> None:
     assert torch.isfinite(load_checkpoint(CHECKPOINT).lm_head.weight).all()
 
 
+@pytest.mark.xfail(strict=True, reason="the corpus has grown since; the next checkpoint is trained on it")
 def test_the_corpus_is_still_the_one_it_was_trained_on(tmp_path: Path) -> None:
     """The generator writes the very dialogues that the checkpoint's record begins with.
 
