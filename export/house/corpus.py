@@ -19,7 +19,6 @@ from typing import Any
 from export.house.dialogue import Composer
 from export.house.turns import Dialogue, Turn
 
-PARTS = ("train", "valid", "held_out")
 _VALID_PART = 50  # one valid dialogue for so many in training
 _HELD_OUT_PART = 50
 HEAD_DIALOGUES = 100  # hashed apart: composing these alone shows whether the generator is still the same

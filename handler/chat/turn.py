@@ -140,7 +140,7 @@ class Turn:
 
     def items_to_store(self, run: Run) -> list[Item]:
         """The user's items and the answer; its last item has all that is needed to continue it exactly."""
-        ids = [*self.job.prompt_ids[len(self.job.prompt_ids) - self.job.prior_tokens :], *run.output_ids]
+        ids = [*self.job.prior_ids, *run.output_ids]
         items = [
             kept(spoken, status, created_at_s=self.created_at_s, response_id=self.response_id)
             for spoken, status in self._statuses(run)

@@ -45,7 +45,7 @@ def main(mode: str) -> None:
         **MODES[mode],
     )
     question = HumanMessage("What is the weather in Rome?")
-    asked = chat.bind_tools([weather], tool_choice="weather", parallel_tool_calls=False)
+    asked = chat.bind_tools([weather], tool_choice="weather")
     called = asked.invoke([question])
     (call,) = called.tool_calls
     result = ToolMessage(weather.invoke(call["args"]), tool_call_id=call["id"])

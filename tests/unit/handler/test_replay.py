@@ -170,8 +170,8 @@ def test_it_can_be_interrupted_again_and_again(noisy: Door) -> None:
     assert len(parts) > 3
 
 
-def test_the_next_turn_reads_it_whole(open_door: OpenDoor) -> None:
-    """In its conversation it is one message, and its counters are those of one answer."""
+def interrupted(open_door: OpenDoor) -> tuple[Door, list[str], str, Reading]:
+    """A conversation whose first answer was cut by a hang-up; the list grows by each prompt that is read."""
     prompts: list[str] = []
 
     def reply(prompt: str) -> str:
@@ -181,6 +181,12 @@ def test_the_next_turn_reads_it_whole(open_door: OpenDoor) -> None:
     door = open_door(scripted_engine(reply), streaming=True)
     conversation = door.call("POST", "/v1/conversations", {}).json["id"]
     cut = ask(door, input="Hi", conversation=conversation).until(deltas=2).hang_up()
+    return door, prompts, conversation, cut
+
+
+def test_the_next_turn_reads_it_whole(open_door: OpenDoor) -> None:
+    """In its conversation it is one message, and its counters are those of one answer."""
+    door, prompts, conversation, cut = interrupted(open_door)
     made = again(door, cut.id).rest().events[-1]["response"]
     items = door.call("GET", f"/v1/conversations/{conversation}/items?order=asc").json["data"]
     assert [(item["role"], item["status"]) for item in items] == [
@@ -298,15 +304,7 @@ def test_a_reader_that_lost_to_a_shorter_answer_is_told(two_doors: tuple[Door, D
 
 def test_a_fork_keeps_what_it_forked_from(open_door: OpenDoor) -> None:
     """A continuation made elsewhere meanwhile is not doubled when the answer itself goes on."""
-    prompts: list[str] = []
-
-    def reply(prompt: str) -> str:
-        prompts.append(prompt)
-        return "Hello, how are you?"
-
-    door = open_door(scripted_engine(reply), streaming=True)
-    conversation = door.call("POST", "/v1/conversations", {}).json["id"]
-    cut = ask(door, input="Hi", conversation=conversation).until(deltas=2).hang_up()
+    door, prompts, _, cut = interrupted(open_door)
     fork = door.post(RESPONSES, previous_response_id=cut.id).json
     again(door, cut.id).rest()
     door.post(RESPONSES, input="Fine", previous_response_id=fork["id"])
