@@ -83,7 +83,8 @@ class Replays:
             return
         if other is not None:  # else it has been checked before the first byte
             self.inference.check_time(len(told.job().prompt_ids), budget)
-        with self.running.entered(tenant, Running(budget, told.beginning), is_stored=True) as entered:
+        own = Running(response_id, budget, told.beginning)
+        with self.running.entered(tenant, own, is_stored=True) as entered:
             if entered is not None:
                 yield from self._generated(tenant, told, entered)
                 return

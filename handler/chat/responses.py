@@ -146,7 +146,7 @@ class Responses:
     @contextmanager
     def _known(self, turn: Turn) -> Iterator[Running]:
         """Let a turn be found while it is under way: by who sends it again, and by who wants to cancel it."""
-        running = Running(turn.budget, turn.beginning)
+        running = Running(turn.response_id, turn.budget, turn.beginning)
         is_stored = turn.request.store is not False
         entered = self.running.entered(turn.tenant, running, is_stored=is_stored)
         with turn.under_way(), entered:

@@ -25,6 +25,7 @@ LOOK_S = 1.0
 class Running:
     """A response under way."""
 
+    id: str
     budget: Budget
     beginning: Callable[[], ResponseObject]
     ended: threading.Event = field(default_factory=threading.Event)
@@ -47,7 +48,7 @@ class RunningResponses:
 
         Only what is stored looks for a mark: nobody in another process could be told what became of the rest.
         """
-        key = (tenant, running.beginning().id)
+        key = (tenant, running.id)
         with self._lock:
             is_first = self._running.setdefault(key, running) is running
         if not is_first:
