@@ -93,6 +93,8 @@ lock: .venv/dev/.made      ## resolve pyproject's dependency groups into require
 	for g in cloud checkov; do $(COMPILE) --group pyproject.toml:$$g -o requirements/$$g.txt; done
 	$(COMPILE) --group pyproject.toml:clients --override requirements/clients-overrides.txt \
 		-o requirements/clients.txt
+	$(subst 3.11,3.13,$(COMPILE)) --generate-hashes --group pyproject.toml:image \
+		--override requirements/function-overrides.txt -o requirements/image.txt
 	$(subst 3.11,3.13,$(COMPILE)) --group pyproject.toml:lambda -o requirements/lambda.txt
 
 clean:      ## remove everything that was made, environments included
