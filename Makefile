@@ -42,6 +42,7 @@ check: .venv/dev/.made .venv/cloud/.made .venv/checkov/.made      ## format, lin
 	.venv/cloud/bin/cfn-lint template.yaml
 	SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1 .venv/cloud/bin/sam validate --lint --template template.yaml
 	.venv/checkov/bin/checkov --config-file infra/checkov.yaml
+	.venv/dev/bin/hadolint infra/image/Dockerfile
 
 format: .venv/dev/.made      ## put the code in its format
 	.venv/dev/bin/ruff check --fix .

@@ -60,7 +60,7 @@ def serve(host: str, port: int, platform: Platform | None) -> int:
         from handler.function import APPLICATION, lambda_handler  # here: it loads the model
 
         gateway = Gateway(lambda_handler, _announcing(listener, host), keys)
-        _run(listener, gateway, lambda: APPLICATION.end_answers(ANSWERS_END_S))
+        run(listener, gateway, lambda: APPLICATION.end_answers(ANSWERS_END_S))
     print("Dormouse is asleep.", flush=True)
     return 0
 
@@ -75,7 +75,8 @@ def _announcing(listener: socket.socket, host: str) -> Callable[[], None]:
     return announce
 
 
-def _run(listener: socket.socket, gateway: Gateway, end_answers: Callable[[], None]) -> None:
+def run(listener: socket.socket, gateway: Gateway, end_answers: Callable[[], None]) -> None:
+    """Serve until a signal; `end_answers` is called by it, and what is under way is waited for."""
     import uvicorn
 
     class Server(uvicorn.Server):
