@@ -46,7 +46,7 @@ AWS = [(page.stem, each) for page in PAGES for each in commands(page) if each[0]
 
 @pytest.mark.parametrize("page", PLATFORMS, ids=lambda page: page.stem)
 def test_a_page_goes_from_nothing_and_back(page: Path) -> None:
-    """Each platform's page creates, calls, looks, changes, tells cost and limits, deletes, names its sources."""
+    """Each platform's page creates, calls, looks, changes, tells cost and limits, deletes, has sources."""
     text = page.read_text()
     headings = [each for each in re.findall(r"^## (.*)$", text, re.MULTILINE) if each != "Probes"]
     assert headings == ["Create", "Call", "Look", "Change", "Asleep", "Limits", "Delete"]
