@@ -42,6 +42,7 @@ check: .venv/dev/.made .venv/cloud/.made .venv/checkov/.made      ## format, lin
 	.venv/cloud/bin/cfn-lint template.yaml
 	SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1 .venv/cloud/bin/sam validate --lint --template template.yaml
 	.venv/checkov/bin/checkov --config-file infra/checkov.yaml
+	.venv/dev/bin/hadolint infra/image/Dockerfile
 
 format: .venv/dev/.made      ## put the code in its format
 	.venv/dev/bin/ruff check --fix .
@@ -93,6 +94,8 @@ lock: .venv/dev/.made      ## resolve pyproject's dependency groups into require
 	for g in cloud checkov; do $(COMPILE) --group pyproject.toml:$$g -o requirements/$$g.txt; done
 	$(COMPILE) --group pyproject.toml:clients --override requirements/clients-overrides.txt \
 		-o requirements/clients.txt
+	$(subst 3.11,3.13,$(COMPILE)) --generate-hashes --group pyproject.toml:image \
+		--override requirements/function-overrides.txt -o requirements/image.txt
 	$(subst 3.11,3.13,$(COMPILE)) --group pyproject.toml:lambda -o requirements/lambda.txt
 
 clean:      ## remove everything that was made, environments included

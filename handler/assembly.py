@@ -49,6 +49,11 @@ class Application:
     engine: Engine
     store: SessionStore
     running: RunningResponses
+    inference: Inference
+
+    def end_answers(self, limit_s: float) -> None:
+        """The process is about to stop: every answer ends within this time, as at a deadline, and is kept."""
+        self.inference.end(limit_s)
 
 
 def assemble(
@@ -89,7 +94,7 @@ def assemble(
         *ConversationRoutes(Conversations(store, retries, now, inference.budget), Exports(store)).endpoints(),
         *TenantRoutes(Tenants(store, ledger), inference.budget).endpoints(),
     ]
-    return Application(Api(endpoints, settings, telemetry), engine, store, running)
+    return Application(Api(endpoints, settings, telemetry), engine, store, running, inference)
 
 
 def fingerprint(manifest: Manifest) -> str:

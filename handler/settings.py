@@ -86,6 +86,13 @@ class Settings:
         float,
         Variable("days after its last turn that a conversation is forgotten; 0 keeps it", _number(0, 36500)),
     ] = 30.0
+    keys: Annotated[
+        str,
+        Variable(
+            "file of the API keys that a server asks for; `platform` where the platform around it has asked",
+            str,
+        ),
+    ] = ""
     streaming: Annotated[bool, Variable("1 when the runtime can stream an answer; 0 joins it", _flag)] = False
     exact: Annotated[
         bool,
@@ -155,6 +162,8 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     if values.get("sessions") == "dynamodb" and not values.get("table"):
         problems.append(f"{PREFIX}TABLE: needed when {PREFIX}SESSIONS is dynamodb")
     memory = environment.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "")
+    if memory and values.get("keys"):
+        problems.append(f"{PREFIX}KEYS: in Lambda the authorizer in front of the function asks for keys")
     if memory.isdigit():
         values["memory_mib"] = int(memory)
     values["snapshot"] = environment.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start"

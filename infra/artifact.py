@@ -46,8 +46,18 @@ CUT = (
 )
 KEPT_OF_DIST_INFO = ("METADATA", "entry_points.txt", "licenses", "LICENSE*", "COPYING*", "NOTICE*")
 HANDLER_SUFFIXES = (".py", ".html", ".sh")
-# HTTP on a developer's machine, which needs uvicorn and judges keys itself; in the cloud the authorizer does.
-HANDLER_LEFT_OUT = ("local.py", "key_file.py", "keys.py")
+# HTTP on a developer's machine and in containers, which needs uvicorn and judges keys itself; the zip has an
+# authorizer in front of it.
+HANDLER_LEFT_OUT = (
+    "access.py",
+    "container.py",
+    "doors.py",
+    "gateway.py",
+    "key_file.py",
+    "keys.py",
+    "local.py",
+    "platforms.py",
+)
 
 
 def install(arch: str, out: Path) -> None:

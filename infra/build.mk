@@ -4,13 +4,26 @@ SAM_BUILD ?= .aws-sam/build
 DEPLOY    ?= --guided
 SAM        = SAM_CLI_TELEMETRY=0 ARCH=$(ARCH) BUNDLE=$(BUNDLE) .venv/cloud/bin/sam
 
-.PHONY: build deploy build-Function build-Authorizer
+.PHONY: build deploy build-image deploy-image build-Function build-Authorizer
 
 build: .venv/cloud/.made      ## the deployable artifact, no container engine (ARCH=x86_64|arm64, BUNDLE=)
 	$(SAM) build --template template.yaml --build-dir $(SAM_BUILD) --parameter-overrides Architecture=$(ARCH)
 
 deploy: build      ## put the stack into your AWS account (ARCH=, BUNDLE=; DEPLOY= instead of --guided)
 	$(SAM) deploy --template $(SAM_BUILD)/template.yaml --parameter-overrides Architecture=$(ARCH) $(DEPLOY)
+
+IMAGE_TEMPLATE = build/image-template.yaml
+IMAGE_REPOSITORY = $(shell echo '$(IMAGE)' | sed -E 's/(@sha256:.*|:[^:\/]*)$$//')
+
+build-image: .venv/cloud/.made      ## the same stack for a container image, for bundles too large for a zip (ARCH=)
+	@mkdir -p $(dir $(IMAGE_TEMPLATE))
+	.venv/cloud/bin/python -m infra.image.template > $(IMAGE_TEMPLATE)
+	$(SAM) build --template $(IMAGE_TEMPLATE) --base-dir . --build-dir $(SAM_BUILD)
+
+deploy-image: build-image      ## IMAGE=<the image in ECR> (ARCH=; DEPLOY= instead of --guided)
+	@test -n "$(IMAGE)" || { echo "make deploy-image: IMAGE= is missing: the image in ECR" >&2; exit 2; }
+	$(SAM) deploy --template $(SAM_BUILD)/template.yaml --image-repository $(IMAGE_REPOSITORY) \
+		--parameter-overrides Architecture=$(ARCH) ImageUri=$(IMAGE) $(DEPLOY)
 
 # `sam build` comes here for the resource Function of template.yaml, with the folder to fill in ARTIFACTS_DIR.
 build-Function: .venv/cloud/.made

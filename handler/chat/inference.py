@@ -13,7 +13,7 @@ from contextlib import closing
 from itertools import islice
 from typing import TypeVar
 
-from handler.chat.budget import Budget, Caller, Clock, Margin
+from handler.chat.budget import Budget, Caller, Clock, Closing, Margin
 from handler.chat.pace import Pace
 from handler.chat.run import Job, Run
 from handler.engine.call_stream import CallStream
@@ -21,7 +21,7 @@ from handler.engine.engine import Engine
 from handler.engine.generate import PREFILL_STEP_TOKENS, Generation
 from handler.engine.text import TextStream
 from handler.engine.values import Piece, StopReason, Token
-from handler.errors import DeadlineTooShort, Unavailable
+from handler.errors import DeadlineTooShort, RequestError, Unavailable
 
 T = TypeVar("T")
 QUEUE_LOOK_S = 1.0  # whoever waits for the model shows a sign of life this often
@@ -34,6 +34,7 @@ class Inference:
         self.engine = engine
         self._clock = clock
         self._margin = Margin(margin_s)
+        self._closing = Closing()
         self._reading, self._scoring = Pace(lambda: engine.prefill_tokens_per_s), Pace()
         self._lock = threading.Lock()  # not re-entrant: a stream may be begun and ended by different threads
         self._cold = True
@@ -41,7 +42,11 @@ class Inference:
 
     def budget(self, caller: Caller) -> Budget:
         """Start the time that an answer may take, on the clock that it is measured by, less the margin."""
-        return Budget(caller, self._clock, self._margin.of(caller.limit_s))
+        return Budget(caller, self._clock, self._margin.of(caller.limit_s), self._closing)
+
+    def end(self, limit_s: float) -> None:
+        """Let no answer, begun or to come, go on for longer than this from now; any thread may say so."""
+        self._closing.at_s = min(self._closing.at_s, self._clock() + limit_s)
 
     def run(self, job: Job, budget: Budget) -> Run:
         """Prepare an answer; nothing is computed before the first piece is asked for."""
@@ -69,7 +74,12 @@ class Inference:
         needed_s = pace.needed_s(left)
         if needed_s > budget.remaining_s():
             pace.doubt()
-            raise DeadlineTooShort(prompt_tokens, needed_s, budget.remaining_s())
+            raise self._too_short(prompt_tokens, needed_s, budget.remaining_s())
+
+    def _too_short(self, prompt_tokens: int, needed_s: float | None, limit_s: float) -> RequestError:
+        if self._closing.is_near:  # nothing is wrong with the request
+            return Unavailable("The server is about to stop; send the request again.", code="stopping")
+        return DeadlineTooShort(prompt_tokens, needed_s, limit_s)
 
     def _pieces(self, run: Run, budget: Budget) -> Generator[Piece, None, None]:
         job = run.job
@@ -82,7 +92,7 @@ class Inference:
                 return
             yield from self._said(run, budget)
             if job.is_scored and run.stop_reason == "deadline" and not run.output_ids:
-                raise DeadlineTooShort(run.prompt_tokens, None, budget.allowed_s)
+                raise self._too_short(run.prompt_tokens, None, budget.allowed_s)
         finally:
             run.ended_s = self._clock()
 
@@ -148,7 +158,7 @@ class Inference:
         self._scoring.learn(fresh, taken_s)
         if scoring.stop_reason is not None:
             needed_s = taken_s * (run.prompt_tokens - 1 - scoring.cached_tokens) / fresh if fresh else None
-            raise DeadlineTooShort(run.prompt_tokens, needed_s, allowed_s)
+            raise self._too_short(run.prompt_tokens, needed_s, allowed_s)
 
     def _generate(self, run: Run, budget: Budget) -> Iterator[Token | None]:
         job = run.job
