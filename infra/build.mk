@@ -1,16 +1,21 @@
 # The commands that make and deploy the cloud side; included by the Makefile.
 
-SAM_BUILD ?= .aws-sam/build
-DEPLOY    ?= --guided
-SAM        = SAM_CLI_TELEMETRY=0 ARCH=$(ARCH) BUNDLE=$(BUNDLE) .venv/cloud/bin/sam
+SAM_BUILD  ?= .aws-sam/build
+STACK      ?=
+PARAMETERS ?=
+SAM         = SAM_CLI_TELEMETRY=0 ARCH=$(ARCH) BUNDLE=$(BUNDLE) .venv/cloud/bin/sam
 
-.PHONY: build deploy build-Function build-Authorizer
+.PHONY: build deploy smoke build-Function build-Authorizer
 
 build: .venv/cloud/.made      ## the deployable artifact, no container engine (ARCH=x86_64|arm64, BUNDLE=)
 	$(SAM) build --template template.yaml --build-dir $(SAM_BUILD) --parameter-overrides Architecture=$(ARCH)
 
-deploy: build      ## put the stack into your AWS account (ARCH=, BUNDLE=; DEPLOY= instead of --guided)
-	$(SAM) deploy --template $(SAM_BUILD)/template.yaml --parameter-overrides Architecture=$(ARCH) $(DEPLOY)
+deploy: build      ## put the stack into your AWS account (STACK=, or it asks for everything; ARCH=, BUNDLE=, PARAMETERS="Name=value ...")
+	$(SAM) deploy --template $(SAM_BUILD)/template.yaml --config-file $(CURDIR)/samconfig.toml \
+		$(if $(STACK),--stack-name $(STACK),--guided) --parameter-overrides Architecture=$(ARCH) $(PARAMETERS)
+
+smoke: .venv/clients/.made      ## ask a server whether it is sound (OPENAI_BASE_URL=, OPENAI_API_KEY=)
+	@SMOKE_KEY="$(OPENAI_API_KEY)" .venv/clients/bin/python -m infra.smoke $(OPENAI_BASE_URL)
 
 # `sam build` comes here for the resource Function of template.yaml, with the folder to fill in ARTIFACTS_DIR.
 build-Function: .venv/cloud/.made
