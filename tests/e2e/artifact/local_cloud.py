@@ -6,7 +6,8 @@ that streams; their lines are put into the stack's log from there. It hands no p
 transform and has no CodeDeploy, so the rollout is off by its default. Of an API's document it reads the
 routes and not the authorizers, so they are put in as the document has them. Its APIs have other addresses
 than AWS's, and so has its DynamoDB. It runs authorizers, but knows neither usage plans nor gateway
-responses: where API Gateway would say 401 by the template, it says 403.
+responses: where API Gateway would say 401 by the template, it says 403. It deletes what a template asks
+to be retained.
 """
 
 from __future__ import annotations
