@@ -81,7 +81,7 @@ def assemble(
     preparation = Preparation(inference, store, threads, name, till.instruction_set, now)
     replays = Replays(inference, store, running, till, name, now)
     endpoints = [
-        *ServiceRoutes(engine.manifest, _created_s(engine.manifest), settings).endpoints(),
+        *ServiceRoutes(engine.manifest, engine.card, _created_s(engine.manifest), settings).endpoints(),
         *CompletionRoutes(Completions(frame), TextCompletions(frame), telemetry, ledger).endpoints(),
         *ResponseRoutes(
             Responses(inference, preparation, store, threads, retries, running, replays, till, now),

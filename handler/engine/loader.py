@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 TOKENIZER = "tokenizer.json"
 PACKED = "tokenizer.bin"  # the same without parsing; bundles had none at first, and not every vocabulary fits
 TEMPLATE = "chat_template.jinja"
+CARD = "MODEL_CARD.md"
 # Up to here all threads pack weights: 35 ms of 305 sooner at 77 MB, and what is resident twice meanwhile is
 # less than the first long prompt takes. At 265 MB it is 10 ms of 520, and 170 MB more at the peak.
 PARALLEL_BYTES = 128 << 20
@@ -62,7 +63,8 @@ class Loading:
 
             self._verified.result()  # first: damaged weights are the reason, whatever came of the session
             exact = self._exact and self._manifest.exact
-            return Engine(self._manifest, self._model.result(), prompt, tokenizer, exact=exact)
+            card = _read_card(self._folder, self._manifest)
+            return Engine(self._manifest, self._model.result(), prompt, tokenizer, exact=exact, card=card)
 
     @contextmanager
     def _settled(self) -> Iterator[None]:
@@ -130,6 +132,12 @@ def _open_packed(folder: Path, manifest: Manifest) -> Any:
         return PackedTokenizer(content, whole)
     except Exception as error:  # tokenizers raises plain Exception
         raise BundleError(f"{folder / PACKED}: {error}") from error
+
+
+def _read_card(folder: Path, manifest: Manifest) -> str | None:
+    if CARD not in manifest.files:
+        return None
+    return integrity.read(folder, manifest.files, CARD).decode("utf-8")
 
 
 def _open_prompt(folder: Path, manifest: Manifest, tokenizer: Any) -> Any:

@@ -35,21 +35,24 @@ class Deployment:
 
     def environment(self, **more: str) -> dict[str, str]:
         """All variables of the function's execution environment."""
-        return self.platform(**{**self.variables, **more})
-
-    def platform(self, **more: str) -> dict[str, str]:
-        """The variables that Lambda sets, these, and none of the developer's own."""
-        kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-        platform = {
-            "AWS_EXECUTION_ENV": "AWS_Lambda_python3.13",
-            "AWS_LAMBDA_FUNCTION_NAME": "dormouse",
-            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1769",
-            "AWS_LAMBDA_FUNCTION_VERSION": "1",
-            "AWS_REGION": "us-east-1",
+        here = {
             "LAMBDA_TASK_ROOT": str(self.folder),
             "_HANDLER": properties("Function")["Handler"],
         }
-        return {**kept, **CREDENTIALS, **platform, **more}
+        return lambda_platform(**{**here, **self.variables, **more})
+
+
+def lambda_platform(**more: str) -> dict[str, str]:
+    """The variables that Lambda sets, these, and none of the developer's own."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    platform = {
+        "AWS_EXECUTION_ENV": "AWS_Lambda_python3.13",
+        "AWS_LAMBDA_FUNCTION_NAME": "dormouse",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1769",
+        "AWS_LAMBDA_FUNCTION_VERSION": "1",
+        "AWS_REGION": "us-east-1",
+    }
+    return {**kept, **CREDENTIALS, **platform, **more}
 
 
 @pytest.fixture(scope="session")
