@@ -68,8 +68,8 @@ def test_a_client_that_hangs_up_stops_the_function(start: Start, tmp_path: Path)
     assert closed.read_text() == "closed"
 
 
-def test_a_reader_that_stops_reading_holds_the_function_back(start: Start) -> None:
-    """Large chunks arrive whole and in order."""
+def test_large_chunks_arrive_whole(start: Start) -> None:
+    """Chunks larger than any buffer on the way arrive in order."""
     answer = start().api.invoke({"do": "count", "chunks": 40, "size": 1 << 18})
     assert len(answer.payload) == 40 << 18
     assert answer.payload == b"".join(f"{number:08d}".encode() * (1 << 15) for number in range(40))
