@@ -13,6 +13,7 @@ import queue
 import re
 import socket
 import struct
+import sys
 import threading
 import time
 import uuid
@@ -103,8 +104,7 @@ class RuntimeApi:
         if snapstart_restores:
             self.may_restore.set()
         handler = type("BoundCalls", (Calls,), {"api": self})
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self.server.daemon_threads = True
+        self.server = Server(("127.0.0.1", 0), handler)
         self.address = f"127.0.0.1:{self.server.server_port}"
         threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
 
@@ -122,6 +122,16 @@ class RuntimeApi:
 
     def breach(self, sentence: str) -> None:
         self.breaches.append(sentence)
+
+
+class Server(ThreadingHTTPServer):
+    """Says nothing of connections that end with the runtime's process."""
+
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class Calls(BaseHTTPRequestHandler):
@@ -199,10 +209,11 @@ class Calls(BaseHTTPRequestHandler):
     def conclude(self, invocation: Invocation, kind: str, chunks: list[bytes]) -> None:
         self.api.current = None  # before the reply: the runtime may ask for the next event at once
         too_large = kind == "buffered" and sum(map(len, chunks)) > BUFFERED_LIMIT_BYTES
-        self.answer(413 if too_large else invocation.reply_status)
-        invocation.note(
-            kind=kind, headers={name.lower(): value for name, value in self.headers.items()}, chunks=chunks
-        )
+        try:
+            self.answer(413 if too_large else invocation.reply_status)
+        finally:
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            invocation.note(kind=kind, headers=headers, chunks=chunks)
 
     def streamed(self, invocation: Invocation) -> None:
         for name, value in {
