@@ -13,6 +13,7 @@ Source: https://docs.aws.amazon.com/lambda/latest/dg/runtimes-custom.html#runtim
 from __future__ import annotations
 
 import base64
+import gc
 import inspect
 import json
 import logging
@@ -137,15 +138,24 @@ def streaming_client(base: type, marshaller: type) -> type:
         """What the runtime's loop gets in place of its own client; one invocation at a time."""
 
         until_s = 0.0
+        has_failed = False
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
             self.marshaller = marshaller()
 
         def wait_next_invocation(self) -> Any:
+            if self.has_failed:
+                # The loop's frame and its error hold each other, and with them the answer that was too large.
+                gc.collect()
+                self.has_failed = False
             request = polled(super().wait_next_invocation)
             self.until_s = int(request.deadline_time_in_ms) / 1000
             return request
+
+        def post_invocation_error(self, *args: Any) -> None:
+            self.has_failed = True
+            super().post_invocation_error(*args)
 
         def post_invocation_result(
             self, invoke_id: str, result_data: Any, content_type: str = "application/json", *more: Any

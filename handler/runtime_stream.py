@@ -32,6 +32,9 @@ CLOSING_S = 0.4
 SHORTEST_WAIT_S = 0.05
 """An answer that ends by its own deadline gets its last words out after that."""
 
+REPLY_S = 2.0
+"""All is sent and stored when the Runtime API's reply is waited for, so that nothing is saved by haste."""
+
 log = logging.getLogger("handler.runtime")
 
 
@@ -122,7 +125,7 @@ def post_stream(address: str, asked: Asked, stream: Stream) -> None:
             # A slow reader blocks here, and with it the generator: while there is time, and no longer.
             connection.sock.settimeout(asked.patience_s())
             connection.send(piece)
-        connection.sock.settimeout(asked.patience_s())
+        connection.sock.settimeout(max(REPLY_S, asked.patience_s()))
         reply = connection.getresponse()
         said = reply.read().decode("utf-8", "replace")
     except (OSError, HTTPException) as error:

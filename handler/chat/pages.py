@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pydantic import BaseModel
 
 from handler.chat.translate import shown
-from handler.schema.items import ItemList, item_list
+from handler.schema.items import ItemList, ShownItem, item_list
 from handler.sessions import Item
 
 PAGE_BYTES = 4_000_000
@@ -26,7 +26,7 @@ def size_bytes(*parts: BaseModel) -> int:
 
 def items_page(items: Iterable[Item], *, has_more: bool) -> ItemList:
     """Make a page of as many of these as it holds, one at least; `has_more`: others follow all of these."""
-    taken, taken_bytes = [], 0
+    taken, taken_bytes = list[ShownItem](), 0
     for each in map(shown, items):
         taken_bytes += size_bytes(each)
         if taken and taken_bytes > PAGE_BYTES:

@@ -150,7 +150,7 @@ def test_hundreds_of_invocations_leave_nothing_open(start: Start, tmp_path: Path
 
     def open_now() -> tuple[int, int]:
         api.invoke({"do": "environment"})
-        return environment.open_files(), environment.status("Threads")
+        return len(environment.opened()), environment.status("Threads")
 
     for _ in range(10):
         round_of_six()

@@ -6,6 +6,7 @@ import base64
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -84,10 +85,13 @@ def test_a_refused_answer_does_not_end_the_environment(start: Start, status: int
     assert f"refused the answer with {status}" in environment.log.read_text()
 
 
-def test_the_environment_ends_when_the_platform_says_so(start: Start) -> None:
-    """Status 500 means a state beyond repair: the runtime has to exit promptly."""
+@pytest.mark.parametrize(
+    "asked", [{"do": "count", "chunks": 1}, {"do": "proxy", "answer": 1}, {"do": "raise"}]
+)
+def test_the_environment_ends_when_the_platform_says_so(start: Start, asked: dict[str, Any]) -> None:
+    """Status 500 means a state beyond repair: the runtime has to exit promptly, whatever it answered."""
     environment = start()
-    environment.api.invoke({"do": "count", "chunks": 1}, reply_status=500)
+    environment.api.invoke(asked, reply_status=500)
     assert environment.process.wait(timeout=60) != 0
 
 
