@@ -27,7 +27,8 @@ INVOCATIONS = int(os.environ.get("ENVIRONMENT_INVOCATIONS", "250"))
 COMMAND = (sys.executable, "-m", "awslambdaric", "tests.contract.runtime.faulty_function.handler")
 FLAT = 1.03
 SETTLED = 500
-"""So many invocations pass until the allocator has met every mixture of sizes; until then memory may grow."""
+"""So many invocations pass until the allocator has met every mixture of sizes, and SQLite had to open another
+connection beside one at work; until then memory and files may grow."""
 
 SEED = 20_261_126
 
@@ -76,8 +77,8 @@ def test_thousands_of_invocations_leave_nothing_behind(
     assert environment.process.poll() is None
     assert late["sockets"] <= early["sockets"]
     assert late["threads"] <= early["threads"]
-    assert late["files"] <= early["files"] + 1  # SQLite keeps one open while another connection holds a lock
     if len(tenths[0]) >= SETTLED:
+        assert late["files"] <= early["files"]
         assert rss_mib[-1] <= FLAT * rss_mib[1]
 
 
