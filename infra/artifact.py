@@ -60,7 +60,7 @@ HANDLER_LEFT_OUT = (
 )
 
 
-def install(arch: str, out: Path) -> None:
+def install(arch: str, out: Path, lock: Path = LOCK, *, hashes: bool = True) -> None:
     """Unpack the locked wheels, hashes checked, for Lambda's Python on `arch`."""
     platforms = [f"--platform={name}_{WHEEL_ARCH[arch]}" for name in WHEEL_PLATFORMS]
     subprocess.run(
@@ -74,8 +74,9 @@ def install(arch: str, out: Path) -> None:
                 "--disable-pip-version-check",
                 "--no-compile",
             ),
-            *("--require-hashes", "--no-deps", "--only-binary=:all:", "--implementation=cp"),
-            *(f"--python-version={PYTHON_VERSION}", *platforms, f"--target={out}", f"--requirement={LOCK}"),
+            *("--no-deps", "--only-binary=:all:", "--implementation=cp"),
+            *(["--require-hashes"] if hashes else []),
+            *(f"--python-version={PYTHON_VERSION}", *platforms, f"--target={out}", f"--requirement={lock}"),
         ],
         check=True,
     )

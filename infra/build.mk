@@ -7,7 +7,7 @@ SAM         = SAM_CLI_TELEMETRY=0 ARCH=$(ARCH) BUNDLE=$(BUNDLE) .venv/cloud/bin/
 DEPLOY      = $(SAM) deploy --template $(SAM_BUILD)/template.yaml --config-file $(CURDIR)/samconfig.toml \
 	$(if $(STACK),--stack-name $(STACK),--guided)
 
-.PHONY: build deploy smoke build-image deploy-image build-Function build-Authorizer
+.PHONY: build deploy smoke arm64 build-image deploy-image build-Function build-Authorizer
 
 build: .venv/cloud/.made      ## the deployable artifact, no container engine (ARCH=x86_64|arm64, BUNDLE=)
 	$(SAM) build --template template.yaml --build-dir $(SAM_BUILD) --parameter-overrides Architecture=$(ARCH)
@@ -53,3 +53,13 @@ test: .venv/lambda/.made
 	$$python -m venv .venv/lambda
 	@.venv/lambda/bin/pip install -q --disable-pip-version-check --no-deps -r $<
 	@touch $@
+
+# An arm64 python3.13 under QEMU, of Debian's packages: in it the tests run the arm64 artifact, where it can be made.
+arm64: .venv/arm64/bin/python .venv/dev/.made .venv/cloud/.made .venv/lambda/.made      ## the arm64 artifact chats, emulated, beside this machine's (BUNDLE=)
+	@test -x $<
+	ARM64_BUNDLE=$(BUNDLE) .venv/dev/bin/python -m pytest -q -s tests/e2e/artifact/test_arm64.py
+
+test: .venv/arm64/bin/python
+
+.venv/arm64/bin/python: requirements/lambda.txt infra/arm64.py | .venv/dev/.made
+	@.venv/dev/bin/python -m infra.arm64 --out .venv/arm64 --if-possible

@@ -12,6 +12,7 @@ from handler.chat.events import TurnEvents
 from handler.chat.inference import Inference
 from handler.chat.logprobs import token_logprobs
 from handler.chat.outcome import Outcome
+from handler.chat.pages import items_page
 from handler.chat.preparation import Preparation
 from handler.chat.receipt import Till
 from handler.chat.replay import Replays
@@ -21,13 +22,13 @@ from handler.chat.running import Running, RunningResponses
 from handler.chat.spoken import take
 from handler.chat.terms import Terms
 from handler.chat.thread import Threads
-from handler.chat.translate import shown, title_of
+from handler.chat.translate import title_of
 from handler.chat.turn import Turn
 from handler.engine.values import Piece
 from handler.errors import NotFound, Unavailable, Uncertain
 from handler.schema.chat_completions import TokenLogprob
 from handler.schema.events import Event
-from handler.schema.items import ItemList, item_list
+from handler.schema.items import ItemList
 from handler.schema.responses import ResponseDeleted, ResponseObject, ResponseRequest
 from handler.sessions import Item, SessionStore
 
@@ -103,7 +104,7 @@ class Responses:
             if after not in ids:
                 raise NotFound(f"The response has no input item {after!r}.", param="after")
             ordered = ordered[ids.index(after) + 1 :]
-        return item_list([shown(item) for item in ordered[:limit]], has_more=len(ordered) > limit)
+        return items_page(ordered[:limit], has_more=len(ordered) > limit)
 
     def _begin(self, request: ResponseRequest, budget: Budget, terms: Terms) -> Turn | str:
         """Prepare a turn, or give the id of the response that an earlier attempt at this request has made."""

@@ -19,6 +19,9 @@ from typing import Any
 os.environ.setdefault(
     "OPENBLAS_NUM_THREADS", "1"
 )  # NumPy multiplies no matrices here: its threads cost 40 ms
+# Since 1.29 the import alone opens a database, a device id and a thread that reports to Microsoft.
+# Source: https://github.com/microsoft/onnxruntime/pull/27379
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 import numpy as np
 import onnxruntime
