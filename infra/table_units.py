@@ -17,7 +17,7 @@ class Units:
     reads: float
 
 
-STORED_ANSWER = Units(writes=19, reads=4)
+STORED_ANSWER = Units(writes=21, reads=3)
 """A turn: two messages, a response, its claim, the tenant's counter."""
 
 STATELESS_ANSWER = Units(writes=1, reads=0)
