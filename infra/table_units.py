@@ -23,6 +23,11 @@ STORED_ANSWER = Units(writes=21, reads=3)
 STATELESS_ANSWER = Units(writes=1, reads=0)
 """A chat completion: the tenant's counter alone."""
 
+IN_TENANTS_PARTITION = 5
+"""Of a stored answer's writes those that share one partition key with all others of their tenant: its claim,
+taken and settled, and the counter. The rest lie under the conversation's own key and the response's.
+"""
+
 STORED_ROUTES = frozenset({"/v1/responses"})
 ANSWER_ROUTES = frozenset({"/v1/chat/completions", "/v1/completions"}) | STORED_ROUTES
 

@@ -13,7 +13,7 @@ import pytest
 from handler.assembly import assemble
 from handler.sessions.dynamo import DynamoSessions
 from handler.settings import Settings
-from infra.table_units import STATELESS_ANSWER, STORED_ANSWER, Units
+from infra.table_units import IN_TENANTS_PARTITION, STATELESS_ANSWER, STORED_ANSWER, Units
 from tests.contract.sessions.stores import HandClock, Place
 from tests.unit.handler.conftest import Door
 from tests.unit.handler.scripted_engine import MODEL, scripted_engine
@@ -35,7 +35,7 @@ class Meter:
 
     def begin(self) -> None:
         """Count from zero."""
-        self.writes = self.reads = self.counted = 0
+        self.writes = self.reads = self.counted = self.in_tenants_partition = 0
 
     def taken(self) -> Units:
         """What an answer has used, its tenant's counter included, which nobody waits for to the end."""
@@ -49,9 +49,15 @@ class Meter:
         if model.name == "TransactWriteItems":
             for action in params["TransactItems"]:
                 ((kind, asked),) = action.items()
-                self.writes += 2 * (_units(asked["Item"], WRITE_BYTES) if kind == "Put" else 1)
+                self._write(asked, 2 * (_units(asked["Item"], WRITE_BYTES) if kind == "Put" else 1))
         elif model.name in ("PutItem", "UpdateItem"):
-            self.writes += _units(params.get("Item", {}), WRITE_BYTES)
+            self._write(params, _units(params.get("Item", {}), WRITE_BYTES))
+
+    def _write(self, asked: Mapping[str, Any], units: int) -> None:
+        self.writes += units
+        key = asked.get("Key") or asked["Item"]
+        if key["pk"]["S"] == f"{TENANT}#":
+            self.in_tenants_partition += units
 
     def _came(self, parsed: dict[str, Any], model: Any, **_: Any) -> None:
         if model.name == "UpdateItem":
@@ -94,6 +100,7 @@ def test_a_stored_answer_asks_for_so_much(metered: tuple[Door, Meter]) -> None:
         assert door.call("POST", "/v1/responses", body, tenant=TENANT).status == 200
         found = meter.taken()
     assert found == STORED_ANSWER
+    assert meter.in_tenants_partition == IN_TENANTS_PARTITION
 
 
 def test_a_chat_asks_for_its_counter(metered: tuple[Door, Meter]) -> None:
