@@ -31,22 +31,21 @@ def measure(options: argparse.Namespace) -> int:
     from bench.sizing.measure import measure as measured
 
     name, _, folder = options.bundle.partition("=")
-    rows = []
+    known = json.loads(options.out.read_text()) if options.out.exists() else {"bundles": {}}
+    bundle = known["bundles"][name] = {**facts(Path(folder)), "rows": []}
+    known |= {"machine": describe(), "date": datetime.now(UTC).date().isoformat()}
+    options.out.parent.mkdir(parents=True, exist_ok=True)
     try:
         for size in (size for size in options.sizes if vcpus(size) <= cores()):
             for threads in options.threads:
-                rows.append(measured(Path(folder), size, threads))
-                shown = {key: value for key, value in rows[-1].items() if key != "samples"}
+                row = measured(Path(folder), size, threads)
+                bundle["rows"].append(row)
+                options.out.write_text(json.dumps(known, indent=1) + "\n")
+                shown = {key: value for key, value in row.items() if key != "samples"}
                 print(f"{name}: {shown}", file=sys.stderr, flush=True)
     except NoQuota as error:
         print(f"sizing: no quota of processor time here: {error}", file=sys.stderr)
         return 1
-    known = json.loads(options.out.read_text()) if options.out.exists() else {"bundles": {}}
-    known["bundles"][name] = {**facts(Path(folder)), "rows": rows}
-    known["machine"] = describe()
-    known["date"] = datetime.now(UTC).date().isoformat()
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(known, indent=1) + "\n")
     return 0
 
 
