@@ -137,6 +137,7 @@ def blocks() -> dict[str, list[str]]:
         "traffic": table(["a day", *heads], _traffic(any_model)),
         "concurrency": table(["at the peak", *heads], _concurrency(found)),
         "limits": table(["used at the peak", "limit", *heads, "moved by"], _limits(any_model, found)),
+        "hot": _hot(),
         "first": [_first(load, name) for name, loads in found.items() for load in loads],
         "cost": table(["USD a month", *heads], _cost(any_model, found)),
     }
@@ -187,9 +188,28 @@ def _limits(any_model: list[Load], found: dict[str, list[Load]]) -> list[list[st
         by_model = found if limit.measure == "concurrency" else {"": any_model}
         for name, loads in by_model.items():
             title = f"[{limit.name}]({limit.source})" + (f", {name}" if name else "")
-            shares = [f"{load.used(limit):,.2%}" for load in loads]
+            shares = [_share(load.used(limit)) for load in loads]
             rows.append([title, f"{limit.value:,.0f} {limit.measure}", *shares, limit.raised_by])
     return rows
+
+
+def _hot() -> list[str]:
+    units = table_units.STORED_ANSWER.writes
+    mine = table_units.IN_TENANTS_PARTITION
+    rows = [
+        [
+            "under the conversation's and the response's keys",
+            f"{units - mine:g}",
+            "no bound: keys as many as answers",
+        ],
+        ["under the tenant's key", f"{mine}", f"{PARTITION_WRITES / mine:,.0f}, until the table splits it"],
+        ["the tenant's counter, one row", "1", f"{PARTITION_WRITES:,.0f}"],
+    ]
+    return table(["where an answer's writes go", "units", "answers/s that one partition takes"], rows)
+
+
+def _share(used: float) -> str:
+    return f"{used:.2%}" if used <= 1 else f"**{used:,.1f} times**"
 
 
 def _first(load: Load, name: str) -> str:
@@ -199,9 +219,7 @@ def _first(load: Load, name: str) -> str:
     passed = [f"{limit.name} ({load.used(limit):,.1f} times)" for limit in ranked if load.used(limit) > 1]
     if passed:
         return f"- {step}: passed are " + "; ".join(passed) + "."
-    return (
-        f"- {step} with {name}: none is passed; the nearest is {ranked[0].name} ({load.used(ranked[0]):.1%})."
-    )
+    return f"- {step}: none is passed; the nearest is {ranked[0].name} ({load.used(ranked[0]):.1%})."
 
 
 def _cost(any_model: list[Load], found: dict[str, list[Load]]) -> list[list[str]]:

@@ -20,7 +20,9 @@ from typing import Any
 from bench.machine import describe
 from bench.pages import fill
 from bench.sizing.page import blocks
-from bench.sizing.share import NoQuota, cores, vcpus
+from bench.sizing.second_core import second_core
+from bench.sizing.share import NoQuota, vcpus
+from bench.sizing.share import cores as cores_here
 
 SIZES_MIB = (512, 1024, 1769, 2654, 3538)
 
@@ -36,7 +38,7 @@ def measure(options: argparse.Namespace) -> int:
     known |= {"machine": describe(), "date": datetime.now(UTC).date().isoformat()}
     options.out.parent.mkdir(parents=True, exist_ok=True)
     try:
-        for size in (size for size in options.sizes if vcpus(size) <= cores()):
+        for size in (size for size in options.sizes if vcpus(size) <= cores_here()):
             for threads in options.threads:
                 row = measured(Path(folder), size, threads)
                 bundle["rows"].append(row)
@@ -54,8 +56,9 @@ def report(options: argparse.Namespace) -> int:
     from bench.sizing.chart import draw
 
     results: dict[str, Any] = json.loads(options.results.read_text())
-    options.page.write_text(fill(options.page.read_text(), blocks(results)))
-    draw(results, options.results.with_suffix(".svg"))
+    cores = second_core(options.bench)
+    options.page.write_text(fill(options.page.read_text(), blocks(results, cores)))
+    draw(results, cores, options.results.with_suffix(".svg"))
     return 0
 
 
@@ -79,6 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     reporting = commands.add_parser("report", help="write the page from measured rows")
     reporting.add_argument("results", type=Path)
     reporting.add_argument("--page", type=Path, default=Path("docs/sizing.md"))
+    reporting.add_argument("--bench", type=Path, default=Path("docs/bench/2026-11-25.json"))
     reporting.set_defaults(act=report)
     options = parser.parse_args(arguments)
     return int(options.act(options))

@@ -1,7 +1,7 @@
 """Measured rows -> what an answer takes and costs at each memory size. Pure: no files, no clock.
 
-Beyond the cores of the machine that measured, speeds follow Amdahl's law from one vCPU and two; such rows say
-that they are computed.
+Beyond what was measured, speeds follow Amdahl's law from one vCPU and from what a second core is worth; such
+rows say that they are computed.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from infra import prices
 INPUT_TOKENS, OUTPUT_TOKENS = 200, 100
 """The answer that is priced: nothing of its prompt is cached."""
 
-COMPUTED_MIB = (5307, 7076, 10240)
-SPEEDS = ("prefill_tokens_per_s", "decode_tokens_per_s")
+COMPUTED_MIB = (3538, 5307, 7076, 10240)
 
 
 @dataclass(frozen=True)
@@ -68,18 +67,22 @@ class Size:
         return prices.compute(gb_s) + prices.REQUEST
 
 
-def sizes(rows: Sequence[Mapping[str, Any]]) -> list[Size]:
-    """The best measured row of each memory size, and the computed ones after them."""
+def sizes(rows: Sequence[Mapping[str, Any]], second_core: Mapping[str, float] | None = None) -> list[Size]:
+    """The best measured row of each memory size, and the computed ones after them.
+
+    `second_core` is what a second core multiplies each speed by; without it, nothing is computed.
+    """
     best: dict[int, Mapping[str, Any]] = {}
     for row in rows:
         held = best.get(row["memory_mib"])
         if held is None or row["decode_tokens_per_s"] > held["decode_tokens_per_s"]:
             best[row["memory_mib"]] = row
     measured = [_size(best[memory], measured=True) for memory in sorted(best)]
-    one, two = best.get(MIB_PER_VCPU), best.get(2 * MIB_PER_VCPU)
-    if one is None or two is None:
+    one = best.get(MIB_PER_VCPU)
+    if one is None or second_core is None:
         return measured
-    return measured + [_size(_computed(one, two, memory), measured=False) for memory in COMPUTED_MIB]
+    larger = (memory for memory in COMPUTED_MIB if memory > max(best))
+    return measured + [_size(_computed(one, second_core, memory), measured=False) for memory in larger]
 
 
 def amdahl(one: float, two: float, cores: float) -> float:
@@ -88,9 +91,11 @@ def amdahl(one: float, two: float, cores: float) -> float:
     return one / (serial + (1 - serial) / cores)
 
 
-def _computed(one: Mapping[str, Any], two: Mapping[str, Any], memory_mib: int) -> dict[str, Any]:
-    faster = {name: amdahl(one[name], two[name], vcpus(memory_mib)) for name in SPEEDS}
-    return {**two, **faster, "memory_mib": memory_mib, "threads": 0}
+def _computed(one: Mapping[str, Any], second_core: Mapping[str, float], memory_mib: int) -> dict[str, Any]:
+    faster = {
+        name: amdahl(one[name], one[name] * second_core[name], vcpus(memory_mib)) for name in second_core
+    }
+    return {**one, **faster, "memory_mib": memory_mib, "threads": 0}
 
 
 def _size(row: Mapping[str, Any], *, measured: bool) -> Size:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from bench.pages import table
@@ -25,22 +26,23 @@ HEADS = (
 )
 
 
-def blocks(results: dict[str, Any]) -> dict[str, list[str]]:
-    """The lines of each block of the page."""
+def blocks(results: dict[str, Any], cores: Mapping[str, Mapping[str, float]]) -> dict[str, list[str]]:
+    """The lines of each block of the page; `cores` is what a second one is worth to each model."""
     machine, bundles = results["machine"], results["bundles"]
     return {
         "machine": [
             f"{results['date']}, {machine['cpu']} ({machine['family']}), {machine['cores']} cores, "
             f"{machine['kernels']}, {machine['memory_gib']} GiB, commit {machine['commit']}."
         ],
-        "sizes": [line for name, bundle in bundles.items() for line in _bundle(name, bundle)],
-        "threads": _threads(bundles),
+        "sizes": [
+            line for name, bundle in bundles.items() for line in _bundle(name, bundle, cores.get(name))
+        ],
         "hosted": _hosted(bundles, results["date"]),
     }
 
 
-def _bundle(name: str, bundle: dict[str, Any]) -> list[str]:
-    rows = sizes(bundle["rows"])
+def _bundle(name: str, bundle: dict[str, Any], second_core: Mapping[str, float] | None) -> list[str]:
+    rows = sizes(bundle["rows"], second_core)
     cheapest = min((row.warm_usd for row in rows if row.fits), default=0.0)
     title = f"### {name}: {bundle['parameters'] / 1e6:,.1f} million parameters, {bundle['bits']} bits"
     peak = max(row.peak_mib for row in rows)
@@ -66,21 +68,6 @@ def _cells(row: Size, cheapest: bool) -> list[str]:
     ]
 
 
-def _threads(bundles: dict[str, Any]) -> list[str]:
-    """Decoding with one thread and with two, where both were measured."""
-    memories = sorted({row["memory_mib"] for bundle in bundles.values() for row in bundle["rows"]})
-    lines = []
-    for name, bundle in bundles.items():
-        cells = [name]
-        for memory in memories:
-            found = {
-                r["threads"]: r["decode_tokens_per_s"] for r in bundle["rows"] if r["memory_mib"] == memory
-            }
-            cells.append(f"{found[1]:,.0f} / {found[0]:,.0f}" if {0, 1} <= found.keys() else "not measured")
-        lines.append(cells)
-    return table(["", *(f"{memory:,} MiB" for memory in memories)], lines)
-
-
 def _hosted(bundles: dict[str, Any], date: str) -> list[str]:
     rows = [
         [
@@ -94,7 +81,7 @@ def _hosted(bundles: dict[str, Any], date: str) -> list[str]:
     cheapest = min(map(hosted_usd, prices.HOSTED))
     for name, bundle in bundles.items():
         best = min((row for row in sizes(bundle["rows"]) if row.fits), key=lambda row: row.warm_usd)
-        times = f"{best.warm_usd / cheapest:.1f} times the cheapest"
+        times = f"{best.warm_usd / cheapest:.2f} times the cheapest"
         name = f"Dormouse, {name}, {best.memory_mib:,} MiB, warm"
         rows.append([name, times, f"${best.warm_usd * 1000:.4f}", date])
     return table(["", "1 million tokens", "1,000 answers", "as of"], rows)

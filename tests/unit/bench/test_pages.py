@@ -13,13 +13,15 @@ from bench.limits import LIMITS
 from bench.pages import fill
 from bench.sizing.figures import Size, amdahl, hosted_usd, sizes
 from bench.sizing.page import blocks as sizing_blocks
+from bench.sizing.second_core import second_core
 from infra import prices
 from tests.stack import PROJECT, template
 
 RESULTS: dict[str, Any] = json.loads(capacity.MEASURED.read_text())
+CORES = second_core(PROJECT / "docs/bench/2026-11-25.json")
 PAGES = {
     PROJECT / "docs/scale.md": capacity.blocks,
-    PROJECT / "docs/sizing.md": lambda: sizing_blocks(RESULTS),
+    PROJECT / "docs/sizing.md": lambda: sizing_blocks(RESULTS, CORES),
 }
 QUICK = Size(1024, True, 1, 1000.0, 100.0, 10.0, 500.0, 100.0)
 
@@ -74,8 +76,8 @@ def test_computed_sizes_are_between_no_gain_and_all() -> None:
     assert amdahl(100, 160, 2) == pytest.approx(160)
     assert 160 < amdahl(100, 160, 4) < 320
     assert amdahl(100, 90, 4) == pytest.approx(100)
-    for bundle in RESULTS["bundles"].values():
-        rows = sizes(bundle["rows"])
+    for name, bundle in RESULTS["bundles"].items():
+        rows = sizes(bundle["rows"], CORES.get(name))
         assert [row.memory_mib for row in rows] == sorted(row.memory_mib for row in rows)
         assert {row.memory_mib for row in rows if row.measured} == {r["memory_mib"] for r in bundle["rows"]}
 
