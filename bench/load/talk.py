@@ -22,7 +22,7 @@ from bench.load import mix
 
 MODEL, THINK_S = os.environ["LOAD_MODEL"], float(os.environ["LOAD_THINK_S"])
 SAMPLES = open(os.environ["LOAD_SAMPLES"], "a", buffering=1)  # noqa: SIM115, PTH123 - as long as the process
-ATTEMPTS, BACKOFF_S, TIMEOUT_S = 4, 0.5, 60.0
+ATTEMPTS, BACKOFF_S, LONGEST_BACKOFF_S, TIMEOUT_S = 8, 0.5, 4.0, 60.0
 numbers = itertools.count(1)
 
 
@@ -94,7 +94,7 @@ class Talker(User):
     def _post(
         self, path: str, body: dict[str, Any], sample: dict[str, Any] | None = None
     ) -> requests.Response:
-        """Send as OpenAI's clients do: what was throttled is sent again after a while."""
+        """Send; what was throttled is sent again after a while, more patiently than OpenAI's clients do."""
         noted = sample if sample is not None else {}
         for attempt in range(ATTEMPTS):
             noted["sent_s"] = time.perf_counter()
@@ -102,7 +102,8 @@ class Talker(User):
             if reply.status_code != 429:
                 break
             noted["throttled"] = attempt + 1
-            gevent.sleep(BACKOFF_S * 2**attempt * (0.75 + self.dice.random() / 4))
+            pause_s = min(BACKOFF_S * 2**attempt, LONGEST_BACKOFF_S)
+            gevent.sleep(pause_s * (0.75 + self.dice.random() / 4))
         if reply.status_code != 200:
             raise Failed(f"{reply.status_code}: {reply.text[:200]}")
         return reply
