@@ -24,7 +24,7 @@ help:                ## this list
 chat: .venv/run/.made      ## serve the model on http://127.0.0.1:8080 (PORT=, BUNDLE=)
 	@exec .venv/run/bin/python -m handler.local --port $(PORT) --bundle $(BUNDLE)
 
-test: .venv/dev/.made .venv/cloud/.made .venv/clients/.made browser      ## the whole test suite, real components included (TESTS=)
+test: .venv/dev/.made .venv/cloud/.made .venv/clients/.made .venv/load/.made browser      ## the whole test suite, real components included (TESTS=)
 	.venv/dev/bin/python -m pytest $(TESTS)
 
 bundle: .venv/export/.made      ## MODEL=<hub id or folder> OUT=<folder> [QUANT=int4|int8|fp32] [CALIBRATION=<text file>] [ROUNDING=gptq|nearest] [ADAPTER=<peft folder>]
@@ -77,7 +77,7 @@ include bench/bench.mk
 	@.venv/$*/bin/pip install -q --disable-pip-version-check --no-deps -r $<
 	@touch $@
 
-.venv/clients/.made .venv/cloud/.made .venv/checkov/.made: .venv/%/.made: requirements/%.txt
+.venv/clients/.made .venv/cloud/.made .venv/checkov/.made .venv/load/.made: .venv/%/.made: requirements/%.txt
 	@echo "Making .venv/$* (once, about a minute) ..." >&2
 	@$(PYTHON) -m venv .venv/$*
 	@.venv/$*/bin/pip install -q --disable-pip-version-check --no-deps -r $<
@@ -91,7 +91,7 @@ lock: .venv/dev/.made      ## resolve pyproject's dependency groups into require
 		--override requirements/function-overrides.txt -o requirements/$$g.txt; done
 	for g in export dev; do $(COMPILE) --group pyproject.toml:$$g \
 		--override requirements/torch-overrides.txt -o requirements/$$g.txt; done
-	for g in cloud checkov; do $(COMPILE) --group pyproject.toml:$$g -o requirements/$$g.txt; done
+	for g in cloud checkov load; do $(COMPILE) --group pyproject.toml:$$g -o requirements/$$g.txt; done
 	$(COMPILE) --group pyproject.toml:clients --override requirements/clients-overrides.txt \
 		-o requirements/clients.txt
 	$(subst 3.11,3.13,$(COMPILE)) --generate-hashes --group pyproject.toml:image \
