@@ -49,6 +49,7 @@ class Application:
     engine: Engine
     store: SessionStore
     running: RunningResponses
+    till: Till
 
 
 def assemble(
@@ -66,7 +67,8 @@ def assemble(
     """
     telemetry = Telemetry(in_lambda=settings.memory_mib is not None)
     inference = Inference(engine, clock, margin_s=settings.deadline_margin_ms / 1000)
-    init_ms = (clock() - started_s) * 1000
+    # A snapshot is made once, and is billed to nobody who is woken from it.
+    init_ms = 0.0 if settings.snapshot else (clock() - started_s) * 1000
     till = Till(settings, telemetry, init_ms, exact=engine.exact, instruction_set=instruction_set())
     name = fingerprint(engine.manifest)
     frame = Frame(inference, till, name, now)
@@ -89,7 +91,7 @@ def assemble(
         *ConversationRoutes(Conversations(store, retries, now, inference.budget), Exports(store)).endpoints(),
         *TenantRoutes(Tenants(store, ledger), inference.budget).endpoints(),
     ]
-    return Application(Api(endpoints, settings, telemetry), engine, store, running)
+    return Application(Api(endpoints, settings, telemetry), engine, store, running, till)
 
 
 def fingerprint(manifest: Manifest) -> str:
