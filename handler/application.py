@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import sys
 import time
@@ -52,16 +53,21 @@ def prepare_snapshot(
         pass
     application.engine.measure_steps()
     application.store.prepare()
-    application.store.close()
+    _disconnect(application.store)
 
     def restore() -> None:
         began_s = clock()
         random.seed()
-        application.store.close()
+        _disconnect(application.store)
         application.till.init_ms = (clock() - began_s) * 1000
 
     register_after_restore(restore)
     return restore
+
+
+def _disconnect(store: SessionStore) -> None:
+    store.close()
+    gc.collect()  # a botocore session is a cycle, and holds the connection its credentials came by
 
 
 def open_bundle(place: Path | S3Location) -> Path | BundleFiles:

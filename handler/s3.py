@@ -6,6 +6,7 @@ credentials' either, outlives the load. Imported only where a location is in S3.
 
 from __future__ import annotations
 
+import gc
 import re
 import threading
 import time
@@ -92,7 +93,11 @@ class S3Objects:
 
     def close(self) -> None:
         """Let go of all connections."""
-        self._client.close()
+        client, self._client = self._client, None
+        if client is not None:
+            client.close()
+            del client
+            gc.collect()  # a botocore session is a cycle, and holds the connection its credentials came by
 
     def _check_range(self, name: str, answer: dict[str, Any], start: int, size_bytes: int) -> None:
         found = RANGE.fullmatch(answer.get("ContentRange", ""))
