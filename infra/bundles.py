@@ -30,7 +30,7 @@ SEAL_LETTERS = 16
 
 def location_of(folder: Path, above: S3Location) -> S3Location:
     """Where a bundle belongs under a prefix that bundles share. Raises: BundleError."""
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", read_manifest(folder).name).strip("-") or "bundle"
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", read_manifest(folder).name).strip("-.") or "bundle"
     seal = json.loads((folder / MANIFEST).read_bytes())["seal"][:SEAL_LETTERS]
     return S3Location(above.bucket, above.key(f"{name}/{seal}"))
 

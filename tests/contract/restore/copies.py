@@ -55,13 +55,14 @@ def restored(state: Any) -> dict[str, Any]:
     woken_s = time.time()
     for hook, arguments, named in get_after_restore():
         hook(*arguments, **named)
-    after_hooks = sockets()
+    after_hooks, known = sockets(), set(sys.modules)
     drawn = [random.random() for _ in range(4)]
     sampled = {"temperature": 1.5, "max_tokens": 8}
     free, again = ask("chat", **sampled), ask("chat", **sampled)
     seeded = ask("chat", **sampled, seed=5)
     conversation = ask("conversation-create", items=[])
     return {
+        "imported": sorted(name for name in set(sys.modules) - known if name.startswith("boto")),
         "drawn_before": drawn_before,
         "drawn": drawn,
         "after_hooks": after_hooks,

@@ -120,6 +120,12 @@ def test_no_connection_outlives_the_restore(told: dict[str, Any]) -> None:
     assert (first | second) & set(told["parent"]) == set()
 
 
+def test_the_first_request_after_a_restore_imports_no_client(told: dict[str, Any]) -> None:
+    """What DynamoDB's client needs, 200 ms of a first call, is in the snapshot."""
+    for copy in told["copies"]:
+        assert copy["imported"] == []
+
+
 def test_each_copy_asks_for_credentials_of_its_own(told: dict[str, Any], given: list[str]) -> None:
     """The load, the parent's request, and one for each copy: none goes on with what was frozen."""
     assert told["copies"]
