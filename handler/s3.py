@@ -33,7 +33,7 @@ SLOWEST_BYTES_PER_S = 256 << 10
 PATIENCE_S = 10.0
 """A part that falls behind this speed for longer is asked for again, on another connection."""
 
-BLOCK_BYTES = 16 << 10
+BLOCK_BYTES = 64 << 10
 """Between two looks at the clock; urllib3 waits for all of it."""
 
 BROKEN = (  # connections, not requests: another attempt may help

@@ -49,6 +49,7 @@ class FaultyS3:
         self.upstream = urlsplit(upstream)
         self.spoil: Spoil = lambda asked, answer: None
         self.asked: list[Asked] = []
+        self.connections = 0
         self.lock = threading.Lock()
         handler = type("BoundLine", (Line,), {"line": self})
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -82,6 +83,11 @@ class Line(BaseHTTPRequestHandler):
     line: FaultyS3
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
+
+    def setup(self) -> None:
+        super().setup()
+        with self.line.lock:
+            self.line.connections += 1
 
     def log_message(self, *_: object) -> None:
         return

@@ -43,6 +43,12 @@ def test_a_bundle_from_s3_answers_as_one_from_a_folder(fetch: Fetch, parted_bund
         assert ids[0] == ids[1]
 
 
+def test_few_connections_carry_many_parts(line: FaultyS3, fetch: Fetch, parted_bundle: Path) -> None:
+    """Each connection is used again, and there are no more than may be under way at once."""
+    arrives_whole(fetch(), parted_bundle)
+    assert len(line.asked) > 2 * transfer.CONNECTIONS >= 2 * line.connections
+
+
 def test_the_log_tells_how_far_it_is(fetch: Fetch, parted_bundle: Path, told: list[str]) -> None:
     """The last line has the whole size and the speed, and the place; an undisturbed load has few lines."""
     arrives_whole(fetch(), parted_bundle)
