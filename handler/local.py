@@ -101,7 +101,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m handler.local", description="Serve on this machine.")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", default=8080, type=_port, help="0 takes a free one (default: %(default)s)")
-    parser.add_argument("--bundle", help="folder of the model's bundle (default: the embedded model)")
+    parser.add_argument(
+        "--bundle", help="folder or s3://bucket/prefix of the model's bundle (default: the embedded one)"
+    )
     parser.add_argument("--sessions", help="SQLite file of the conversations, or `dynamodb`")
     parser.add_argument("--keys", help="file of the API keys; needed where other machines can reach --host")
     return parser.parse_args(arguments)

@@ -16,6 +16,7 @@ from typing import Annotated, Any, get_type_hints
 from urllib.parse import urlsplit
 
 from handler.errors import SettingsError
+from handler.location import SCHEME, S3Location
 
 PREFIX = "DORMOUSE_"
 PROJECT = Path(__file__).resolve().parent.parent
@@ -31,6 +32,10 @@ class Variable:
 
 def _path(text: str) -> Path:
     return Path(text).expanduser()
+
+
+def _bundle(text: str) -> Path | S3Location:
+    return S3Location.parse(text) if text.startswith(SCHEME) else _path(text)
 
 
 def _flag(text: str) -> bool:
@@ -72,7 +77,9 @@ def _address(text: str) -> str:
 class Settings:
     """How this process is to serve. A field's variable is `DORMOUSE_` and the field's name in capitals."""
 
-    bundle: Annotated[Path, Variable("folder of the model's bundle", _path)] = PROJECT / "models/house/bundle"
+    bundle: Annotated[
+        Path | S3Location, Variable("folder of the model's bundle, or its `s3://bucket/prefix`", _bundle)
+    ] = PROJECT / "models/house/bundle"
     sessions: Annotated[
         str, Variable("where conversations are kept: the path of a SQLite file, or `dynamodb`", str)
     ] = str(PROJECT / "build/sessions.sqlite3")
