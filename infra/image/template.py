@@ -22,6 +22,13 @@ Parameters:
     AllowedPattern: "[0-9]{12}\\\\.dkr\\\\.ecr\\\\.[a-z0-9-]+\\\\.amazonaws\\\\.com.*/.+[:@][A-Za-z0-9._:-]+"
 """
 
+SNAPSHOT = ("\n  SnapStart:\n", "\n  Rollout:\n")
+"""The parameter that an image does not have, and the one after it."""
+
+HEAD_CHANGES = (
+    ("Parameters:\n", PARAMETER),
+    ('  HasSnapshot: !Equals [!Ref SnapStart, "on"]\n', ""),
+)
 CHANGES = (
     ("      BuildMethod: makefile  # the target build-Function in infra/build.mk\n", ""),
     ("      ContextPath: .\n", ""),
@@ -29,7 +36,10 @@ CHANGES = (
     ("      CodeUri: handler/\n", "      PackageType: Image\n"),
     ("      Handler: handler.function.lambda_handler\n", "      ImageUri: !Ref ImageUri\n"),
     ("      Runtime: python3.13\n", ""),
-    ("      SnapStart: {ApplyOn: PublishedVersions}\n", ""),  # there is none for images
+    (
+        '      SnapStart: {ApplyOn: !If [HasSnapshot, PublishedVersions, "None"]}\n',
+        "",
+    ),  # there is none for images
     (
         "          AWS_LAMBDA_EXEC_WRAPPER: /var/task/handler/runtime.sh\n",
         "",
@@ -41,7 +51,10 @@ def image_template(template: str) -> str:
     """Write the image's template. Raises: ValueError where a line is not there once."""
     head, begin, rest = template.partition(FUNCTION[0])
     function, end, tail = rest.partition(FUNCTION[1])
-    head = replaced(head, "Parameters:\n", PARAMETER)
+    before, _, after = head.replace(", SnapStart]", "]").partition(SNAPSHOT[0])
+    head = before + SNAPSHOT[1] + after.partition(SNAPSHOT[1])[2]
+    for line, instead in HEAD_CHANGES:
+        head = replaced(head, line, instead)
     for line, instead in CHANGES:
         function = replaced(function, line, instead)
     return head + begin + function + end + tail

@@ -121,7 +121,8 @@ def test_a_version_serves_only_once_it_has_started() -> None:
     function = properties("Function")
     assert function["AutoPublishAlias"] == "live"
     assert function["AutoPublishAliasAllProperties"] is True  # another location is another version
-    assert function["SnapStart"] == {"ApplyOn": "PublishedVersions"}
+    assert function["SnapStart"] == {"ApplyOn": {"Fn::If": ["HasSnapshot", "PublishedVersions", "None"]}}
+    assert template()["Parameters"]["SnapStart"]["Default"] == "on"
     assert function["Environment"]["Variables"]["DORMOUSE_BUNDLE"] == {"Ref": "BundleLocation"}
 
 
