@@ -27,6 +27,7 @@ from export.passage import PASSAGE
 from export.quantize import Recipe
 from export.report import write_report
 from export.rounding.text import CalibrationText, read_text
+from export.section import Section
 from export.source import Checkpoint, resolve
 from export.stages import Stages
 from export.tokenizer import Text, write_tokenizer
@@ -73,7 +74,8 @@ def export_bundle(options: Options, stages: Stages, families: Sequence[Family] =
             transcripts = write_golden(folder)
         source_bytes = sum(file.stat().st_size for file in weight_files(checkpoint.folder))
         final = dataclasses.replace(draft, fidelity=verdict.as_manifest(), exact=verdict.exact)
-        write_report(folder, final, verdict, stages.seconds, source_bytes, transcripts)
+        sections: list[Section] = []  # what else was found, in the order it is told
+        write_report(folder, final, verdict, stages.seconds, source_bytes, transcripts, sections)
         with stages.stage("bundle", "hashes"):
             return write_manifest(folder, final)
 

@@ -34,6 +34,7 @@ def test_a_bundle_holds_what_it_promises(tiny_bundle: TinyBundle) -> None:
         "golden.json",
         "model.onnx",
         "model.onnx.data",
+        "report/report.html",
         "report/report.json",
         "report/report.md",
         "tokenizer.bin",
@@ -47,7 +48,8 @@ def test_a_bundle_holds_what_it_promises(tiny_bundle: TinyBundle) -> None:
         "eos_token": "<|end|>",
         "pad_token": "<|pad|>",
     }
-    assert json.loads((bundle / "report" / "report.json").read_text())["fidelity"]["tokens"] == 96
+    report = json.loads((bundle / "report" / "report.json").read_text())
+    assert (report["format"], report["sections"]["fidelity"]["tokens"]) == (1, 96)
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
