@@ -30,6 +30,7 @@ def card(manifest: Manifest, verdict: Verdict, bundle_bytes: int) -> str:
         ("weights", stored_as(manifest.quantization)),
         ("results", exact),
         ("measured on", manifest.instruction_set or "not recorded"),
+        *_accepted(verdict),
         ("bundle size", f"{bundle_bytes / 1e6:.1f} MB"),
         ("made", f"{manifest.created} with " + ", ".join(f"{k} {v}" for k, v in manifest.tools.items())),
     ]
@@ -40,6 +41,13 @@ def card(manifest: Manifest, verdict: Verdict, bundle_bytes: int) -> str:
         "",
     ]
     return "\n".join(lines + table(("", ""), rows)) + "\n"
+
+
+def _accepted(verdict: Verdict) -> list[tuple[str, str]]:
+    if verdict.accepted is None:
+        return []
+    failed = ", ".join(check.name for check in verdict.failed)
+    return [("failed checks", f"{failed}; accepted: {verdict.accepted}")]
 
 
 def stored_as(quantization: Quantization) -> str:

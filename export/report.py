@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from handler.engine.bundle import Manifest
 
 FORMAT = 1
 REPORT = "report"  # the folder, and the files' stem in it
+KINDS = ("html", "md", "json")
 SIGNIFICANT = 6  # digits of what was measured
 
 
@@ -42,6 +44,8 @@ def write_report(
         "format": FORMAT,
         "name": manifest.name,
         **model.facts,
+        "passed": not verdict.failed,
+        "accepted": verdict.accepted,
         "exact": verdict.exact,
         "instruction_set": manifest.instruction_set,
         "sections": {each.key: each.facts for each in said[1:] if each.facts},
@@ -59,6 +63,13 @@ def write_report(
     (report / f"{REPORT}.md").write_text(document(title, said), encoding="utf-8")
     (report / f"{REPORT}.html").write_text(page(title, said), encoding="utf-8")
     (folder / CARD_FILE).write_text(card(manifest, verdict, sum(sizes.values())), encoding="utf-8")
+
+
+def copy_report(folder: Path, stem: Path) -> None:
+    """Put a bundle's report also at `stem`.html, .md and .json."""
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    for kind in KINDS:
+        shutil.copyfile(folder / REPORT / f"{REPORT}.{kind}", stem.parent / f"{stem.name}.{kind}")
 
 
 def _model(manifest: Manifest, sizes: Mapping[str, int], source_bytes: int) -> Section:

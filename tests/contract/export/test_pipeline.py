@@ -15,8 +15,10 @@ from transformers import AutoTokenizer
 
 from export.__main__ import main
 from export.errors import ExportError
+from export.passage import PASSAGES
 from export.pipeline import Options, export_bundle, replacing
 from export.stages import Stages
+from export.texts import OWN_ANSWERS
 from handler.engine import integrity, load
 from handler.engine.bundle import MANIFEST, read_manifest
 from tests.checkpoints import write_checkpoint
@@ -49,7 +51,9 @@ def test_a_bundle_holds_what_it_promises(tiny_bundle: TinyBundle) -> None:
         "pad_token": "<|pad|>",
     }
     report = json.loads((bundle / "report" / "report.json").read_text())
-    assert (report["format"], report["sections"]["fidelity"]["tokens"]) == (1, 96)
+    assert (report["format"], report["passed"], report["accepted"]) == (1, True, None)
+    assert report["sections"]["fidelity"]["tokens"] == manifest.fidelity["tokens"] > 96
+    assert set(report["sections"]["fidelity"]["by_kind"]) == {*PASSAGES, OWN_ANSWERS}
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
