@@ -95,7 +95,8 @@ def _layers(verdict: Verdict) -> Section:
         for at in worst
     )
     table = Table(("layer", "error of its worst row", "text", "position"), rows, "Worst rows")
-    facts = {"layers": [dataclasses.asdict(each) for each in layers]}
+    told = [{**dataclasses.asdict(each), "worst_text": verdict.kinds[each.worst_text]} for each in layers]
+    facts = {"layers": told}
     return Section("Layers", "layers", (WHAT_LAYERS_SAY,), (table,), (chart,), facts)
 
 

@@ -22,8 +22,8 @@ h1{font-size:1.6rem;line-height:1.2}h2{font-size:1.2rem;margin-top:2.4rem}
 h3{font-size:1rem;margin:1.6rem 0 .4rem}nav{color:var(--faint);font-size:.9rem}nav a{margin-right:1rem}
 a{color:var(--s0)}.wide{overflow-x:auto}
 table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums;min-width:50%}
-th,td{padding:.3rem .8rem .3rem 0;border-bottom:1px solid var(--rule);text-align:left;vertical-align:top;
-overflow-wrap:anywhere}
+th,td{padding:.3rem .8rem .3rem 0;border-bottom:1px solid var(--rule);text-align:left;vertical-align:top}
+th,td:not(:last-child){white-space:nowrap}td:last-child{overflow-wrap:anywhere;min-width:6rem}
 th{color:var(--faint);font-weight:600}.failed td{color:var(--bad);font-weight:600}
 svg{width:100%;height:auto}svg text{fill:var(--faint);font:12px system-ui,sans-serif}
 .grid{stroke:var(--rule)}.legend{font-size:.85rem;color:var(--faint)}.legend span{margin-right:1.2rem}

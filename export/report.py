@@ -20,6 +20,7 @@ from export.markdown import document
 from export.page import page
 from export.section import Section, Table
 from handler.engine.bundle import Manifest
+from handler.engine.ort import usable_cores
 
 FORMAT = 1
 REPORT = "report"  # the folder, and the files' stem in it
@@ -51,6 +52,7 @@ def write_report(
         "sections": {each.key: each.facts for each in said[1:] if each.facts},
         "run": {
             "created": manifest.created,
+            "cores": usable_cores(),
             "tools": dict(manifest.tools),
             "stage_s": {name: round(value, 3) for name, value in seconds.items()},
         },
