@@ -45,7 +45,7 @@ def given_samples(file: Path | None, tokenizer: Any, context_tokens: int, vocabu
     else:
         named = [(file.name, passage) for passage in passages(read_text(file, "--text").text)]
     most = max(FEWEST_TOKENS, min(MOST_TOKENS, LOGITS_BYTES // (4 * vocabulary)))
-    room = context_tokens - 2  # rows are computed in pairs, and cuts are padded
+    room = max(2, context_tokens - 2)  # rows are computed in pairs, and cuts are padded
     length = min(WINDOW_TOKENS, room, most // len(named) if file is None else WINDOW_TOKENS)
     windows = []
     for kind, passage in named:
