@@ -103,7 +103,7 @@ def _judged(
     tokenizer = load_tokenizer(checkpoint.text_folder)
     given = given_samples(options.text, tokenizer, draft.context_tokens, draft.dims.vocabulary)
     text_checks = compare_text(folder, draft, checkpoint.folder, tokenizer)
-    texts = Texts(given, own_prompts(tokenizer))
+    texts = Texts(given, own_prompts(tokenizer, draft.dims.vocabulary))
     verdict = judge(folder, draft, converted, texts, stages, text_checks).settled(options.accept)
     if options.accept is not None:
         stages.note(f"--accept: {_accepted(verdict)}")

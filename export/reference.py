@@ -90,19 +90,26 @@ def whole(folder: Path, texts: Sequence[Sequence[int]], past: Past | None = None
 
 
 def _compute(model: Any, texts: Sequence[Sequence[int]], past: Past | None) -> list[Computed]:
-    """Texts of any lengths as one batch, padded behind: what comes later changes nothing before it."""
+    """Texts of any lengths as one batch, padded behind: what comes later changes nothing before it.
+
+    The padding gets no logits: they are the largest thing that is held.
+    """
     ids = torch.zeros(len(texts), max(map(len, texts)), dtype=torch.long)
-    for row, text in zip(ids, texts, strict=True):
-        row[: len(text)] = torch.tensor(text)
-    cache = recorder(past)
+    lengths = torch.tensor([len(text) for text in texts])
+    real = torch.arange(ids.shape[1]) < lengths[:, None]  # [B, T]
+    ids[real] = torch.tensor([id_ for text in texts for id_ in text])
+    cache, head = recorder(past), model.get_output_embeddings()
+    product = head.forward
+    head.forward = lambda x: product(x[real])[None]  # [B, T, hidden] -> [1, all T, V]
     with torch.inference_mode():
-        logits = model(ids, past_key_values=cache, use_cache=True).logits.float().numpy()
+        logits = model(ids, past_key_values=cache, use_cache=True).logits[0].float().numpy()
+    ends = np.cumsum(lengths.numpy())
     return [
         Computed(
-            logits[at, : len(text)],
+            logits[end - len(text) : end],
             tuple((keys[at, :, : len(text)], values[at, :, : len(text)]) for keys, values in cache.kept),
         )
-        for at, text in enumerate(texts)
+        for at, (text, end) in enumerate(zip(texts, ends, strict=True))
     ]
 
 

@@ -16,9 +16,11 @@ from export.passage import PASSAGES
 from export.rounding.text import encode_passage, passages, read_text
 from handler.engine.generate import generate
 
-LOGITS_BYTES = 48 << 20  # of one model, which sets how many tokens are read ...
-FEWEST_TOKENS = 288  # ... within these
+LOGITS_BYTES = 32 << 20  # of one model, which sets how many tokens are read ...
+FEWEST_TOKENS = 192  # ... within these
 MOST_TOKENS = 2048
+ANSWERS_SHARE = 3  # a third of it is the model's own answers
+FEWEST_ANSWERS = 2
 WINDOW_TOKENS = 128
 SHORTEST_WINDOW = 8
 ANSWER_TOKENS = 24
@@ -44,7 +46,7 @@ def given_samples(file: Path | None, tokenizer: Any, context_tokens: int, vocabu
         named = list(PASSAGES.items())
     else:
         named = [(file.name, passage) for passage in passages(read_text(file, "--text").text)]
-    most = max(FEWEST_TOKENS, min(MOST_TOKENS, LOGITS_BYTES // (4 * vocabulary)))
+    most = _most(vocabulary) * (ANSWERS_SHARE - 1) // ANSWERS_SHARE
     room = max(2, context_tokens - 2)  # rows are computed in pairs, and cuts are padded
     length = min(WINDOW_TOKENS, room, most // len(named) if file is None else WINDOW_TOKENS)
     windows = []
@@ -59,9 +61,15 @@ def given_samples(file: Path | None, tokenizer: Any, context_tokens: int, vocabu
     return windows
 
 
-def own_prompts(tokenizer: Any) -> list[list[int]]:
-    """The questions as the model is asked them; `tokenizer` is transformers'."""
-    return [_encode_question(question, tokenizer) for question in PROMPTS]
+def own_prompts(tokenizer: Any, vocabulary: int) -> list[list[int]]:
+    """The questions as the model is asked them, as many as find room; `tokenizer` is transformers'."""
+    room, prompts = _most(vocabulary) // ANSWERS_SHARE, list[list[int]]()
+    for prompt in (_encode_question(question, tokenizer) for question in PROMPTS):
+        room -= len(prompt) + ANSWER_TOKENS
+        if room < 0 and len(prompts) >= FEWEST_ANSWERS:
+            break
+        prompts.append(prompt)
+    return prompts
 
 
 def own_answers(model: Any, prompts: Sequence[list[int]], eos: Sequence[int]) -> list[Sample]:
@@ -83,6 +91,10 @@ def own_answers(model: Any, prompts: Sequence[list[int]], eos: Sequence[int]) ->
         if answer:
             samples.append(Sample(OWN_ANSWERS, prompt + answer, len(prompt)))
     return samples
+
+
+def _most(vocabulary: int) -> int:
+    return max(FEWEST_TOKENS, min(MOST_TOKENS, LOGITS_BYTES // (4 * vocabulary)))
 
 
 def _encode_question(question: str, tokenizer: Any) -> list[int]:
