@@ -8,6 +8,8 @@ QUANT  ?= int4
 ROUNDING    ?=
 CALIBRATION ?=
 ADAPTER     ?=
+TEXT        ?=
+ACCEPT      ?=
 ARCH   ?= x86_64
 TESTS  ?= tests
 
@@ -16,7 +18,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && command -v $$p && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help chat test bundle bench check format lock house browser clean
+.PHONY: help chat test bundle report bench check format lock house browser clean
 
 help:                ## this list
 	@grep -hE '^[a-z0-9]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9]+):.*## /  make \1\t/' | expand -t 16
@@ -27,12 +29,16 @@ chat: .venv/run/.made      ## serve the model on http://127.0.0.1:8080 (PORT=, B
 test: .venv/dev/.made .venv/cloud/.made .venv/clients/.made .venv/load/.made browser      ## the whole test suite, real components included (TESTS=)
 	.venv/dev/bin/python -m pytest $(TESTS)
 
-bundle: .venv/export/.made      ## MODEL=<hub id or folder> OUT=<folder> [QUANT=int4|int8|fp32] [CALIBRATION=<text file>] [ROUNDING=gptq|nearest] [ADAPTER=<peft folder>]
+bundle: .venv/export/.made      ## MODEL=<hub id or folder> OUT=<folder> [QUANT=int4|int8|fp32] [CALIBRATION=<text file>] [ROUNDING=gptq|nearest] [ADAPTER=<peft folder>] [TEXT=<text file to judge on>] [ACCEPT="why, though checks fail"]
 	@test -n "$(MODEL)" || { echo "make bundle: MODEL= is missing: a hub id or a folder" >&2; exit 2; }
 	@test -n "$(OUT)" || { echo "make bundle: OUT= is missing: the folder to write" >&2; exit 2; }
 	@exec .venv/export/bin/python -m export $(MODEL) --out $(OUT) --quant $(QUANT) \
 		$(if $(ROUNDING),--rounding $(ROUNDING)) $(if $(CALIBRATION),--calibration "$(CALIBRATION)") \
-		$(if $(ADAPTER),--adapter "$(ADAPTER)")
+		$(if $(ADAPTER),--adapter "$(ADAPTER)") $(if $(TEXT),--text "$(TEXT)") $(if $(ACCEPT),--accept "$(ACCEPT)")
+
+report: .venv/export/.made      ## the embedded model's report, docs/report/house.{html,md,json} (QUANT=)
+	@exec .venv/export/bin/python -m export models/house/checkpoint --out build/report/house --quant $(QUANT) \
+		--report-to docs/report/house
 
 check: .venv/dev/.made .venv/cloud/.made .venv/checkov/.made      ## format, lint, types, import floors, the template
 	.venv/dev/bin/ruff format --check .

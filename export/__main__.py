@@ -58,6 +58,13 @@ def _parse(arguments: list[str] | None) -> Options:
         metavar="DIR",
         help="a LoRA adapter to merge, a folder or hub id; SOURCE may be one itself",
     )
+    parser.add_argument("--text", type=Path, metavar="FILE", help="what fidelity is measured on: UTF-8")
+    parser.add_argument(
+        "--accept", metavar="REASON", help="make the bundle although checks fail; the reason is recorded"
+    )
+    parser.add_argument(
+        "--report-to", type=Path, metavar="STEM", help="a copy of the report: STEM.html, STEM.md, STEM.json"
+    )
     parser.add_argument("--revision", help="a hub branch, tag or commit (main)")
     got = parser.parse_args(arguments)
     return Options(
@@ -72,6 +79,9 @@ def _parse(arguments: list[str] | None) -> Options:
         got.rounding,
         got.calibration,
         got.adapter,
+        got.text,
+        got.accept,
+        got.report_to,
     )
 
 

@@ -6,23 +6,26 @@ Owns what the manifest says of a fused graph. Does not know how the graph is bui
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from export.conversion import Converted, context_tokens
+from export.conversion import Computed, Converted, Past, WeightError, context_tokens
 from export.graph.decoder import Built, build
 from export.graph.facts import Decoder, Family
 from export.graph.matrices import Rounded
 from export.graph.stored import StoredTensors
 from export.quantize import Recipe
+from export.readback import StoredModel
 from export.rounding.text import CalibrationText, default_text, windows
 from export.source import Checkpoint
 from export.stages import Stages
 from export.tokenizer import load_tokenizer
+from export.weight_errors import weight_errors
 from export.weights import Weights
 from handler.engine.bundle import Dims, Quantization
 
@@ -66,6 +69,7 @@ def convert(
         row_multiple=ROW_MULTIPLE,
         unquantized=judged.unquantized,
         stored=judged.stored if recipe.quantized else None,
+        weight_errors=judged.weight_errors,
     )
 
 
@@ -131,20 +135,31 @@ class _Judged:
         self._built = built
         self._bits = recipe.bits
 
-    def unquantized(self, ids: list[int]) -> Float32:
-        """Logits [T, V] of the model as published."""
-        from export.reference import streamed_logits
+    def unquantized(self, texts: Sequence[Sequence[int]], past: Past | None) -> list[Computed]:
+        """What the model as published computes."""
+        from export.reference import streamed
 
         with self._source.weights() as weights:
-            return streamed_logits(self._source.folder, _Named(weights, self._facts), ids)
+            return streamed(self._source.folder, self._named(weights), texts, past)
 
-    def stored(self, ids: list[int]) -> Float32:
-        """Logits [T, V] of the model that the bundle's bytes stand for."""
-        from export.readback import StoredModel
-        from export.reference import streamed_logits
+    def stored(self, texts: Sequence[Sequence[int]], past: Past | None) -> list[Computed]:
+        """What the model that the bundle's bytes stand for computes."""
+        from export.reference import streamed
 
-        stored = StoredModel(self._folder, self._built.placements, self._bits)
-        return streamed_logits(self._source.folder, stored, ids)
+        return streamed(self._source.folder, self._readback(), texts, past)
+
+    def weight_errors(self) -> Iterator[WeightError]:
+        """Every tensor as stored against the checkpoint's own."""
+        with self._source.weights() as weights:
+            yield from weight_errors(self._readback(), self._named(weights))
+
+    def _named(self, weights: Weights) -> _Named:
+        from export.reference import is_tied  # not the facts' word for it: they are what is judged
+
+        return _Named(weights, dataclasses.replace(self._facts, tied=is_tied(self._source.folder)))
+
+    def _readback(self) -> StoredModel:
+        return StoredModel(self._folder, self._built.placements, self._bits)
 
 
 class _Named:

@@ -22,14 +22,16 @@ from export.errors import ExportError, UnknownArchitecture, UnsupportedFeature
 from export.golden import write_golden
 from export.graph import FAMILIES, family_of
 from export.graph.facts import Family
-from export.judge import judge
-from export.passage import PASSAGE
+from export.judge import Texts, Verdict, judge
 from export.quantize import Recipe
-from export.report import write_report
+from export.report import copy_report, write_report
 from export.rounding.text import CalibrationText, read_text
+from export.section import Section
 from export.source import Checkpoint, resolve
 from export.stages import Stages
-from export.tokenizer import Text, write_tokenizer
+from export.text_checks import compare_text
+from export.texts import given_samples, own_prompts
+from export.tokenizer import Text, load_tokenizer, write_tokenizer
 from export.weights import weight_files
 from handler.engine import cpu
 from handler.engine.bundle import MANIFEST, Manifest, Source, write_manifest
@@ -52,6 +54,9 @@ class Options:
     rounding: str | None = None
     calibration: Path | None = None
     adapter: str | None = None
+    text: Path | None = None
+    accept: str | None = None
+    report_to: Path | None = None  # without the suffix
 
 
 def export_bundle(options: Options, stages: Stages, families: Sequence[Family] = FAMILIES) -> Manifest:
@@ -61,6 +66,10 @@ def export_bundle(options: Options, stages: Stages, families: Sequence[Family] =
     """
     recipe = Recipe.named(options.quant, options.block, options.rounding)
     calibration = _calibration(options, recipe)
+    if options.text is not None:
+        read_text(options.text, "--text")
+    if options.accept is not None and not options.accept.strip():
+        raise ExportError("--accept: is empty; say why a bundle that fails its checks is to be made")
     with replacing(options.out) as folder:
         with stages.stage("source", options.source):
             checkpoint = resolve(options.source, options.revision, options.adapter)
@@ -68,14 +77,42 @@ def export_bundle(options: Options, stages: Stages, families: Sequence[Family] =
         with stages.stage("tokenizer", "tokenizer and chat template"):
             text = write_tokenizer(checkpoint, folder)
         draft = write_manifest(folder, _manifest(options, checkpoint, converted, text))
-        verdict = judge(folder, draft, converted, text.encode(PASSAGE), stages)
+        verdict = _judged(options, checkpoint, folder, draft, converted, stages)
         with stages.stage("golden", "greedy answers through the engine"):
             transcripts = write_golden(folder)
         source_bytes = sum(file.stat().st_size for file in weight_files(checkpoint.folder))
         final = dataclasses.replace(draft, fidelity=verdict.as_manifest(), exact=verdict.exact)
-        write_report(folder, final, verdict, stages.seconds, source_bytes, transcripts)
+        sections: list[Section] = []  # what else was found, in the order it is told
+        write_report(folder, final, verdict, stages.seconds, source_bytes, transcripts, sections)
         with stages.stage("bundle", "hashes"):
-            return write_manifest(folder, final)
+            complete = write_manifest(folder, final)
+    if options.report_to is not None:
+        copy_report(options.out, options.report_to)
+    return complete
+
+
+def _judged(
+    options: Options,
+    checkpoint: Checkpoint,
+    folder: Path,
+    draft: Manifest,
+    converted: Converted,
+    stages: Stages,
+) -> Verdict:
+    """The verdict on the text asked for, accepted if need be."""
+    tokenizer = load_tokenizer(checkpoint.text_folder)
+    given = given_samples(options.text, tokenizer, draft.context_tokens, draft.dims.vocabulary)
+    text_checks = compare_text(folder, draft, checkpoint.folder, tokenizer)
+    texts = Texts(given, own_prompts(tokenizer, draft.dims.vocabulary))
+    verdict = judge(folder, draft, converted, texts, stages, text_checks).settled(options.accept)
+    if options.accept is not None:
+        stages.note(f"--accept: {_accepted(verdict)}")
+    return verdict
+
+
+def _accepted(verdict: Verdict) -> str:
+    failed = ", ".join(check.name for check in verdict.failed)
+    return f"bundled although these failed: {failed}" if failed else "not needed, every check passed"
 
 
 @contextmanager

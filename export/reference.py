@@ -7,7 +7,7 @@ being held. Does not know where weights come from.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,7 +15,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from export.conversion import Computed, Past
 from export.errors import ExportError
+from export.recorder import recorder
 
 Float32 = NDArray[np.float32]
 
@@ -34,9 +36,11 @@ class Tensors(Rows, Protocol):
         """A whole tensor."""
 
 
-def streamed_logits(folder: Path, tensors: Tensors, ids: list[int]) -> Float32:
-    """Logits [T, V] of the architecture in `folder` on these weights."""
-    return _logits(streamed_model(folder, tensors), ids)
+def streamed(
+    folder: Path, tensors: Tensors, texts: Sequence[Sequence[int]], past: Past | None = None
+) -> list[Computed]:
+    """What the architecture in `folder` computes on these weights; one pass over them for all texts."""
+    return _compute(streamed_model(folder, tensors), texts, past)
 
 
 def streamed_model(folder: Path, tensors: Tensors) -> Any:
@@ -52,7 +56,7 @@ def streamed_model(folder: Path, tensors: Tensors) -> Any:
     head = model.get_output_embeddings()
     for name, module in model.named_modules():
         if module is head:
-            module.forward = _streamed_product(f"{name}.weight", tensors)
+            module.forward = _streamed_product(f"{name}.weight", tensors, module)
         elif isinstance(module, torch.nn.Embedding):
             module.forward = streamed_lookup(f"{name}.weight", tensors, module)
         elif module._parameters:
@@ -66,26 +70,56 @@ def attention_of(config: Any) -> str:
     return "eager" if getattr(config, "attn_logit_softcapping", None) else "sdpa"
 
 
-def whole_logits(folder: Path, ids: list[int]) -> Float32:
-    """Logits [T, V] of the checkpoint in `folder`, loaded as a whole."""
+def is_tied(folder: Path) -> bool:
+    """Whether transformers takes the head to be the embedding."""
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(folder, local_files_only=True).get_text_config()
+    return bool(config.tie_word_embeddings)
+
+
+def whole(folder: Path, texts: Sequence[Sequence[int]], past: Past | None = None) -> list[Computed]:
+    """What the checkpoint in `folder` computes, loaded as a whole."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
     attention = attention_of(AutoConfig.from_pretrained(folder, local_files_only=True))
     model = AutoModelForCausalLM.from_pretrained(
         folder, dtype=torch.float32, local_files_only=True, attn_implementation=attention
     ).eval()
-    return _logits(model, ids)
+    return _compute(model, texts, past)
 
 
-def _logits(model: Any, ids: list[int]) -> Float32:
+def _compute(model: Any, texts: Sequence[Sequence[int]], past: Past | None) -> list[Computed]:
+    """Texts of any lengths as one batch, padded behind: what comes later changes nothing before it.
+
+    The padding gets no logits: they are the largest thing that is held.
+    """
+    ids = torch.zeros(len(texts), max(map(len, texts)), dtype=torch.long)
+    lengths = torch.tensor([len(text) for text in texts])
+    real = torch.arange(ids.shape[1]) < lengths[:, None]  # [B, T]
+    ids[real] = torch.tensor([id_ for text in texts for id_ in text])
+    cache, head = recorder(past), model.get_output_embeddings()
+    product = head.forward
+    head.forward = lambda x: product(x[real])[None]  # [B, T, hidden] -> [1, all T, V]
     with torch.inference_mode():
-        logits: Float32 = model(torch.tensor([ids]), use_cache=False).logits[0].float().numpy()
-    return logits
+        logits = model(ids, past_key_values=cache, use_cache=True).logits[0].float().numpy()
+    ends = np.cumsum(lengths.numpy())
+    return [
+        Computed(
+            logits[end - len(text) : end],
+            tuple((keys[at, :, : len(text)], values[at, :, : len(text)]) for keys, values in cache.kept),
+        )
+        for at, (text, end) in enumerate(zip(texts, ends, strict=True))
+    ]
 
 
-def _streamed_product(name: str, tensors: Tensors) -> Any:
+def _streamed_product(name: str, tensors: Tensors, module: Any) -> Any:
     def forward(x: Any) -> Any:  # [..., hidden] -> [..., V]
-        return torch.cat([x @ torch.from_numpy(rows).T for rows in tensors.chunks(name)], dim=-1)
+        product, start = torch.empty(*x.shape[:-1], module.out_features), 0
+        for rows in tensors.chunks(name):
+            product[..., start : start + len(rows)] = x @ torch.from_numpy(rows).T
+            start += len(rows)
+        return product
 
     return forward
 
