@@ -69,7 +69,7 @@ def test_nothing_reaches_the_build_but_what_is_copied() -> None:
 
 
 def test_the_stack_of_an_image_is_the_stack(tmp_path: Path) -> None:
-    """Nothing differs from template.yaml but the package's lines, the image's parameter and the snapshot's."""
+    """Nothing differs from template.yaml but the package, the image's parameter, the snapshot's."""
     made = image_template(TEMPLATE)
     removed = [line for line in TEMPLATE.splitlines() if line not in made.splitlines()]
     of_snapshots = [line for line in removed if "Snap" in line or "napshot" in line]
