@@ -5,7 +5,7 @@ Owns the value that both ways, fused and universal, end in. Does not know how ei
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from export.errors import ExportError
 from handler.engine.bundle import Dims, Graph, Quantization
 
-LogitsOf = Callable[[list[int]], NDArray[np.float32]]  # ids -> logits [T, V]
+Float32 = NDArray[np.float32]
+LogitsOf = Callable[[list[int]], Float32]  # ids -> logits [T, V]
+RowsOf = Callable[[Sequence[list[int]], Sequence[range]], list[Float32]]  # texts, positions -> logits [., V]
 
 DEFAULT_CONTEXT_TOKENS = 8192  # where the model was trained on more
 
@@ -31,6 +33,7 @@ class Converted:
     quantization: Quantization
     row_multiple: int
     unquantized: LogitsOf  # transformers on the checkpoint's weights
+    unquantized_rows: RowsOf  # the same for many texts at once, where logits are wanted
     stored: LogitsOf | None  # the same on the weights the graph holds; None where none was rounded
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +65,7 @@ def convert(
         quantization=quantization(recipe, facts.hidden, text),
         row_multiple=ROW_MULTIPLE,
         unquantized=judged.unquantized,
+        unquantized_rows=judged.unquantized_rows,
         stored=judged.stored if recipe.quantized else None,
     )
 
@@ -137,6 +138,13 @@ class _Judged:
 
         with self._source.weights() as weights:
             return streamed_logits(self._source.folder, _Named(weights, self._facts), ids)
+
+    def unquantized_rows(self, texts: Sequence[list[int]], rows: Sequence[range]) -> list[Float32]:
+        """The same for many texts, each at its rows."""
+        from export.rows import streamed_rows
+
+        with self._source.weights() as weights:
+            return streamed_rows(self._source.folder, _Named(weights, self._facts), texts, rows)
 
     def stored(self, ids: list[int]) -> Float32:
         """Logits [T, V] of the model that the bundle's bytes stand for."""

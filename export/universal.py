@@ -13,6 +13,7 @@ import io
 import logging
 import tempfile
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,7 @@ def convert(
         quantization=_quantization(recipe),
         row_multiple=1,
         unquantized=judged.unquantized,
+        unquantized_rows=judged.unquantized_rows,
         stored=judged.stored if recipe.quantized else None,
     )
 
@@ -197,6 +199,12 @@ class _Judged:
         if not check.passed:
             raise VerificationError([f"{check.name}: {check.measured:.3g}, may be {check.limit:.3g}"])
         return expected
+
+    def unquantized_rows(self, texts: Sequence[list[int]], rows: Sequence[range]) -> list[Float32]:
+        """transformers' logits of many texts, each at its rows."""
+        from export.rows import whole_rows
+
+        return whole_rows(self._checkpoint.folder, texts, rows)
 
     def stored(self, ids: list[int]) -> Float32:
         """Logits [T, V] of the exported graph on the dequantized weights."""
