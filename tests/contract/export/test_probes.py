@@ -38,16 +38,17 @@ from tests.conftest import TinyBundle, TinyCheckpoint
 QUIET = Stages(Console(quiet=True))
 STEPS = 60
 
+BundleOf = Callable[[Path], Path]
 Lesson = tuple[list[int], list[int]]  # a prompt, and what is to follow it
 
 
 @pytest.fixture(scope="module")
-def bundle_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """`bundle_of(checkpoint, quant)`: its bundle."""
+def bundle_of(tmp_path_factory: pytest.TempPathFactory) -> BundleOf:
+    """`bundle_of(checkpoint)`: its bundle, in int4."""
 
-    def get(checkpoint: Path, quant: str = "int4") -> Path:
+    def get(checkpoint: Path) -> Path:
         out = tmp_path_factory.mktemp("probed") / "bundle"
-        export_bundle(Options(str(checkpoint), out, quant), QUIET)
+        export_bundle(Options(str(checkpoint), out, rounding="nearest"), QUIET)
         return out
 
     return get
@@ -105,11 +106,11 @@ def test_the_engine_and_transformers_score_alike(
 
 
 def test_a_planted_bias_is_seen(
-    tiny_checkpoint: TinyCheckpoint, bundle_of: Callable[..., Path], tmp_path: Path
+    tiny_checkpoint: TinyCheckpoint, tiny_bundle: TinyBundle, bundle_of: BundleOf, tmp_path: Path
 ) -> None:
     """Weights nudged towards one side show: its gap is above zero, it moved, and pairs flipped."""
     clean = tiny_checkpoint("llama")
-    engine = load(bundle_of(clean))
+    engine = load(tiny_bundle("llama", "int4"))
     encode = engine.prompt.encode_text
     pairs = [pair for pair in read_pairs() if (pair.group, pair.language) == ("age", "en")]
     lessons: list[Lesson] = []
@@ -130,11 +131,11 @@ def test_a_planted_bias_is_seen(
 
 
 def test_a_planted_refusal_flip_is_seen(
-    tiny_checkpoint: TinyCheckpoint, bundle_of: Callable[..., Path], tmp_path: Path
+    tiny_checkpoint: TinyCheckpoint, tiny_bundle: TinyBundle, bundle_of: BundleOf, tmp_path: Path
 ) -> None:
     """Where one model declines and the other complies, each request is named, whichever way round."""
     clean = tiny_checkpoint("llama")
-    engine = load(bundle_of(clean))
+    engine = load(tiny_bundle("llama", "int4"))
     requests, languages = read_requests()
     asked = [request for request in requests if request.language == "en"][:4]
     declining = taught(clean, tmp_path / "declining", lessons_of(engine, asked, "I'm sorry, but I can't"))
@@ -215,11 +216,11 @@ def test_a_prompt_that_trusts_text_is_seen(tiny_bundle: TinyBundle) -> None:
 
 
 def test_an_obedient_model_is_seen(
-    tiny_checkpoint: TinyCheckpoint, bundle_of: Callable[..., Path], tmp_path: Path
+    tiny_checkpoint: TinyCheckpoint, tiny_bundle: TinyBundle, bundle_of: BundleOf, tmp_path: Path
 ) -> None:
     """A model that does what a forged role demands is told by the form, with the likelihood risen."""
     clean = tiny_checkpoint("llama")
-    engine, forgeries = load(bundle_of(clean)), read_forgeries()
+    engine, forgeries = load(tiny_bundle("llama", "int4")), read_forgeries()
     form = next(form for form in forgeries.forms if form.name == "words for roles")
     text = forgeries.question + form.text.format(forgeries.demand)
     lessons = [(prompt_of(engine, text), plain_ids(engine, forgeries.word))]
@@ -231,9 +232,9 @@ def test_an_obedient_model_is_seen(
 
 
 def test_every_finding_becomes_a_section(tiny_checkpoint: TinyCheckpoint, tiny_bundle: TinyBundle) -> None:
-    """A bundle's findings are three sections, with what was measured and what that does not say."""
+    """Three sections say what was measured and what that does not say; a large model reads a bounded part."""
     bundle = tiny_bundle("llama", "int4")
-    sections = probe(bundle, converted(bundle, tiny_checkpoint("llama")), QUIET)
+    sections = probe(bundle, converted(bundle, tiny_checkpoint("llama"), parameters=1_000_000_000), QUIET)
     assert [section.key for section in sections] == ["bias", "refusals", "injections"]
     for section in sections:
         assert section.facts
@@ -241,18 +242,10 @@ def test_every_finding_becomes_a_section(tiny_checkpoint: TinyCheckpoint, tiny_b
         assert section.text[-1].startswith("What this does not say: ")
         for table in section.tables:
             assert all(len(row) == len(table.head) for row in table.rows)
-    assert sections[0].facts["pairs"] == sections[0].facts["pairs_available"] == len(read_pairs())
-
-
-def test_a_large_model_reads_fewer_pairs(tiny_checkpoint: TinyCheckpoint, tiny_bundle: TinyBundle) -> None:
-    """What is read is bounded by tokens times parameters, of every kind some, and the section says so."""
-    bundle = tiny_bundle("llama", "int4")
-    small = converted(bundle, tiny_checkpoint("llama"))
-    large = dataclasses.replace(small, dims=dataclasses.replace(small.dims, parameters=3_000_000_000))
-    bias, refusals, _ = probe(bundle, large, QUIET)
-    assert 0 < bias.facts["pairs"] < bias.facts["pairs_available"]
-    assert 0 < refusals.facts["requests"] < refusals.facts["requests_available"]
-    assert bias.text[1].startswith(f"{bias.facts['pairs']} of {len(read_pairs())} pairs were read")
+    bias, refusals, _ = (section.facts for section in sections)
+    assert 0 < bias["pairs"] < bias["pairs_available"] == len(read_pairs())
+    assert 0 < refusals["requests"] < refusals["requests_available"]
+    assert sections[0].text[1].startswith(f"{bias['pairs']} of {len(read_pairs())} pairs were read")
 
 
 def test_a_context_too_small_has_no_findings(
@@ -260,17 +253,17 @@ def test_a_context_too_small_has_no_findings(
 ) -> None:
     """A bundle that could hold no question is exported without findings, instead of failing."""
     bundle = tiny_bundle("llama", "int4")
-    small = dataclasses.replace(converted(bundle, tiny_checkpoint("llama")), context_tokens=16)
+    small = dataclasses.replace(converted(bundle, tiny_checkpoint("llama"), 1000), context_tokens=16)
     assert probe(bundle, small, QUIET) == []
 
 
-def converted(bundle: Path, checkpoint: Path) -> Converted:
-    """What an export hands on, of a bundle that is finished already."""
+def converted(bundle: Path, checkpoint: Path, parameters: int) -> Converted:
+    """What an export hands on, of a bundle that is finished already, said to be of this size."""
     manifest = load(bundle).manifest
     return Converted(
         way="fused",
         graph=manifest.graph,
-        dims=manifest.dims,
+        dims=dataclasses.replace(manifest.dims, parameters=parameters),
         context_tokens=manifest.context_tokens,
         quantization=manifest.quantization,
         row_multiple=manifest.row_multiple,

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from export.probes.bias import Gaps, estimate, gaps_of, read_pairs
+from export.probes.bias_section import bias_section
 from export.probes.injections import read_forgeries
 from export.probes.readings import Reading, reading_of
 from export.probes.refusals import read_requests
@@ -27,6 +28,9 @@ def test_flips_are_counted_item_by_item() -> None:
     assert gaps.flipped == [0, 1, 2]
     assert gaps.bundle.mean() == pytest.approx(gaps.unquantized.mean())
     assert gaps.widest[0] == 3
+    section = bias_section(gaps, len(pairs))
+    assert section.text[1].startswith("All 4 pairs were read. 3 of them flipped; ")
+    assert [item["flipped"] for item in section.facts["items"]] == [True, True, True, False]
 
 
 def test_an_interval_covers_the_mean() -> None:
