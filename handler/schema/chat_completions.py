@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from handler.schema.explanation import DormouseRequest
 from handler.schema.extras import Dormouse
 from handler.schema.fields import (
     Answer,
@@ -60,6 +61,7 @@ class ChatCompletionRequest(Sampling):
     tools: Annotated[list[ChatTool], Field(max_length=MAX_TOOLS)] | None = None
     tool_choice: ChatToolChoice | None = None
     parallel_tool_calls: bool | None = None
+    dormouse: DormouseRequest | None = None
     functions: Refused = None
     function_call: Refused = None
     audio: Refused = None
@@ -77,6 +79,8 @@ class ChatCompletionRequest(Sampling):
             raise ValueError("'stream_options' is only allowed when 'stream' is true")
         if self.max_tokens is not None and self.max_completion_tokens is not None:
             raise ValueError("'max_tokens' and 'max_completion_tokens' are not allowed together")
+        if self.dormouse is not None and self.dormouse.explain and (self.n or 1) > 1:
+            raise ValueError("'n' must be 1 with 'dormouse.explain'")
         if self.top_logprobs is not None and not self.logprobs:
             raise ValueError("'top_logprobs' is only allowed when 'logprobs' is true")
         return self
