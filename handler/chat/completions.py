@@ -18,6 +18,7 @@ from handler.chat.spoken import Spoken, SpokenCall, SpokenText, take
 from handler.chat.tools import toolbox_of
 from handler.chat.translate import new_id
 from handler.engine.values import Piece
+from handler.errors import Unsupported
 from handler.schema.chat_completions import (
     AssistantMessage,
     ChatCompletion,
@@ -70,6 +71,8 @@ class Completions:
         )
         messages = messages_of(request.messages)
         wants_parts = request.dormouse is not None and request.dormouse.explain
+        if wants_parts and (request.n or 1) > 1:
+            raise Unsupported("'n' must be 1 with 'dormouse.explain'.", param="n")
         job = Job(
             fit(engine, messages, tools=toolbox.shown, truncate=False).prompt_ids,
             completion_params(request, engine.manifest),

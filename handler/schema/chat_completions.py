@@ -79,8 +79,6 @@ class ChatCompletionRequest(Sampling):
             raise ValueError("'stream_options' is only allowed when 'stream' is true")
         if self.max_tokens is not None and self.max_completion_tokens is not None:
             raise ValueError("'max_tokens' and 'max_completion_tokens' are not allowed together")
-        if self.dormouse is not None and self.dormouse.explain and (self.n or 1) > 1:
-            raise ValueError("'n' must be 1 with 'dormouse.explain'")
         if self.top_logprobs is not None and not self.logprobs:
             raise ValueError("'top_logprobs' is only allowed when 'logprobs' is true")
         return self
