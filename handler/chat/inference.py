@@ -73,13 +73,13 @@ class Inference:
         if run.job.parts is None:
             return
         started = self._clock()
-        run.read = Read([None] * len(run.job.parts))
+        run.read = read = Read([None] * len(run.job.parts))
         try:
-            yield from self._alone(run, budget, self._read_again(run, run.read, budget))
+            yield from self._alone(run, budget, self._read_again(run, read, budget))
         except Unavailable:  # others had the model until the time was over: what is missing says so
             return
         finally:
-            run.read.ms = (self._clock() - started) * 1000
+            read.ms = (self._clock() - started) * 1000
 
     def handed_over(self, run: Run, budget: Budget) -> None:
         """An answer has been kept and is with the client: so long took what the margin is for."""
