@@ -66,6 +66,9 @@ def _parse(arguments: list[str] | None) -> Options:
         "--report-to", type=Path, metavar="STEM", help="a copy of the report: STEM.html, STEM.md, STEM.json"
     )
     parser.add_argument("--revision", help="a hub branch, tag or commit (main)")
+    parser.add_argument(
+        "--no-probes", action="store_false", dest="probes", help="leave bias, refusals and injections unasked"
+    )
     got = parser.parse_args(arguments)
     return Options(
         got.source,
@@ -82,6 +85,7 @@ def _parse(arguments: list[str] | None) -> Options:
         got.text,
         got.accept,
         got.report_to,
+        got.probes,
     )
 
 

@@ -5,15 +5,18 @@ Owns its wording. Does not measure anything.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from export.judge import Verdict
 from export.markdown import table
+from export.section import Section
 from handler.engine.bundle import Manifest, Quantization
 
 CARD_FILE = "MODEL_CARD.md"
 
 
-def card(manifest: Manifest, verdict: Verdict, bundle_bytes: int) -> str:
-    """The whole card as Markdown, with the front matter that the hub reads."""
+def card(manifest: Manifest, verdict: Verdict, bundle_bytes: int, sections: Sequence[Section] = ()) -> str:
+    """The whole card as Markdown, with the front matter that the hub reads; of `sections` the words."""
     source, dims = manifest.source, manifest.dims
     exact = (
         "bit-identical however a prompt is cut and whatever is cached or guessed, on one instruction set"
@@ -40,7 +43,11 @@ def card(manifest: Manifest, verdict: Verdict, bundle_bytes: int) -> str:
         "its source's own card. How close the conversion is to the source: `report/report.md`.",
         "",
     ]
-    return "\n".join(lines + table(("", ""), rows)) + "\n"
+    lines += table(("", ""), rows)
+    for section in sections:
+        lines += ["", f"## {section.title}"]
+        lines += [line for paragraph in section.text for line in ("", paragraph)]
+    return "\n".join(lines) + "\n"
 
 
 def _accepted(verdict: Verdict) -> list[tuple[str, str]]:

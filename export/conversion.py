@@ -16,6 +16,7 @@ from export.errors import ExportError
 from handler.engine.bundle import Dims, Graph, Quantization
 
 Float32 = NDArray[np.float32]
+RowsOf = Callable[[Sequence[list[int]], Sequence[range]], list[Float32]]  # texts, positions -> logits [., V]
 
 DEFAULT_CONTEXT_TOKENS = 8192  # where the model was trained on more
 
@@ -64,6 +65,7 @@ class Converted:
     quantization: Quantization
     row_multiple: int
     unquantized: Compute  # transformers on the checkpoint's weights
+    unquantized_rows: RowsOf  # the same for many texts at once, where logits are wanted
     stored: Compute | None  # the same on the weights the graph holds; None where none was rounded
     weight_errors: Callable[[], Iterator[WeightError]] | None = None  # None: the way keeps no ledger
 

@@ -68,6 +68,7 @@ def convert(
         quantization=quantization(recipe, facts.hidden, text),
         row_multiple=ROW_MULTIPLE,
         unquantized=judged.unquantized,
+        unquantized_rows=judged.unquantized_rows,
         stored=judged.stored if recipe.quantized else None,
         weight_errors=judged.weight_errors,
     )
@@ -141,6 +142,13 @@ class _Judged:
 
         with self._source.weights() as weights:
             return streamed(self._source.folder, self._named(weights), texts, past)
+
+    def unquantized_rows(self, texts: Sequence[list[int]], rows: Sequence[range]) -> list[Float32]:
+        """The same for many texts, each at its rows."""
+        from export.rows import streamed_rows
+
+        with self._source.weights() as weights:
+            return streamed_rows(self._source.folder, self._named(weights), texts, rows)
 
     def stored(self, texts: Sequence[Sequence[int]], past: Past | None) -> list[Computed]:
         """What the model that the bundle's bytes stand for computes."""

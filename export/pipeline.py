@@ -57,6 +57,7 @@ class Options:
     text: Path | None = None
     accept: str | None = None
     report_to: Path | None = None  # without the suffix
+    probes: bool = False
 
 
 def export_bundle(options: Options, stages: Stages, families: Sequence[Family] = FAMILIES) -> Manifest:
@@ -82,13 +83,22 @@ def export_bundle(options: Options, stages: Stages, families: Sequence[Family] =
             transcripts = write_golden(folder)
         source_bytes = sum(file.stat().st_size for file in weight_files(checkpoint.folder))
         final = dataclasses.replace(draft, fidelity=verdict.as_manifest(), exact=verdict.exact)
-        sections: list[Section] = []  # what else was found, in the order it is told
+        sections = _probed(options, folder, converted, stages)
         write_report(folder, final, verdict, stages.seconds, source_bytes, transcripts, sections)
         with stages.stage("bundle", "hashes"):
             complete = write_manifest(folder, final)
     if options.report_to is not None:
         copy_report(options.out, options.report_to)
     return complete
+
+
+def _probed(options: Options, folder: Path, converted: Converted, stages: Stages) -> list[Section]:
+    """What else was found, in the order it is told."""
+    if not options.probes:
+        return []
+    from export.probes.probe import probe
+
+    return probe(folder, converted, stages)
 
 
 def _judged(

@@ -80,13 +80,17 @@ def is_tied(folder: Path) -> bool:
 
 def whole(folder: Path, texts: Sequence[Sequence[int]], past: Past | None = None) -> list[Computed]:
     """What the checkpoint in `folder` computes, loaded as a whole."""
+    return _compute(whole_model(folder), texts, past)
+
+
+def whole_model(folder: Path) -> Any:
+    """transformers' model of the checkpoint in `folder`."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
     attention = attention_of(AutoConfig.from_pretrained(folder, local_files_only=True))
-    model = AutoModelForCausalLM.from_pretrained(
+    return AutoModelForCausalLM.from_pretrained(
         folder, dtype=torch.float32, local_files_only=True, attn_implementation=attention
     ).eval()
-    return _compute(model, texts, past)
 
 
 def _compute(model: Any, texts: Sequence[Sequence[int]], past: Past | None) -> list[Computed]:

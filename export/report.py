@@ -64,7 +64,7 @@ def write_report(
     (report / f"{REPORT}.json").write_text(content + "\n", encoding="utf-8")
     (report / f"{REPORT}.md").write_text(document(title, said), encoding="utf-8")
     (report / f"{REPORT}.html").write_text(page(title, said), encoding="utf-8")
-    (folder / CARD_FILE).write_text(card(manifest, verdict, sum(sizes.values())), encoding="utf-8")
+    (folder / CARD_FILE).write_text(card(manifest, verdict, sum(sizes.values()), sections), encoding="utf-8")
 
 
 def copy_report(folder: Path, stem: Path) -> None:

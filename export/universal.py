@@ -23,7 +23,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from export.config import Config
-from export.conversion import Computed, Converted, Past, context_tokens
+from export.conversion import Computed, Converted, Float32, Past, context_tokens
 from export.errors import ExportError, UnknownArchitecture, VerificationError
 from export.graph.writer import DATA_FILE, GRAPH_FILE
 from export.quantize import Recipe
@@ -67,6 +67,7 @@ def convert(
         quantization=_quantization(recipe),
         row_multiple=1,
         unquantized=judged.unquantized,
+        unquantized_rows=judged.unquantized_rows,
         stored=judged.stored if recipe.quantized else None,
     )
 
@@ -195,6 +196,12 @@ class _Judged:
         if not check.passed:
             raise VerificationError([check.told])
         return expected
+
+    def unquantized_rows(self, texts: Sequence[list[int]], rows: Sequence[range]) -> list[Float32]:
+        """transformers' logits of many texts, each at its rows."""
+        from export.rows import whole_rows
+
+        return whole_rows(self._checkpoint.folder, texts, rows)
 
     def stored(self, texts: Sequence[Sequence[int]], past: Past | None) -> list[Computed]:
         """What the exported graph computes on the dequantized weights."""

@@ -15,15 +15,19 @@ from typing import TypeVar
 
 from handler.chat.budget import Budget, Caller, Clock, Closing, Margin
 from handler.chat.pace import Pace
+from handler.chat.parts import Read
 from handler.chat.run import Job, Run
 from handler.engine.call_stream import CallStream
+from handler.engine.certainty import certainties
 from handler.engine.engine import Engine
 from handler.engine.generate import PREFILL_STEP_TOKENS, Generation
 from handler.engine.text import TextStream
 from handler.engine.values import Piece, StopReason, Token
+from handler.engine.warm import WarmSlot
 from handler.errors import DeadlineTooShort, RequestError, Unavailable
 
 T = TypeVar("T")
+EXPLAINED_TOKENS = 256  # of an answer; each part costs as many and a prompt
 QUEUE_LOOK_S = 1.0  # whoever waits for the model shows a sign of life this often
 
 
@@ -65,6 +69,22 @@ class Inference:
             budget.caller.allowance.check()
         pace = self._scoring if scored else self._reading
         self._judge(pace, prompt_tokens - self._warm_tokens, prompt_tokens, budget)  # at best all is of use
+
+    def explain(self, run: Run, budget: Budget) -> Iterator[None]:
+        """Read a finished answer again, whole and without each of its parts, while there is time.
+
+        A None is a sign of life. The answer stays as it is, and the conversation stays warm.
+        """
+        if run.job.parts is None:
+            return
+        started = self._clock()
+        run.read = read = Read([None] * len(run.job.parts))
+        try:
+            yield from self._alone(run, budget, self._read_again(run, read, budget))
+        except Unavailable:  # others had the model until the time was over: what is missing says so
+            return
+        finally:
+            read.ms = (self._clock() - started) * 1000
 
     def handed_over(self, run: Run, budget: Budget) -> None:
         """An answer has been kept and is with the client: so long took what the margin is for."""
@@ -192,6 +212,22 @@ class Inference:
             run.decode_ms = (ended - first) * 1000
             if run.output_ids and not job.is_scored:
                 self._reading.learn(run.prompt_tokens - run.cached_tokens, first - started)
+
+    def _read_again(self, run: Run, read: Read, budget: Budget) -> Iterator[None]:
+        """The parts nearest to the answer first."""
+        model, job, answer = self.engine.model, run.job, run.output_ids[:EXPLAINED_TOKENS]
+        if not answer or job.parts is None:
+            return
+        found = certainties(model, self.engine.warm, job.prompt_ids, answer, budget.should_stop)
+        read.certainties = found or ()
+        scratch = WarmSlot(model.new_cache)
+        for at, part in reversed(list(enumerate(job.parts))):
+            if found is None:
+                return
+            yield None
+            if part.prompt_ids is not None:
+                found = certainties(model, scratch, part.prompt_ids, answer, budget.should_stop)
+                read.without[at] = None if found is None else sum(one.logprob for one in found)
 
     def _prefill(self, generation: Generation, budget: Budget) -> Iterator[None]:
         """Compute the prompt step by step; stop as soon as the steps tell that the time will not do.

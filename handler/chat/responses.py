@@ -9,6 +9,7 @@ from typing import Literal
 
 from handler.chat.budget import Budget, Caller
 from handler.chat.events import TurnEvents
+from handler.chat.explanation import explanation_of
 from handler.chat.inference import Inference
 from handler.chat.logprobs import token_logprobs
 from handler.chat.outcome import Outcome
@@ -57,6 +58,8 @@ class Responses:
         with self._known(begun) as running:
             for piece in run:
                 self._take(begun, piece)
+            for _ in self.inference.explain(run, begun.budget):
+                pass
             running.body = body = self._commit(begun, run)
         return Outcome(body)
 
@@ -132,6 +135,7 @@ class Responses:
                     yield from events.grown(piece, logprobs)
                     if piece.is_sign_of_life:
                         yield None
+                yield from self.inference.explain(run, turn.budget)
                 committed = True  # tried: a failed write must not be tried again on the way out
                 running.body = body = self._commit(turn, run)
                 yield from events.closing(body)
@@ -162,6 +166,7 @@ class Responses:
     def _commit(self, turn: Turn, run: Run) -> ResponseObject:
         body = turn.ending(run, int(self.now_s()))
         body.dormouse = self.till.facts([run], turn.budget, turn.dropped_items)
+        body.dormouse.explanation = explanation_of(self.inference.engine, run, stored=True)
         if turn.continues is None:
             body.dormouse.dropped_older = turn.thread.older_left_out or turn.thread.incomplete
         if turn.request.store is False:
