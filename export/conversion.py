@@ -68,6 +68,9 @@ class Converted:
     unquantized_rows: RowsOf  # the same for many texts at once, where logits are wanted
     stored: Compute | None  # the same on the weights the graph holds; None where none was rounded
     weight_errors: Callable[[], Iterator[WeightError]] | None = None  # None: the way keeps no ledger
+    precise: Compute | None = (
+        None  # what the values are compared with, in float64; None: there is no such run
+    )
 
 
 def context_tokens(trained: int, asked: int | None) -> int:

@@ -71,6 +71,7 @@ def convert(
         unquantized_rows=judged.unquantized_rows,
         stored=judged.stored if recipe.quantized else None,
         weight_errors=judged.weight_errors,
+        precise=judged.precise_stored if recipe.quantized else judged.precise,
     )
 
 
@@ -155,6 +156,23 @@ class _Judged:
         from export.reference import streamed
 
         return streamed(self._source.folder, self._readback(), texts, past)
+
+    def precise(self, texts: Sequence[Sequence[int]], past: Past | None) -> list[Computed]:
+        """What the model as published computes in float64."""
+        import torch
+
+        from export.reference import streamed
+
+        with self._source.weights() as weights:
+            return streamed(self._source.folder, self._named(weights), texts, past, dtype=torch.float64)
+
+    def precise_stored(self, texts: Sequence[Sequence[int]], past: Past | None) -> list[Computed]:
+        """What the model that the bundle's bytes stand for computes in float64."""
+        import torch
+
+        from export.reference import streamed
+
+        return streamed(self._source.folder, self._readback(), texts, past, dtype=torch.float64)
 
     def weight_errors(self) -> Iterator[WeightError]:
         """Every tensor as stored against the checkpoint's own."""

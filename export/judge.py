@@ -23,7 +23,14 @@ from export.limits import LIMITS, compare_fidelity
 from export.served import computed, open_model
 from export.stages import Stages
 from export.texts import Sample, own_answers
-from export.verify import Check, compare_rounding, compare_tensors, compare_values, compare_weights
+from export.verify import (
+    Check,
+    compare_precisely,
+    compare_rounding,
+    compare_tensors,
+    compare_values,
+    compare_weights,
+)
 from handler.engine import ort
 from handler.engine.bundle import Manifest
 
@@ -182,30 +189,43 @@ class _Court:
         """The graph against transformers on the very weights that it holds."""
         if self._converted.stored is None:
             served, self._served = self._served, []
-            return [_values(served, self._unquantized, "against transformers in float32")]
+            detail = "against transformers in float32"
+            return [self._values("values", served, self._ids, None, detail, self._unquantized)]
         exact = computed(open_model(self._folder, self._manifest, accuracy_level=0), self._ids)
         rounding = compare_rounding(self._served, exact, self._manifest.dims.layers)
         self._served = []
         detail = "accuracy level 0 against the original graph on the stored weights"
-        return [rounding, _values(exact, self._converted.stored(self._ids, None), detail)]
+        return [rounding, self._values("values", exact, self._ids, None, detail)]
 
     def compare_at_the_end(self) -> list[Check]:
         """The same for the last positions that the context has."""
         if self._past is None:
             return []
-        reference = self._converted.stored or self._converted.unquantized
         model = open_model(self._folder, self._manifest, accuracy_level=0)
         found = computed(model, [self._end], self._past)
         detail = f"positions from {self._past.length:,} on, behind a made-up past"
-        return [compare_values("values at the limit", found, reference([self._end], self._past), detail)]
+        return [self._values("values at the limit", found, [self._end], self._past, detail)]
 
-
-def _values(found: Sequence[Computed], expected: Sequence[Computed], detail: str) -> Check:
-    """The check, and in its detail where the difference begins."""
-    check = compare_values("values", found, expected, detail)
-    if check.passed:
-        return check
-    return dataclasses.replace(check, detail=f"{detail}; {first_difference(found, expected)}")
+    def _values(
+        self,
+        name: str,
+        found: Sequence[Computed],
+        texts: Sequence[list[int]],
+        past: Past | None,
+        detail: str,
+        expected: Sequence[Computed] | None = None,
+    ) -> Check:
+        """The check, and in its detail where the difference begins."""
+        if expected is None:
+            expected = (self._converted.stored or self._converted.unquantized)(texts, past)
+        check = compare_values(name, found, expected, detail)
+        precise = self._converted.precise
+        if not check.passed and precise is not None:
+            one_by_one = (precise([text], past)[0] for text in texts)  # held no longer than it is needed
+            check = compare_precisely(check, found, expected, one_by_one)
+        if check.passed:
+            return check
+        return dataclasses.replace(check, detail=f"{check.detail}; {first_difference(found, expected)}")
 
 
 def _end_of_context(manifest: Manifest, ids: list[int]) -> tuple[list[int], Past | None]:

@@ -1,4 +1,4 @@
-"""The judge: transformers' own model, computed in float32 by PyTorch.
+"""The judge: transformers' own model, computed by PyTorch in float32, or in float64 to tell what that rounds.
 
 Owns two ways to run it: whole, or streamed, where each module's weights come in just before it computes and
 leave right after, and the vocabulary's matrices pass by in chunks, so that a model is judged without ever
@@ -37,13 +37,18 @@ class Tensors(Rows, Protocol):
 
 
 def streamed(
-    folder: Path, tensors: Tensors, texts: Sequence[Sequence[int]], past: Past | None = None
+    folder: Path,
+    tensors: Tensors,
+    texts: Sequence[Sequence[int]],
+    past: Past | None = None,
+    *,
+    dtype: torch.dtype = torch.float32,
 ) -> list[Computed]:
     """What the architecture in `folder` computes on these weights; one pass over them for all texts."""
-    return _compute(streamed_model(folder, tensors), texts, past)
+    return _compute(streamed_model(folder, tensors, dtype), texts, past)
 
 
-def streamed_model(folder: Path, tensors: Tensors) -> Any:
+def streamed_model(folder: Path, tensors: Tensors, dtype: torch.dtype = torch.float32) -> Any:
     """transformers' model of the architecture in `folder`; its weights are here only while they compute."""
     from transformers import AutoConfig, AutoModelForCausalLM
     from transformers.integrations.accelerate import init_empty_weights
@@ -51,16 +56,16 @@ def streamed_model(folder: Path, tensors: Tensors) -> Any:
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
     with init_empty_weights():  # parameters on the meta device; buffers, as rotary frequencies, are real
         model = AutoModelForCausalLM.from_config(
-            config, dtype=torch.float32, attn_implementation=attention_of(config)
+            config, dtype=dtype, attn_implementation=attention_of(config)
         ).eval()
     head = model.get_output_embeddings()
     for name, module in model.named_modules():
         if module is head:
             module.forward = _streamed_product(f"{name}.weight", tensors, module)
         elif isinstance(module, torch.nn.Embedding):
-            module.forward = streamed_lookup(f"{name}.weight", tensors, module)
+            module.forward = streamed_lookup(f"{name}.weight", tensors, module, dtype)
         elif module._parameters:
-            module.register_forward_pre_hook(_loading(name, tensors))
+            module.register_forward_pre_hook(_loading(name, tensors, dtype))
             module.register_forward_hook(_unloading)
     return model
 
@@ -119,31 +124,31 @@ def _compute(model: Any, texts: Sequence[Sequence[int]], past: Past | None) -> l
 
 def _streamed_product(name: str, tensors: Tensors, module: Any) -> Any:
     def forward(x: Any) -> Any:  # [..., hidden] -> [..., V]
-        product, start = torch.empty(*x.shape[:-1], module.out_features), 0
+        product, start = x.new_empty(*x.shape[:-1], module.out_features), 0
         for rows in tensors.chunks(name):
-            product[..., start : start + len(rows)] = x @ torch.from_numpy(rows).T
+            product[..., start : start + len(rows)] = x @ torch.from_numpy(rows).to(x.dtype).T
             start += len(rows)
         return product
 
     return forward
 
 
-def streamed_lookup(name: str, tensors: Rows, module: Any) -> Any:
+def streamed_lookup(name: str, tensors: Rows, module: Any, dtype: torch.dtype = torch.float32) -> Any:
     """The forward of an embedding [V, width] that is never held, scaled where `module` scales it."""
     width, scale = module.embedding_dim, float(getattr(module, "embed_scale", 1.0))
 
     def forward(ids: Any) -> Any:  # [B, T] -> [B, T, hidden]
-        found, start = torch.empty(*ids.shape, width), 0
+        found, start = torch.empty(*ids.shape, width, dtype=dtype), 0
         for rows in tensors.chunks(name):
             here = (ids >= start) & (ids < start + len(rows))
-            found[here] = torch.from_numpy(rows)[ids[here] - start]
+            found[here] = torch.from_numpy(rows)[ids[here] - start].to(dtype)
             start += len(rows)
         return found * scale if scale != 1.0 else found
 
     return forward
 
 
-def _loading(prefix: str, tensors: Tensors) -> Any:
+def _loading(prefix: str, tensors: Tensors, dtype: torch.dtype) -> Any:
     def load(module: Any, _inputs: Any) -> None:
         for name, empty in module._parameters.items():
             if empty is None:
@@ -152,7 +157,9 @@ def _loading(prefix: str, tensors: Tensors) -> Any:
             if values.shape != tuple(empty.shape):
                 found, expected = list(values.shape), list(empty.shape)
                 raise ExportError(f"tensor {prefix}.{name} has shape {found}, transformers says {expected}")
-            module._parameters[name] = torch.nn.Parameter(torch.from_numpy(values), requires_grad=False)
+            module._parameters[name] = torch.nn.Parameter(
+                torch.from_numpy(values).to(dtype), requires_grad=False
+            )
 
     return load
 
