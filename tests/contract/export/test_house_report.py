@@ -22,7 +22,7 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Any:
     out = tmp_path_factory.mktemp("house")
     recipe = json.loads(RECORDED.read_text())["quantization"]["recipe"]
     source = str(ROOT / "models" / "house" / "checkpoint")
-    options = Options(source, out / "bundle", recipe, report_to=out / "docs" / "house")
+    options = Options(source, out / "bundle", recipe, report_to=out / "docs" / "house", probes=True)
     export_bundle(options, Stages(Console(quiet=True)))
     return out / "docs"
 
