@@ -14,6 +14,8 @@ from handler.chat.messages import Message, template_messages
 from handler.engine.engine import Engine
 from handler.errors import ContextOverflow
 
+ROOM_TOKENS = 256  # a prompt that leaves less is answered by half a sentence
+
 
 @dataclass(frozen=True)
 class Fitted:
@@ -34,7 +36,8 @@ def fit(
 ) -> Fitted:
     """Encode messages so that at least one token of answer fits after them.
 
-    With `truncate`, whole turns are dropped, oldest first; system messages and the last turn stay.
+    With `truncate`, whole turns are dropped, oldest first, until an answer of `ROOM_TOKENS` has room, or of a
+    quarter of the context; system messages and the last turn stay.
     A result whose call is not there, dropped or deleted, is left out as well: templates refuse it.
     `older_left_out`: these are only the newest of the messages, which is as good as dropped.
 
@@ -57,8 +60,9 @@ def fit(
 
     limit = engine.model.context_tokens
     most = max(0, len(turns) - 1) if truncate else 0
+    room = max(1, min(ROOM_TOKENS, limit // 4)) if truncate else 1
     whole = ids_without(0)
-    if len(whole) < limit:
+    if len(whole) <= limit - room:
         if older_left_out and not truncate:
             raise ContextOverflow(
                 f"The conversation is longer than its newest {len(messages)} messages, which take "
@@ -67,7 +71,9 @@ def fit(
                 param="input",
             )
         return told(0)
-    dropped = bisect_left(range(most + 1), True, key=lambda n: len(ids_without(n)) < limit)
+    dropped = bisect_left(range(most + 1), True, key=lambda n: len(ids_without(n)) <= limit - room)
+    if dropped > most and len(ids_without(most)) < limit:
+        dropped = most  # the last turn alone takes more: what is left is the answer's
     if dropped > most:
         least = len(ids_without(most))
         raise ContextOverflow(

@@ -19,7 +19,7 @@ from typing import Any
 from snapshot_restore_py import get_after_restore
 
 from handler import function
-from handler.local import LocalContext
+from handler.gateway import LocalContext
 from tests.stack import sample_event
 
 FROZEN_S = 1.0
