@@ -54,8 +54,8 @@ format: .venv/dev/.made      ## put the code in its format
 	.venv/dev/bin/ruff check --fix .
 	.venv/dev/bin/ruff format .
 
-house: .venv/export/.made      ## corpus, training and evaluation of the embedded model (hours)
-	.venv/export/bin/python -m export.house all
+house: .venv/export/.made      ## corpus, training and evaluation of the embedded model (TRAIN="--device cuda --workers 1 --bfloat16": minutes, else a day)
+	.venv/export/bin/python -m export.house all $(TRAIN)
 
 browser:      ## Chromium for the page's tests, where there is none
 	@for c in chromium chromium-browser google-chrome; do command -v $$c >/dev/null && exit 0; done; \
