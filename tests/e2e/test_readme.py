@@ -45,7 +45,7 @@ def test_commands_exist() -> None:
     makefiles = [ROOT / "Makefile", *ROOT.glob("*/*.mk")]
     targets = {t for path in makefiles for t in re.findall(r"^([\w-]+):", path.read_text(), re.MULTILINE)}
     named = {
-        t for name in READMES for t in re.findall(r"(?:^|`|&& )make ([a-z-]+)", text_of(name), re.MULTILINE)
+        t for name in READMES for t in re.findall(r"(?:^|`|&& )make ([a-z0-9-]+)", text_of(name), re.MULTILINE)
     }
     assert named
     assert named <= targets
