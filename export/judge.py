@@ -18,7 +18,7 @@ from export.conversion import Computed, Converted, Past
 from export.errors import VerificationError
 from export.evaluate import Fidelity, Positions, agreement_length, compare, fidelity
 from export.exactness import compare_at_the_end, compare_threads, compare_ways
-from export.layers import LayerError, first_difference, layer_errors
+from export.layers import LayerError, first_difference, layer_errors, other_shapes
 from export.limits import LIMITS, compare_fidelity
 from export.served import computed, open_model
 from export.stages import Stages
@@ -181,6 +181,8 @@ class _Court:
                 agreed = agreement_length(own.logits, sample.ids, sample.start)
                 self.agreements.append(Agreement(len(sample.ids) - sample.start, agreed))
         self.layers = layer_errors(self._served, unquantized)
+        if other_shapes(self._served, unquantized):
+            self._past = None  # none fits both: what is unlike is told by the check of values
         if self._converted.stored is None:
             self._unquantized = unquantized
         return measured
@@ -201,8 +203,7 @@ class _Court:
         """The same for the last positions that the context has."""
         if self._past is None:
             return []
-        model = open_model(self._folder, self._manifest, accuracy_level=0)
-        found = computed(model, [self._end], self._past)
+        found = computed(open_model(self._folder, self._manifest, accuracy_level=0), [self._end], self._past)
         detail = f"positions from {self._past.length:,} on, behind a made-up past"
         return [self._values("values at the limit", found, [self._end], self._past, detail)]
 

@@ -31,13 +31,27 @@ class LayerError:
 
 
 def layer_errors(found: Sequence[Computed], expected: Sequence[Computed]) -> list[LayerError]:
-    """Of every layer that both tell."""
+    """Of every layer that both tell; none where their heads have other shapes."""
+    if other_shapes(found, expected):
+        return []
     layers = min(len(each.kept) for each in (*found, *expected))
     return [_error(found, expected, layer) for layer in range(layers)]
 
 
+def other_shapes(found: Sequence[Computed], expected: Sequence[Computed]) -> str:
+    """What is unlike in the heads of the first layer that has other ones; nothing where all are alike."""
+    for layer, pair in enumerate(zip(found[0].kept, expected[0].kept, strict=False)):
+        ours, theirs = ((len(keys), keys.shape[-1]) for keys, _ in pair)
+        if ours != theirs:
+            named = (f"{heads} heads of {width}" for heads, width in (ours, theirs))
+            return "layer {} keeps {}, transformers {}".format(layer, *named)
+    return ""
+
+
 def first_difference(found: Sequence[Computed], expected: Sequence[Computed]) -> str:
     """Where the two part, in words that claim no more than was seen."""
+    if other := other_shapes(found, expected):
+        return other
     errors = layer_errors(found, expected)
     at = next((i for i, e in enumerate(errors) if max(e.keys, e.values) > DIFFERENT), None)
     if at is None:

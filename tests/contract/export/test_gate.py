@@ -70,6 +70,12 @@ WRONG_FACTS = [
         id="wrong rope base",
     ),
     pytest.param(
+        "llama",
+        faulty(llama, heads=2, kv_heads=1, head_dim=32),
+        r"values: .*; layer 0 keeps 1 heads of 32, transformers 2 heads of 16",
+        id="wrong head count",
+    ),
+    pytest.param(
         "qwen2",
         faulty(qwen2, tensors=dataclasses.replace(qwen2.TENSORS, attention=ATTENTION, ignored=("*.bias",))),
         r"tensor model\.layers\.0\.self_attn\.q_proj\.bias of the model has no place in the graph",
