@@ -32,6 +32,7 @@ from export.stages import Stages
 from export.text_checks import compare_text
 from export.texts import given_samples, own_prompts
 from export.tokenizer import Text, load_tokenizer, write_tokenizer
+from export.verify import Check
 from export.weights import weight_files
 from handler.engine import cpu
 from handler.engine.bundle import MANIFEST, Manifest, Source, write_manifest
@@ -110,14 +111,22 @@ def _judged(
     stages: Stages,
 ) -> Verdict:
     """The verdict on the text asked for, accepted if need be."""
-    tokenizer = load_tokenizer(checkpoint.text_folder)
-    given = given_samples(options.text, tokenizer, draft.context_tokens, draft.dims.vocabulary)
-    text_checks = compare_text(folder, draft, checkpoint.folder, tokenizer)
-    texts = Texts(given, own_prompts(tokenizer, draft.dims.vocabulary))
+    texts, text_checks = _texts(options, checkpoint, folder, draft)
     verdict = judge(folder, draft, converted, texts, stages, text_checks).settled(options.accept)
     if options.accept is not None:
         stages.note(f"--accept: {_accepted(verdict)}")
     return verdict
+
+
+def _texts(
+    options: Options, checkpoint: Checkpoint, folder: Path, draft: Manifest
+) -> tuple[Texts, list[Check]]:
+    """What the bundle is judged on; transformers' tokenizer is gone before the models come."""
+    tokenizer = load_tokenizer(checkpoint.text_folder)
+    vocabulary = draft.dims.vocabulary
+    given = given_samples(options.text, tokenizer, draft.context_tokens, vocabulary)
+    checks = compare_text(folder, draft, checkpoint.folder, tokenizer)
+    return Texts(given, own_prompts(tokenizer, vocabulary)), checks
 
 
 def _accepted(verdict: Verdict) -> str:
