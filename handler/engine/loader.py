@@ -38,7 +38,7 @@ class Loading:
         """Raises: BundleError when the graph is wrong."""
         self._files, self._manifest, self._exact = files, files.manifest, exact
         manifest = self._manifest
-        parsed = {manifest.graph.file, PACKED if PACKED in manifest.files else TOKENIZER, TEMPLATE}
+        parsed = {manifest.graph.file, PACKED if PACKED in manifest.files else TOKENIZER, TEMPLATE, CARD}
         mapped = manifest.files.keys() - parsed
         self._verified = Background(lambda: files.verify(mapped))
         self._threads: list[Background[Any]] = [self._verified]
