@@ -56,13 +56,13 @@ def convert(
             rounded = _rounded(checkpoint, facts, weights, recipe, text, Path(scratch), stages)
         with stages.stage("graph", recipe.name, weights.numbers) as progress:
             built = build(facts, weights, recipe, context, folder, progress, rounded)
-    judged = _Judged(checkpoint, folder, facts, built, recipe)
+    judged = _Judged(checkpoint, folder, facts, built)
     return Converted(
         way="fused",
         graph=built.graph,
         dims=_dims(facts, built.parameters),
         context_tokens=context,
-        quantization=quantization(recipe, facts.hidden, text),
+        quantization=quantization(recipe, facts, built, text),
         row_multiple=ROW_MULTIPLE,
         unquantized=judged.unquantized,
         stored=judged.stored if recipe.quantized else None,
@@ -84,26 +84,30 @@ def _rounded(
 
     tokenizer = load_tokenizer(checkpoint.text_folder)
     cut = windows(text, tokenizer, facts.context_tokens, facts.matrix_parameters)
-    kept = KeptRows(scratch, recipe.bits)
+    kept = KeptRows(scratch)
     detail = f"{recipe.rounding}, {sum(map(len, cut))} tokens of {text.name}"
     with stages.stage("rounding", detail, weights.numbers) as progress:
         round_matrices(checkpoint.folder, _Named(weights, facts), facts, recipe, cut, kept, progress)
     return kept
 
 
-def quantization(recipe: Recipe, hidden: int, text: CalibrationText | None) -> Quantization:
+def quantization(recipe: Recipe, facts: Decoder, built: Built, text: CalibrationText | None) -> Quantization:
     """The recipe as the manifest tells it."""
     if not recipe.quantized:
         return Quantization(recipe.name, recipe.bits)
+    placed = built.placements
+    widened = {placed[name].initializer.removesuffix(".weight") for name in recipe.widened}
     return Quantization(
         recipe=recipe.name,
         bits=recipe.bits,
         block=recipe.block,
-        head_bits=recipe.bits,
-        head_block=recipe.block_of_table(hidden),
+        head_bits=placed[facts.tensors.head.weights[0]].bits,
+        head_block=recipe.block_of_table(facts.hidden),
+        symmetric=recipe.symmetric,
         accuracy_level=recipe.accuracy_level,
         rounding=recipe.rounding,
         calibration=text.fingerprint if text else None,
+        widened=tuple(sorted(widened)),
     )
 
 
@@ -122,14 +126,11 @@ def _dims(facts: Decoder, parameters: int) -> Dims:
 class _Judged:
     """transformers on the checkpoint's weights, and on those that the graph holds; both streamed."""
 
-    def __init__(
-        self, source: Checkpoint, folder: Path, facts: Decoder, built: Built, recipe: Recipe
-    ) -> None:
+    def __init__(self, source: Checkpoint, folder: Path, facts: Decoder, built: Built) -> None:
         self._source = source
         self._folder = folder
         self._facts = facts
         self._built = built
-        self._bits = recipe.bits
 
     def unquantized(self, ids: list[int]) -> Float32:
         """Logits [T, V] of the model as published."""
@@ -143,7 +144,7 @@ class _Judged:
         from export.readback import StoredModel
         from export.reference import streamed_logits
 
-        stored = StoredModel(self._folder, self._built.placements, self._bits)
+        stored = StoredModel(self._folder, self._built.placements)
         return streamed_logits(self._source.folder, stored, ids)
 
 
