@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.errors import ExportError
+from export.evaluate import Fidelity
+from export.section import Section
 from handler.engine.bundle import Dims, Graph, Quantization
 
 LogitsOf = Callable[[list[int]], NDArray[np.float32]]  # ids -> logits [T, V]
@@ -32,6 +34,7 @@ class Converted:
     row_multiple: int
     unquantized: LogitsOf  # transformers on the checkpoint's weights
     stored: LogitsOf | None  # the same on the weights the graph holds; None where none was rounded
+    precision: Callable[[Fidelity], Section] | None = None  # what to say of the recipe, and of others
 
 
 def context_tokens(trained: int, asked: int | None) -> int:

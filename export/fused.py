@@ -7,19 +7,23 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from export.conversion import Converted, context_tokens
+from export.evaluate import Fidelity
 from export.graph.decoder import Built, build
 from export.graph.facts import Decoder, Family
 from export.graph.matrices import Rounded
 from export.graph.stored import StoredTensors
+from export.mixed.alternatives import alternatives_of, loaded_bytes
+from export.mixed.section import plain_section
 from export.quantize import Recipe
 from export.rounding.text import CalibrationText, default_text, windows
+from export.section import Section
 from export.source import Checkpoint
 from export.stages import Stages
 from export.tokenizer import load_tokenizer
@@ -66,7 +70,21 @@ def convert(
         row_multiple=ROW_MULTIPLE,
         unquantized=judged.unquantized,
         stored=judged.stored if recipe.quantized else None,
+        precision=_precision(checkpoint, facts, recipe, folder),
     )
+
+
+def _precision(
+    checkpoint: Checkpoint, facts: Decoder, recipe: Recipe, folder: Path
+) -> Callable[[Fidelity], Section]:
+    """What the report says of the recipe, once it is measured."""
+
+    def section(measured: Fidelity) -> Section:
+        with checkpoint.weights() as weights:
+            others = alternatives_of(facts, weights, recipe)
+        return plain_section(recipe.title, loaded_bytes(folder), measured, others)
+
+    return section
 
 
 def _rounded(
@@ -87,7 +105,7 @@ def _rounded(
     kept = KeptRows(scratch)
     detail = f"{recipe.rounding}, {sum(map(len, cut))} tokens of {text.name}"
     with stages.stage("rounding", detail, weights.numbers) as progress:
-        round_matrices(checkpoint.folder, _Named(weights, facts), facts, recipe, cut, kept, progress)
+        round_matrices(checkpoint.folder, Named(weights, facts), facts, recipe, cut, kept, progress)
     return kept
 
 
@@ -137,7 +155,7 @@ class _Judged:
         from export.reference import streamed_logits
 
         with self._source.weights() as weights:
-            return streamed_logits(self._source.folder, _Named(weights, self._facts), ids)
+            return streamed_logits(self._source.folder, Named(weights, self._facts), ids)
 
     def stored(self, ids: list[int]) -> Float32:
         """Logits [T, V] of the model that the bundle's bytes stand for."""
@@ -148,7 +166,7 @@ class _Judged:
         return streamed_logits(self._source.folder, stored, ids)
 
 
-class _Named:
+class Named:
     """A checkpoint's tensors by transformers' names: a tied head is the embedding, a prefix may lack."""
 
     def __init__(self, weights: Weights, facts: Decoder) -> None:

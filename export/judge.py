@@ -56,7 +56,7 @@ def judge(
 
     Raises: VerificationError listing every check that failed.
     """
-    ids = text_ids[: min(TEXT_TOKENS, manifest.context_tokens - 2)]
+    ids = judged_part(text_ids, manifest.context_tokens)
     with stages.stage("verify", f"{len(ids)} tokens, against transformers", total=4) as done:
         shapes, invariances, logits = _run_as_served(folder, manifest, ids)
         done(1)
@@ -71,6 +71,11 @@ def judge(
     # Some kernels give other bits for other cuts: such a bundle says so in its manifest, it is not refused.
     exact = all(check.passed for check in invariances)
     return Verdict((*checks, *invariances), measured, exact)
+
+
+def judged_part(text_ids: list[int], context_tokens: int) -> list[int]:
+    """As much of a text as is read: what the context holds, and not more than time allows."""
+    return text_ids[: min(TEXT_TOKENS, context_tokens - 2)]
 
 
 def _run_as_served(folder: Path, manifest: Manifest, ids: list[int]) -> tuple[Check, list[Check], Float32]:

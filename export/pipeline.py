@@ -11,7 +11,7 @@ import datetime
 import importlib.metadata
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,14 +19,18 @@ from pathlib import Path
 from export import fused, universal
 from export.conversion import Converted
 from export.errors import ExportError, UnknownArchitecture, UnsupportedFeature
+from export.frontier import sweep
 from export.golden import write_golden
 from export.graph import FAMILIES, family_of
 from export.graph.facts import Family
-from export.judge import judge
+from export.judge import Verdict, judge
+from export.mixed import conversion as mixed
+from export.mixed.target import Target
 from export.passage import PASSAGE
 from export.quantize import Recipe
 from export.report import write_report
 from export.rounding.text import CalibrationText, read_text
+from export.section import Section
 from export.source import Checkpoint, resolve
 from export.stages import Stages
 from export.tokenizer import Text, write_tokenizer
@@ -34,6 +38,7 @@ from export.weights import weight_files
 from handler.engine import cpu
 from handler.engine.bundle import MANIFEST, Manifest, Source, write_manifest
 
+Fuse = Callable[[Family], Converted]
 TOOLS = ("onnx", "onnxruntime", "transformers", "tokenizers", "torch", "numpy")
 
 
@@ -52,6 +57,10 @@ class Options:
     rounding: str | None = None
     calibration: Path | None = None
     adapter: str | None = None
+    asymmetric: bool = False
+    target_size: str | None = None
+    target_kl: float | None = None
+    frontier: bool = False
 
 
 def export_bundle(options: Options, stages: Stages, families: Sequence[Family] = FAMILIES) -> Manifest:
@@ -59,21 +68,25 @@ def export_bundle(options: Options, stages: Stages, families: Sequence[Family] =
 
     Raises: ExportError with one line that says what is wrong.
     """
-    recipe = Recipe.named(options.quant, options.block, options.rounding)
+    recipe = Recipe.named(options.quant, options.block, options.rounding, symmetric=not options.asymmetric)
+    target = Target.parse(options.target_size, options.target_kl)
+    mixed.check(target, recipe)
     calibration = _calibration(options, recipe)
     with replacing(options.out) as folder:
         with stages.stage("source", options.source):
             checkpoint = resolve(options.source, options.revision, options.adapter)
-        converted = _convert(options, checkpoint, recipe, calibration, families, folder, stages)
         with stages.stage("tokenizer", "tokenizer and chat template"):
             text = write_tokenizer(checkpoint, folder)
+        fuse = _fusing(options, checkpoint, recipe, target, calibration, text, folder, stages)
+        converted = _convert(options, checkpoint, recipe, fuse, families, folder, stages)
         draft = write_manifest(folder, _manifest(options, checkpoint, converted, text))
         verdict = judge(folder, draft, converted, text.encode(PASSAGE), stages)
         with stages.stage("golden", "greedy answers through the engine"):
             transcripts = write_golden(folder)
         source_bytes = sum(file.stat().st_size for file in weight_files(checkpoint.folder))
         final = dataclasses.replace(draft, fidelity=verdict.as_manifest(), exact=verdict.exact)
-        write_report(folder, final, verdict, stages.seconds, source_bytes, transcripts)
+        sections = _sections(options, converted, verdict, folder, stages)
+        write_report(folder, final, verdict, stages.seconds, source_bytes, transcripts, sections)
         with stages.stage("bundle", "hashes"):
             return write_manifest(folder, final)
 
@@ -108,17 +121,54 @@ def _calibration(options: Options, recipe: Recipe) -> CalibrationText | None:
     return read_text(options.calibration)
 
 
+def _fusing(
+    options: Options,
+    checkpoint: Checkpoint,
+    recipe: Recipe,
+    target: Target | None,
+    calibration: CalibrationText | None,
+    text: Text,
+    folder: Path,
+    stages: Stages,
+) -> Fuse:
+    """The fused way for whichever family, in one recipe or in the mix that keeps the target."""
+    context = options.context_tokens
+    if target is None:
+        return lambda family: fused.convert(checkpoint, family, recipe, calibration, context, folder, stages)
+    return lambda family: mixed.convert(
+        checkpoint,
+        family,
+        recipe,
+        target,
+        calibration,
+        context,
+        folder,
+        text.encode(PASSAGE),
+        lambda converted: _manifest(options, checkpoint, converted, text),
+        stages,
+    )
+
+
+def _sections(
+    options: Options, converted: Converted, verdict: Verdict, folder: Path, stages: Stages
+) -> list[Section]:
+    """What the report says beside its own."""
+    sections = [converted.precision(verdict.fidelity)] if converted.precision else []
+    if options.frontier:
+        sections.append(sweep(options, folder, verdict.fidelity, export_bundle, stages))
+    return sections
+
+
 def _convert(
     options: Options,
     checkpoint: Checkpoint,
     recipe: Recipe,
-    calibration: CalibrationText | None,
+    fuse: Fuse,
     families: Sequence[Family],
     folder: Path,
     stages: Stages,
 ) -> Converted:
     """Fused where there is a family, else universal; what a family refuses stays refused unless asked."""
-    context = options.context_tokens
     if options.way != "universal":
         try:
             family = family_of(checkpoint.config, families)
@@ -127,7 +177,7 @@ def _convert(
                 raise
         else:
             try:
-                return fused.convert(checkpoint, family, recipe, calibration, context, folder, stages)
+                return fuse(family)
             except UnsupportedFeature as error:
                 if checkpoint.adapter is not None:  # the universal way would not merge it
                     raise
@@ -137,10 +187,12 @@ def _convert(
         raise ExportError(
             "--adapter: merged into fused graphs alone; merge it with peft for the universal way"
         )
-    if options.rounding == "gptq" or calibration:
+    if options.target_size or options.target_kl:
+        raise ExportError("--target-size, --target-kl: for fused graphs; the universal way has one recipe")
+    if options.rounding == "gptq" or options.calibration:
         raise ExportError("--rounding: gptq is for fused graphs; the universal way rounds to the nearest")
     nearest = dataclasses.replace(recipe, rounding="nearest")
-    return universal.convert(checkpoint, nearest, context, folder, stages)
+    return universal.convert(checkpoint, nearest, options.context_tokens, folder, stages)
 
 
 def _manifest(options: Options, checkpoint: Checkpoint, converted: Converted, text: Text) -> Manifest:

@@ -68,6 +68,13 @@ class Recipe:
         return WIDENED_BITS if tensor in self.widened else self.bits
 
     @property
+    def title(self) -> str:
+        """The recipe in words."""
+        if not self.quantized:
+            return self.name
+        return f"{self.name}, block {self.block}{'' if self.symmetric else ', asymmetric'}, {self.rounding}"
+
+    @property
     def quantized(self) -> bool:
         """Whether weights are stored in blocks at all."""
         return self.bits < 32

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -57,7 +58,7 @@ class StoredModel:
             nulls = None if zeros is None else unpack_zeros(zeros[rows], place.bits, scales.shape[1])
             yield dequantize_rows(Packed(codes[rows], scales[rows], nulls), place.bits, place.width)
 
-    def _map(self, initializer: str) -> NDArray[np.generic]:
+    def _map(self, initializer: str) -> NDArray[Any]:
         tensor = self._initializers[initializer]
         place = {entry.key: entry.value for entry in tensor.external_data}
         dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)

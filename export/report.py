@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from export.judge import Verdict
+from export.markdown import section_lines
+from export.section import Section
 from handler.engine.bundle import Manifest
 
 CARD_FILE = "MODEL_CARD.md"
@@ -24,8 +26,9 @@ def write_report(
     seconds: Mapping[str, float],
     source_bytes: int,
     transcripts: list[dict[str, Any]],
+    sections: Sequence[Section] = (),
 ) -> None:
-    """Write the report and the card into the bundle."""
+    """Write the report and the card into the bundle; `sections` are others' findings."""
     sizes = {str(p.relative_to(folder)): p.stat().st_size for p in sorted(folder.rglob("*")) if p.is_file()}
     facts = {
         "name": manifest.name,
@@ -40,11 +43,14 @@ def write_report(
         "exact": verdict.exact,
         "fidelity": dataclasses.asdict(verdict.fidelity),
         "checks": [dataclasses.asdict(check) for check in verdict.checks],
+        **{section.key: section.facts for section in sections},
     }
     report = folder / "report"
     report.mkdir(exist_ok=True)
     (report / "report.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-    (report / "report.md").write_text(_markdown(manifest, verdict, facts, transcripts), encoding="utf-8")
+    lines = [_markdown(manifest, verdict, facts, transcripts)]
+    lines += [line for section in sections for line in section_lines(section)]
+    (report / "report.md").write_text("\n".join(lines), encoding="utf-8")
     (folder / CARD_FILE).write_text(_card(manifest, verdict, facts), encoding="utf-8")
 
 

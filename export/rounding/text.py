@@ -38,21 +38,19 @@ class CalibrationText:
         return f"{self.name}, sha256 {hashlib.sha256(self.text.encode()).hexdigest()[:16]}"
 
 
-def read_text(file: Path) -> CalibrationText:
-    """A text file.
+def read_text(file: Path, option: str = "--calibration") -> CalibrationText:
+    """A text file that `option` named.
 
     Raises: ExportError when it cannot be read, is not UTF-8 or says nothing.
     """
     try:
         text = file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ExportError(
-            f"--calibration: {file} is not UTF-8 text, byte {error.start} cannot be read"
-        ) from None
+        raise ExportError(f"{option}: {file} is not UTF-8 text, byte {error.start} cannot be read") from None
     except OSError as error:
-        raise ExportError(f"--calibration: {file} cannot be read: {error.strerror}") from None
+        raise ExportError(f"{option}: {file} cannot be read: {error.strerror}") from None
     if not text.strip():
-        raise ExportError(f"--calibration: {file} is empty")
+        raise ExportError(f"{option}: {file} is empty")
     return CalibrationText(file.name, text)
 
 

@@ -1,0 +1,134 @@
+"""The fused way with a target: sensitivities, then builds until one keeps it.
+
+Owns what is measured and what is reported of the choice. Does not know the search's order.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+from export import fused
+from export.conversion import Converted
+from export.errors import ExportError
+from export.evaluate import Fidelity, fidelity
+from export.graph.facts import Decoder, Family
+from export.judge import judged_part
+from export.mixed.alternatives import alternatives_of, loaded_bytes
+from export.mixed.choice import Candidate, Point, candidates
+from export.mixed.search import Trial, reach_kl, reach_size
+from export.mixed.section import chosen_section
+from export.mixed.sensitivity import divergences
+from export.mixed.target import Target
+from export.mixed.units import Unit, size_bytes, units_of
+from export.quantize import Recipe
+from export.rounding.text import CalibrationText, default_text, windows
+from export.section import Section
+from export.source import Checkpoint
+from export.stages import Stages
+from export.tokenizer import load_tokenizer
+from export.verify import all_logits, open_model
+from export.weights import Weights
+from handler.engine.bundle import Manifest
+
+ManifestOf = Callable[[Converted], Manifest]
+GRAPH_BYTES = 64 << 10  # of nodes and small constants, at the start
+
+
+def check(target: Target | None, recipe: Recipe) -> None:
+    """Refuse a target beside a recipe that leaves nothing to choose."""
+    if target is not None and recipe.name != "int4":
+        option = "--target-kl" if target.size_bytes is None else "--target-size"
+        raise ExportError(f"{option}: mixes int4 and int8; --quant {recipe.name} leaves nothing to choose")
+
+
+def convert(
+    checkpoint: Checkpoint,
+    family: Family,
+    recipe: Recipe,
+    target: Target,
+    calibration: CalibrationText | None,
+    asked_context: int | None,
+    folder: Path,
+    ids: list[int],
+    manifest_of: ManifestOf,
+    stages: Stages,
+) -> Converted:
+    """Write the graph of the mix that keeps `target` into `folder`; its divergence is measured on `ids`.
+
+    The tokenizer has to be there before: it counts.
+
+    Raises: ExportError that says what can be had when the target cannot.
+    """
+    facts = family.read(checkpoint.config)
+    units = units_of(facts, recipe)
+    with checkpoint.weights() as weights:
+        rest_bytes = _rest_bytes(weights, facts, units, folder, asked_context)
+        ordered = _ordered(checkpoint, facts, recipe, units, weights, calibration, stages)
+    built: list[Converted] = []
+    unquantized = None
+
+    def build(point: Point) -> Trial:
+        nonlocal unquantized
+        chosen = point.recipe(recipe)
+        converted = fused.convert(checkpoint, family, chosen, calibration, asked_context, folder, stages)
+        read = judged_part(ids, converted.context_tokens)
+        if unquantized is None:
+            unquantized = converted.unquantized(read)
+        logits = all_logits(open_model(folder, manifest_of(converted)), read)
+        built.append(converted)
+        return Trial(point, loaded_bytes(folder), fidelity(unquantized, logits, read).kl_mean)
+
+    if target.kl is None:
+        assert target.size_bytes is not None
+        trials = reach_size(ordered, target.size_bytes, rest_bytes + size_bytes(units, recipe), build)
+    else:
+        trials = reach_kl(ordered, target.kl, build)
+    section = _section(checkpoint, facts, recipe, target, ordered, trials)
+    quantization = dataclasses.replace(built[-1].quantization, target=str(target))
+    return dataclasses.replace(built[-1], quantization=quantization, precision=section)
+
+
+def _ordered(
+    checkpoint: Checkpoint,
+    facts: Decoder,
+    recipe: Recipe,
+    units: list[Unit],
+    weights: Weights,
+    calibration: CalibrationText | None,
+    stages: Stages,
+) -> list[Candidate]:
+    text = calibration or default_text(checkpoint.folder)
+    tokenizer = load_tokenizer(checkpoint.text_folder)
+    cut = windows(text, tokenizer, facts.context_tokens, facts.matrix_parameters)
+    ids = [id_ for window in cut for id_ in window]
+    with stages.stage("precision", f"{len(units)} matrices, one by one, on {text.name}") as progress:
+        named = fused.Named(weights, facts)
+        found = divergences(checkpoint.folder, named, facts, recipe, units, ids, progress)
+    return candidates(units, found, recipe)
+
+
+def _section(
+    checkpoint: Checkpoint,
+    facts: Decoder,
+    recipe: Recipe,
+    target: Target,
+    ordered: list[Candidate],
+    trials: list[Trial],
+) -> Callable[[Fidelity], Section]:
+    def section(measured: Fidelity) -> Section:
+        with checkpoint.weights() as weights:
+            others = alternatives_of(facts, weights, recipe)
+        return chosen_section(target, ordered, trials, measured, others)
+
+    return section
+
+
+def _rest_bytes(
+    weights: Weights, facts: Decoder, units: list[Unit], folder: Path, asked_context: int | None
+) -> int:
+    """About what stands beside the matrices: the tokenizer, norms, rotations."""
+    matrices = sum(unit.height * unit.width for unit in units)
+    rotations = 4 * facts.head_dim * min(facts.context_tokens, asked_context or facts.context_tokens)
+    return loaded_bytes(folder) + 4 * max(0, weights.numbers - matrices) + rotations + GRAPH_BYTES
