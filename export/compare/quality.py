@@ -27,7 +27,7 @@ class Quality:
     @property
     def perplexity_per_byte(self) -> float:
         """Of the next byte: 256 for a model that knows nothing."""
-        return 2.0**self.bits_per_byte
+        return float(2.0**self.bits_per_byte)
 
 
 def quality(bundle: Path, text: str) -> Quality:
