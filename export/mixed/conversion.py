@@ -17,7 +17,7 @@ from export.graph.facts import Decoder, Family
 from export.judge import judged_part
 from export.mixed.alternatives import alternatives_of, loaded_bytes
 from export.mixed.choice import Candidate, Point, candidates
-from export.mixed.search import Trial, reach_kl, reach_size
+from export.mixed.search import Trial, reach_kl, reach_size, refuse_too_small
 from export.mixed.section import chosen_section
 from export.mixed.sensitivity import divergences
 from export.mixed.target import Target
@@ -65,6 +65,9 @@ def convert(
     units = units_of(facts, recipe)
     with checkpoint.weights() as weights:
         rest_bytes = _rest_bytes(weights, facts, units, folder, asked_context)
+        least_bytes = rest_bytes + size_bytes(units, recipe)
+        if target.size_bytes is not None:
+            refuse_too_small(target.size_bytes, least_bytes)
         ordered = _ordered(checkpoint, facts, recipe, units, weights, calibration, stages)
     built: list[Converted] = []
     unquantized = None
@@ -80,11 +83,10 @@ def convert(
         built.append(converted)
         return Trial(point, loaded_bytes(folder), fidelity(unquantized, logits, read).kl_mean)
 
-    if target.kl is None:
-        assert target.size_bytes is not None
-        trials = reach_size(ordered, target.size_bytes, rest_bytes + size_bytes(units, recipe), build)
+    if target.size_bytes is not None:
+        trials = reach_size(ordered, target.size_bytes, least_bytes, build)
     else:
-        trials = reach_kl(ordered, target.kl, build)
+        trials = reach_kl(ordered, target.kl or 0.0, build)
     section = _section(checkpoint, facts, recipe, target, ordered, trials)
     quantization = dataclasses.replace(built[-1].quantization, target=str(target))
     return dataclasses.replace(built[-1], quantization=quantization, precision=section)

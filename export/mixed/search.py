@@ -30,6 +30,12 @@ class Trial:
 Build = Callable[[Point], Trial]
 
 
+def refuse_too_small(target_bytes: int, least_bytes: int) -> None:
+    """Raise ExportError where not even four bits, about `least_bytes`, come near the target."""
+    if SURELY * least_bytes > target_bytes:
+        raise _too_small(target_bytes, f"about {_mb(least_bytes)}")
+
+
 def reach_size(
     ordered: Sequence[Candidate], target_bytes: int, least_bytes: int, build: Build
 ) -> list[Trial]:
@@ -37,8 +43,6 @@ def reach_size(
 
     Raises: ExportError when even that is larger.
     """
-    if SURELY * least_bytes > target_bytes:
-        raise _too_small(target_bytes, f"about {_mb(least_bytes)}")
     trials: list[Trial] = []
     while len(trials) < MOST_BUILDS:
         if trials:  # now it is known what all the rest takes
@@ -95,4 +99,4 @@ def _too_small(target_bytes: int, least: str) -> ExportError:
 
 
 def _mb(size_bytes: int) -> str:
-    return f"{size_bytes / 1e6:.1f} MB"
+    return f"{size_bytes / 1e6:.3g} MB"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from export.errors import ExportError
 from export.mixed.choice import Candidate, Point, candidates, points, under_size
-from export.mixed.search import MOST_BUILDS, Trial, reach_kl, reach_size
+from export.mixed.search import MOST_BUILDS, Trial, reach_kl, reach_size, refuse_too_small
 from export.mixed.target import Target, parse_size
 from export.mixed.units import Unit
 from export.quantize import Recipe
@@ -126,7 +126,12 @@ def test_a_size_is_kept_although_the_rest_was_estimated_wrong(kls: list[float], 
 
 def test_a_size_below_four_bits_is_refused_before_anything_is_built() -> None:
     """The message says how small it can get."""
-    built, build = building(lambda kl: kl)
-    with pytest.raises(ExportError, match=r"--target-size: 1\.0 MB cannot be met: .* takes about 9\.0 MB"):
-        reach_size(some([1.0]), 1_000_000, 9_000_000, build)
-    assert built == []
+    with pytest.raises(ExportError, match=r"--target-size: 1 MB cannot be met: .* takes about 9 MB"):
+        refuse_too_small(1_000_000, 9_000_000)
+
+
+def test_a_size_that_only_the_build_shows_to_be_too_small_is_refused_exactly() -> None:
+    """Ten bytes below what four bits take."""
+    _, build = building(lambda kl: kl, rest_bytes=10_000)
+    with pytest.raises(ExportError, match=r"all in four bits takes 0\.01 MB"):
+        reach_size(some([1.0]), 9_990, 9_000, build)
