@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from export import fused
-from export.conversion import Converted
+from export.conversion import Converted, context_tokens
 from export.errors import ExportError
 from export.evaluate import Fidelity, fidelity
 from export.graph.facts import Decoder, Family
@@ -64,10 +64,10 @@ def convert(
     facts = family.read(checkpoint.config)
     units = units_of(facts, recipe)
     with checkpoint.weights() as weights:
-        rest_bytes = _rest_bytes(weights, facts, units, folder, asked_context)
-        least_bytes = rest_bytes + size_bytes(units, recipe)
+        floor_bytes = loaded_bytes(folder) + size_bytes(units, recipe)  # the tokenizer is there
         if target.size_bytes is not None:
-            refuse_too_small(target.size_bytes, least_bytes)
+            refuse_too_small(target.size_bytes, floor_bytes)
+        least_bytes = floor_bytes + _rest_bytes(weights, facts, units, asked_context)
         ordered = _ordered(checkpoint, facts, recipe, units, weights, calibration, stages)
     built: list[Converted] = []
     unquantized = None
@@ -127,10 +127,9 @@ def _section(
     return section
 
 
-def _rest_bytes(
-    weights: Weights, facts: Decoder, units: list[Unit], folder: Path, asked_context: int | None
-) -> int:
-    """About what stands beside the matrices: the tokenizer, norms, rotations."""
+def _rest_bytes(weights: Weights, facts: Decoder, units: list[Unit], asked_context: int | None) -> int:
+    """About what else the graph holds: norms, biases, rotations, its nodes."""
     matrices = sum(unit.height * unit.width for unit in units)
-    rotations = 4 * facts.head_dim * min(facts.context_tokens, asked_context or facts.context_tokens)
-    return loaded_bytes(folder) + 4 * max(0, weights.numbers - matrices) + rotations + GRAPH_BYTES
+    rotates = any(each.rope for each in facts.attention)
+    rotations = 4 * facts.head_dim * context_tokens(facts.context_tokens, asked_context) * rotates
+    return 4 * max(0, weights.numbers - matrices) + rotations + GRAPH_BYTES

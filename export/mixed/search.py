@@ -13,7 +13,6 @@ from export.errors import ExportError
 from export.mixed.choice import Candidate, Point, points, under_size
 
 MOST_BUILDS = 5
-SURELY = 0.95  # of the least size as estimated: what is below is refused before anything is built
 AIM = 0.9  # of the divergence asked for: an estimate that is a little low shall not cost another build
 TINY = 1e-12  # nats: nothing to divide by
 
@@ -30,10 +29,10 @@ class Trial:
 Build = Callable[[Point], Trial]
 
 
-def refuse_too_small(target_bytes: int, least_bytes: int) -> None:
-    """Raise ExportError where not even four bits, about `least_bytes`, come near the target."""
-    if SURELY * least_bytes > target_bytes:
-        raise _too_small(target_bytes, f"about {_mb(least_bytes)}")
+def refuse_too_small(target_bytes: int, floor_bytes: int) -> None:
+    """Raise ExportError where four bits alone, norms and the graph not counted, are above the target."""
+    if floor_bytes > target_bytes:
+        raise _too_small(target_bytes, f"more than {_mb(floor_bytes)}")
 
 
 def reach_size(
