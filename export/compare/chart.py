@@ -39,7 +39,7 @@ def draw(results: Sequence[Result], file: Path) -> None:
         axis.barh(names, values, color=BAR)
         axis.invert_yaxis()  # in the order they were given, from the top
         for at, number in enumerate(values):
-            axis.text(number, at, f"  {number:,.3g}", va="center", fontsize=8)
+            axis.text(number, at, f"  {number:,.{0 if number >= 100 else 3}f}", va="center", fontsize=8)
         axis.set_title(title, fontsize=10, loc="left")
         axis.tick_params(labelsize=8)
         axis.margins(x=0.15)
