@@ -8,6 +8,10 @@ QUANT  ?= int4
 ROUNDING    ?=
 CALIBRATION ?=
 ADAPTER     ?=
+TARGET_SIZE ?=
+TARGET_KL   ?=
+TEXT        ?=
+ACCEPT      ?=
 ARCH   ?= x86_64
 TESTS  ?= tests
 
@@ -16,23 +20,28 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && command -v $$p && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help chat test bundle bench check format lock house browser clean
+.PHONY: help chat test bundle report bench check format lock house browser clean
 
 help:                ## this list
-	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+	@grep -hE '^[a-z0-9]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9]+):.*## /  make \1\t/' | expand -t 16
 
 chat: .venv/run/.made      ## serve the model on http://127.0.0.1:8080 (PORT=, BUNDLE=)
 	@exec .venv/run/bin/python -m handler.local --port $(PORT) --bundle $(BUNDLE)
 
-test: .venv/dev/.made .venv/cloud/.made .venv/clients/.made browser      ## the whole test suite, real components included (TESTS=)
+test: .venv/dev/.made .venv/cloud/.made .venv/clients/.made .venv/load/.made browser      ## the whole test suite, real components included (TESTS=)
 	.venv/dev/bin/python -m pytest $(TESTS)
 
-bundle: .venv/export/.made      ## MODEL=<hub id or folder> OUT=<folder> [QUANT=int4|int8|fp32] [CALIBRATION=<text file>] [ROUNDING=gptq|nearest] [ADAPTER=<peft folder>]
+bundle: .venv/export/.made      ## MODEL=<hub id or folder> OUT=<folder> [QUANT=int4|int8|fp32] [CALIBRATION=<text file>] [ROUNDING=gptq|nearest] [ADAPTER=<peft folder>] [TARGET_SIZE=400MB|TARGET_KL=0.02] [TEXT=<text file to judge on>] [ACCEPT="why, though checks fail"]
 	@test -n "$(MODEL)" || { echo "make bundle: MODEL= is missing: a hub id or a folder" >&2; exit 2; }
 	@test -n "$(OUT)" || { echo "make bundle: OUT= is missing: the folder to write" >&2; exit 2; }
 	@exec .venv/export/bin/python -m export $(MODEL) --out $(OUT) --quant $(QUANT) \
 		$(if $(ROUNDING),--rounding $(ROUNDING)) $(if $(CALIBRATION),--calibration "$(CALIBRATION)") \
-		$(if $(ADAPTER),--adapter "$(ADAPTER)")
+		$(if $(ADAPTER),--adapter "$(ADAPTER)") $(if $(TEXT),--text "$(TEXT)") $(if $(ACCEPT),--accept "$(ACCEPT)") \
+		$(if $(TARGET_SIZE),--target-size "$(TARGET_SIZE)") $(if $(TARGET_KL),--target-kl $(TARGET_KL))
+
+report: .venv/export/.made      ## the embedded model's report, docs/report/house.{html,md,json} (QUANT=)
+	@exec .venv/export/bin/python -m export models/house/checkpoint --out build/report/house --quant $(QUANT) \
+		--report-to docs/report/house
 
 check: .venv/dev/.made .venv/cloud/.made .venv/checkov/.made      ## format, lint, types, import floors, the template
 	.venv/dev/bin/ruff format --check .
@@ -42,6 +51,7 @@ check: .venv/dev/.made .venv/cloud/.made .venv/checkov/.made      ## format, lin
 	.venv/cloud/bin/cfn-lint template.yaml
 	SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1 .venv/cloud/bin/sam validate --lint --template template.yaml
 	.venv/checkov/bin/checkov --config-file infra/checkov.yaml
+	.venv/dev/bin/hadolint infra/image/Dockerfile
 
 format: .venv/dev/.made      ## put the code in its format
 	.venv/dev/bin/ruff check --fix .
@@ -76,7 +86,7 @@ include bench/bench.mk
 	@.venv/$*/bin/pip install -q --disable-pip-version-check --no-deps -r $<
 	@touch $@
 
-.venv/clients/.made .venv/cloud/.made .venv/checkov/.made: .venv/%/.made: requirements/%.txt
+.venv/clients/.made .venv/cloud/.made .venv/checkov/.made .venv/load/.made: .venv/%/.made: requirements/%.txt
 	@echo "Making .venv/$* (once, about a minute) ..." >&2
 	@$(PYTHON) -m venv .venv/$*
 	@.venv/$*/bin/pip install -q --disable-pip-version-check --no-deps -r $<
@@ -90,9 +100,11 @@ lock: .venv/dev/.made      ## resolve pyproject's dependency groups into require
 		--override requirements/function-overrides.txt -o requirements/$$g.txt; done
 	for g in export dev; do $(COMPILE) --group pyproject.toml:$$g \
 		--override requirements/torch-overrides.txt -o requirements/$$g.txt; done
-	for g in cloud checkov; do $(COMPILE) --group pyproject.toml:$$g -o requirements/$$g.txt; done
+	for g in cloud checkov load; do $(COMPILE) --group pyproject.toml:$$g -o requirements/$$g.txt; done
 	$(COMPILE) --group pyproject.toml:clients --override requirements/clients-overrides.txt \
 		-o requirements/clients.txt
+	$(subst 3.11,3.13,$(COMPILE)) --generate-hashes --group pyproject.toml:image \
+		--override requirements/function-overrides.txt -o requirements/image.txt
 	$(subst 3.11,3.13,$(COMPILE)) --group pyproject.toml:lambda -o requirements/lambda.txt
 
 clean:      ## remove everything that was made, environments included

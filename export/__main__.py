@@ -77,7 +77,17 @@ def _parse(arguments: list[str]) -> Options:
     parser.add_argument(
         "--frontier", action="store_true", help="export and measure other recipes too, for the report"
     )
+    parser.add_argument("--text", type=Path, metavar="FILE", help="what fidelity is measured on: UTF-8")
+    parser.add_argument(
+        "--accept", metavar="REASON", help="make the bundle although checks fail; the reason is recorded"
+    )
+    parser.add_argument(
+        "--report-to", type=Path, metavar="STEM", help="a copy of the report: STEM.html, STEM.md, STEM.json"
+    )
     parser.add_argument("--revision", help="a hub branch, tag or commit (main)")
+    parser.add_argument(
+        "--no-probes", action="store_false", dest="probes", help="leave bias, refusals and injections unasked"
+    )
     got = parser.parse_args(arguments)
     return Options(
         got.source,
@@ -95,6 +105,10 @@ def _parse(arguments: list[str]) -> Options:
         got.target_size,
         got.target_kl,
         got.frontier,
+        got.text,
+        got.accept,
+        got.report_to,
+        got.probes,
     )
 
 

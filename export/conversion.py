@@ -1,11 +1,11 @@
-"""What a way of converting hands to the rest of the export.
+"""What a way of converting hands to the rest of the export, and what a model computes when it is judged.
 
 Owns the value that both ways, fused and universal, end in. Does not know how either gets there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,9 +17,43 @@ from export.evaluate import Fidelity
 from export.section import Section
 from handler.engine.bundle import Dims, Graph, Quantization
 
-LogitsOf = Callable[[list[int]], NDArray[np.float32]]  # ids -> logits [T, V]
+Float32 = NDArray[np.float32]
+RowsOf = Callable[[Sequence[list[int]], Sequence[range]], list[Float32]]  # texts, positions -> logits [., V]
 
 DEFAULT_CONTEXT_TOKENS = 8192  # where the model was trained on more
+
+
+@dataclass(frozen=True)
+class Past:
+    """What stands before a text: made-up keys and values [K, S, D], the same for every layer."""
+
+    keys: Float32
+    values: Float32
+
+    @property
+    def length(self) -> int:
+        """S."""
+        return len(self.keys[0])
+
+
+@dataclass(frozen=True)
+class Computed:
+    """What a model made of one text."""
+
+    logits: Float32  # [T, V]
+    kept: tuple[tuple[Float32, Float32], ...] = ()  # each layer's keys and values [K, T, D]; none: not told
+
+
+Compute = Callable[[Sequence[Sequence[int]], Past | None], list[Computed]]  # texts, each behind the same past
+
+
+@dataclass(frozen=True)
+class WeightError:
+    """How far one tensor as stored is from the checkpoint's."""
+
+    tensor: str
+    error: float  # of its worst block (plain: of all of it): |scale - 1|, scale = <stored, own> / <own, own>
+    place: str  # row and block
 
 
 @dataclass(frozen=True)
@@ -32,8 +66,13 @@ class Converted:
     context_tokens: int
     quantization: Quantization
     row_multiple: int
-    unquantized: LogitsOf  # transformers on the checkpoint's weights
-    stored: LogitsOf | None  # the same on the weights the graph holds; None where none was rounded
+    unquantized: Compute  # transformers on the checkpoint's weights
+    unquantized_rows: RowsOf  # the same for many texts at once, where logits are wanted
+    stored: Compute | None  # the same on the weights the graph holds; None where none was rounded
+    weight_errors: Callable[[], Iterator[WeightError]] | None = None  # None: the way keeps no ledger
+    precise: Compute | None = (
+        None  # what the values are compared with, in float64; None: there is no such run
+    )
     precision: Callable[[Fidelity], Section] | None = None  # what to say of the recipe, and of others
 
 

@@ -18,8 +18,8 @@ class UnsupportedFeature(ExportError):
 
 
 class VerificationError(ExportError):
-    """The finished graph is not the model; the message lists every check that failed."""
+    """What was made is not the model; the message lists every check that failed, and what can be done."""
 
-    def __init__(self, failures: list[str]) -> None:
-        super().__init__("the exported graph is not the model: " + "; ".join(failures))
+    def __init__(self, failures: list[str], advice: str = "") -> None:
+        super().__init__("not the model, so no bundle: " + "; ".join(failures) + advice)
         self.failures = failures

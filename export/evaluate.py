@@ -6,6 +6,7 @@ Owns the measures. Does not know how either set of logits came about, and judges
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +20,7 @@ CHUNK_ROWS = 16  # of float64 log-probabilities held at once
 
 @dataclass(frozen=True)
 class Fidelity:
-    """Measures over T positions of one text; divergences are in nats."""
+    """Measures over all positions of some texts; divergences are in nats."""
 
     tokens: int
     kl_mean: float  # KL(unquantized || bundle)
@@ -30,8 +31,18 @@ class Fidelity:
     perplexity_unquantized: float
 
 
-def fidelity(unquantized: Float32, bundle: Float32, ids: list[int]) -> Fidelity:
-    """Compare two models' logits on `ids`.
+@dataclass(frozen=True)
+class Positions:
+    """What was measured at each of T positions of a text."""
+
+    kl: Float64  # [T]
+    agrees: NDArray[np.bool_]  # [T]: both find the same id likeliest
+    surprise: Float64  # [T - 1]: -log of the probability that the bundle gave the id that came
+    surprise_unquantized: Float64
+
+
+def compare(unquantized: Float32, bundle: Float32, ids: Sequence[int]) -> Positions:
+    """Compare two models' logits on `ids`, position by position.
 
     Shapes: both [T, V], T = len(ids).
     """
@@ -45,16 +56,36 @@ def fidelity(unquantized: Float32, bundle: Float32, ids: list[int]) -> Fidelity:
         rows = np.arange(len(nexts))
         surprise.append(-q[rows, nexts])
         surprise_unquantized.append(-p[rows, nexts])
-    kl = np.maximum(np.concatenate(divergence), 0)  # below zero only by rounding
+    return Positions(
+        kl=np.maximum(np.concatenate(divergence), 0),  # below zero only by rounding
+        agrees=unquantized.argmax(-1) == bundle.argmax(-1),
+        surprise=np.concatenate(surprise),
+        surprise_unquantized=np.concatenate(surprise_unquantized),
+    )
+
+
+def fidelity(texts: Sequence[Positions]) -> Fidelity:
+    """The measures over all positions of some texts."""
+    kl = np.concatenate([text.kl for text in texts])
     return Fidelity(
-        tokens=len(ids),
+        tokens=len(kl),
         kl_mean=float(kl.mean()),
         kl_p99=float(np.quantile(kl, 0.99)),
         kl_max=float(kl.max()),
-        top1_agreement=float((unquantized.argmax(-1) == bundle.argmax(-1)).mean()),
-        perplexity=_perplexity(np.concatenate(surprise)),
-        perplexity_unquantized=_perplexity(np.concatenate(surprise_unquantized)),
+        top1_agreement=float(np.concatenate([text.agrees for text in texts]).mean()),
+        perplexity=_perplexity(np.concatenate([text.surprise for text in texts])),
+        perplexity_unquantized=_perplexity(np.concatenate([text.surprise_unquantized for text in texts])),
     )
+
+
+def agreement_length(unquantized: Float32, ids: Sequence[int], start: int) -> int:
+    """How many greedy ids from `start` on the unquantized model would have said too, up to the first other.
+
+    Before the first difference both have read the same, so that reading the bundle's answer is enough.
+    """
+    said = unquantized[start - 1 : len(ids) - 1].argmax(-1)  # [T - start]
+    other = np.flatnonzero(said != np.array(ids[start:]))
+    return int(other[0]) if len(other) else len(said)
 
 
 def log_softmax(logits: Float32) -> Float64:

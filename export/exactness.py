@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from export.verify import Check, all_logits
+from export.conversion import Past
+from export.served import all_logits
+from export.verify import Check
 from handler.engine.generate import generate
 from handler.engine.sampling import SamplingParams, make_sampler
 
@@ -49,6 +51,15 @@ def compare_chunks(model: Any, ids: Sequence[int]) -> Check:
         worst = max(worst, _difference(np.concatenate(parts), whole))
     detail = "cuts of 1, 2, 3, 7 and 16 tokens, a guess taken back"
     return Check("chunk invariance", worst == 0.0, worst, 0.0, detail)
+
+
+def compare_at_the_end(model: Any, ids: Sequence[int], past: Past) -> Check:
+    """Whether the last positions of the context have the same bits however many are computed in one call."""
+    whole = all_logits(model, ids, past)
+    counts = range(1, len(ids))
+    worst = max(_difference(all_logits(model, ids[:count], past), whole[:count]) for count in counts)
+    detail = f"calls of 1 to {counts[-1]} rows against {len(ids)}, behind {past.length:,} positions"
+    return Check("chunk invariance at the limit", worst == 0.0, worst, 0.0, detail)
 
 
 def compare_prefix(model: Any, ids: Sequence[int], whole: Float32) -> Check:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from export.evaluate import Fidelity
+from export.judge import Verdict
 from export.mixed.alternatives import loaded_bytes
 from export.mixed.section import KL_AXIS, SIZE_AXIS
 from export.section import Chart, Section, Series, Table
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 Export = Callable[["Options", Stages], Manifest]
 
 RECIPES = (("fp32", 128), ("int8", 128), ("int4", 32), ("int4", 64), ("int4", 128))
+ACCEPTED = "a point of the frontier, not to be served"
 MIXES = (1 / 4, 1 / 2)  # of the way from the smallest of these recipes to int8
 
 
@@ -40,6 +41,7 @@ class Point:
     kl: float
     top1_agreement: float
     speed: Speed
+    failed: tuple[str, ...] = ()  # the gate's checks
 
     def beats(self, other: Point) -> bool:
         """Whether it is as good in all three and better in one."""
@@ -50,7 +52,7 @@ class Point:
         return self.size_bytes, self.kl, -self.speed.decode_tokens_per_s
 
 
-def sweep(options: Options, folder: Path, measured: Fidelity, export: Export, stages: Stages) -> Section:
+def sweep(options: Options, folder: Path, verdict: Verdict, export: Export, stages: Stages) -> Section:
     """Export the recipes beside the bundle in `folder`, which is measured as the point chosen."""
     chosen = title(read_manifest(folder).quantization)
     with tempfile.TemporaryDirectory(prefix=".frontier-", dir=folder.parent) as scratch:
@@ -61,9 +63,10 @@ def sweep(options: Options, folder: Path, measured: Fidelity, export: Export, st
             speeds = measure(bundles, Path(scratch))
         points = []
         for name, bundle in bundles.items():
-            found = dataclasses.asdict(measured) if bundle == folder else read_manifest(bundle).fidelity
-            kl, top1 = found["kl_mean"], found["top1_agreement"]
-            points.append(Point(name, loaded_bytes(bundle), kl, top1, speeds[name]))
+            told = verdict.as_manifest() if bundle == folder else read_manifest(bundle).fidelity
+            failed = tuple(told.get("accepted", {}).get("failed", ()))
+            kl, top1 = told["kl_mean"], told["top1_agreement"]
+            points.append(Point(name, loaded_bytes(bundle), kl, top1, speeds[name], failed))
     return section(points, chosen)
 
 
@@ -93,13 +96,22 @@ def section(points: Sequence[Point], chosen: str) -> Section:
             ("Speed and divergence", "decoding, tokens/s", lambda point: point.speed.decode_tokens_per_s),
         )
     )
+    failed = tuple(at for at, point in enumerate(ordered) if point.failed)
     facts = {"chosen": chosen, "points": [dataclasses.asdict(point) for point in ordered]}
-    return Section("Frontier", "frontier", words, (Table(head, rows),), charts, facts)
+    return Section("Frontier", "frontier", words, (Table(head, rows, failed=failed),), charts, facts)
 
 
 def _exported(options: Options, chosen: str, scratch: Path, export: Export) -> dict[str, Path]:
     """The other recipes' bundles by title; mixes only where the way to export can mix."""
-    plain = dataclasses.replace(options, target_size=None, target_kl=None, frontier=False)
+    plain = dataclasses.replace(
+        options,
+        target_size=None,
+        target_kl=None,
+        frontier=False,
+        probes=False,
+        report_to=None,
+        accept=ACCEPTED,
+    )
     bundles: dict[str, Path] = {}
     quiet = Stages(Console(quiet=True))
 
@@ -126,6 +138,8 @@ def _exported(options: Options, chosen: str, scratch: Path, export: Export) -> d
 
 
 def _row(point: Point, is_best: bool, is_chosen: bool) -> tuple[str, ...]:
+    place = "chosen" if is_chosen else "frontier" if is_best else ""
+    marks = (place, *(f"fails {check}" for check in point.failed))
     return (
         point.name,
         f"{point.size_bytes / 1e6:.1f}",
@@ -133,7 +147,7 @@ def _row(point: Point, is_best: bool, is_chosen: bool) -> tuple[str, ...]:
         f"{point.top1_agreement:.1%}",
         f"{point.speed.decode_tokens_per_s:.0f}",
         f"{point.speed.prefill_tokens_per_s:.0f}",
-        "chosen" if is_chosen else "frontier" if is_best else "",
+        ", ".join(filter(None, marks)),
     )
 
 

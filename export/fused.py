@@ -6,14 +6,15 @@ Owns what the manifest says of a fused graph. Does not know how the graph is bui
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from export.conversion import Converted, context_tokens
+from export.conversion import Computed, Converted, Past, WeightError, context_tokens
 from export.evaluate import Fidelity
 from export.graph.decoder import Built, build
 from export.graph.facts import Decoder, Family
@@ -22,11 +23,13 @@ from export.graph.stored import StoredTensors
 from export.mixed.alternatives import alternatives_of, loaded_bytes
 from export.mixed.section import plain_section
 from export.quantize import Recipe
+from export.readback import StoredModel
 from export.rounding.text import CalibrationText, default_text, windows
 from export.section import Section
 from export.source import Checkpoint
 from export.stages import Stages
 from export.tokenizer import load_tokenizer
+from export.weight_errors import weight_errors
 from export.weights import Weights
 from handler.engine.bundle import Dims, Quantization
 
@@ -69,7 +72,10 @@ def convert(
         quantization=quantization(recipe, facts, built, text),
         row_multiple=ROW_MULTIPLE,
         unquantized=judged.unquantized,
+        unquantized_rows=judged.unquantized_rows,
         stored=judged.stored if recipe.quantized else None,
+        weight_errors=judged.weight_errors,
+        precise=judged.precise_stored if recipe.quantized else judged.precise,
         precision=_precision(checkpoint, facts, recipe, folder),
     )
 
@@ -150,20 +156,55 @@ class _Judged:
         self._facts = facts
         self._built = built
 
-    def unquantized(self, ids: list[int]) -> Float32:
-        """Logits [T, V] of the model as published."""
-        from export.reference import streamed_logits
+    def unquantized(self, texts: Sequence[Sequence[int]], past: Past | None) -> list[Computed]:
+        """What the model as published computes."""
+        from export.reference import streamed
 
         with self._source.weights() as weights:
-            return streamed_logits(self._source.folder, Named(weights, self._facts), ids)
+            return streamed(self._source.folder, self._named(weights), texts, past)
 
-    def stored(self, ids: list[int]) -> Float32:
-        """Logits [T, V] of the model that the bundle's bytes stand for."""
-        from export.readback import StoredModel
-        from export.reference import streamed_logits
+    def unquantized_rows(self, texts: Sequence[list[int]], rows: Sequence[range]) -> list[Float32]:
+        """The same for many texts, each at its rows."""
+        from export.rows import streamed_rows
 
-        stored = StoredModel(self._folder, self._built.placements)
-        return streamed_logits(self._source.folder, stored, ids)
+        with self._source.weights() as weights:
+            return streamed_rows(self._source.folder, self._named(weights), texts, rows)
+
+    def stored(self, texts: Sequence[Sequence[int]], past: Past | None) -> list[Computed]:
+        """What the model that the bundle's bytes stand for computes."""
+        from export.reference import streamed
+
+        return streamed(self._source.folder, self._readback(), texts, past)
+
+    def precise(self, texts: Sequence[Sequence[int]], past: Past | None) -> list[Computed]:
+        """What the model as published computes in float64."""
+        import torch
+
+        from export.reference import streamed
+
+        with self._source.weights() as weights:
+            return streamed(self._source.folder, self._named(weights), texts, past, dtype=torch.float64)
+
+    def precise_stored(self, texts: Sequence[Sequence[int]], past: Past | None) -> list[Computed]:
+        """What the model that the bundle's bytes stand for computes in float64."""
+        import torch
+
+        from export.reference import streamed
+
+        return streamed(self._source.folder, self._readback(), texts, past, dtype=torch.float64)
+
+    def weight_errors(self) -> Iterator[WeightError]:
+        """Every tensor as stored against the checkpoint's own."""
+        with self._source.weights() as weights:
+            yield from weight_errors(self._readback(), self._named(weights))
+
+    def _named(self, weights: Weights) -> Named:
+        from export.reference import is_tied  # not the facts' word for it: they are what is judged
+
+        return Named(weights, dataclasses.replace(self._facts, tied=is_tied(self._source.folder)))
+
+    def _readback(self) -> StoredModel:
+        return StoredModel(self._folder, self._built.placements)
 
 
 class Named:

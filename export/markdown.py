@@ -1,31 +1,48 @@
-"""Sections in Markdown: paragraphs and tables; a chart becomes the name of its file, where it has one.
+"""Sections as Markdown; a chart becomes the table of its points.
 
-Owns the notation. Does not know what a section says.
+Owns the form. Does not know what a section says.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from export.section import Section, Table
+from export.section import Chart, Section, Table
 
 
-def section_lines(section: Section, level: int = 2, charts: Sequence[str] = ()) -> list[str]:
-    """A section; `charts` are addresses of its charts' pictures, as many as are drawn."""
-    lines = [f"{'#' * level} {section.title}", ""]
+def document(title: str, sections: Sequence[Section]) -> str:
+    """The whole document."""
+    lines = [f"# {title}"]
+    for section in sections:
+        lines += ["", *_section(section)]
+    return "\n".join(lines) + "\n"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a table."""
+    return [_row(head), "|" + "---|" * len(head), *map(_row, rows)]
+
+
+def _section(section: Section) -> Iterator[str]:
+    yield f"## {section.title}"
     for paragraph in section.text:
-        lines += [paragraph, ""]
-    for table in section.tables:
-        lines += [*([f"**{table.title}**", ""] if table.title else []), *table_lines(table), ""]
-    for chart, address in zip(section.charts, charts, strict=False):
-        lines += [f"![{chart.title}]({address})", ""]
-    return lines
+        yield from ("", paragraph)
+    for each in (*section.tables, *map(_points, section.charts)):
+        if each.title:
+            yield from ("", f"### {each.title}")
+        yield from ("", *table(each.head, each.rows))
 
 
-def table_lines(table: Table) -> list[str]:
-    """A table, cells as they are written."""
-    return [_row(table.head), "|" + "---|" * len(table.head), *map(_row, table.rows)]
+def _points(chart: Chart) -> Table:
+    rows = [
+        (series.name, series.labels[at] if at < len(series.labels) else "", f"{x:.4g}", f"{y:.4g}")
+        for series in chart.series
+        for at, (x, y) in enumerate(series.points)
+    ]
+    if not any(row[1] for row in rows):
+        return Table(("", chart.x, chart.y), tuple((a, c, d) for a, _, c, d in rows), chart.title)
+    return Table(("", "", chart.x, chart.y), tuple(rows), chart.title)
 
 
-def _row(cells: tuple[str, ...]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+def _row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(" ".join(cell.replace("|", "\\|").split()) for cell in cells) + " |"

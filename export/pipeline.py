@@ -23,17 +23,18 @@ from export.frontier import sweep
 from export.golden import write_golden
 from export.graph import FAMILIES, family_of
 from export.graph.facts import Family
-from export.judge import Verdict, judge
+from export.judge import Texts, Verdict, judge, measure
 from export.mixed import conversion as mixed
 from export.mixed.target import Target
-from export.passage import PASSAGE
 from export.quantize import Recipe
-from export.report import write_report
+from export.report import copy_report, write_report
 from export.rounding.text import CalibrationText, read_text
 from export.section import Section
 from export.source import Checkpoint, resolve
 from export.stages import Stages
-from export.tokenizer import Text, write_tokenizer
+from export.text_checks import compare_text
+from export.texts import given_samples, own_prompts
+from export.tokenizer import Text, load_tokenizer, write_tokenizer
 from export.weights import weight_files
 from handler.engine import cpu
 from handler.engine.bundle import MANIFEST, Manifest, Source, write_manifest
@@ -61,6 +62,10 @@ class Options:
     target_size: str | None = None
     target_kl: float | None = None
     frontier: bool = False
+    text: Path | None = None
+    accept: str | None = None
+    report_to: Path | None = None  # without the suffix
+    probes: bool = False
 
 
 def export_bundle(options: Options, stages: Stages, families: Sequence[Family] = FAMILIES) -> Manifest:
@@ -72,6 +77,10 @@ def export_bundle(options: Options, stages: Stages, families: Sequence[Family] =
     target = Target.parse(options.target_size, options.target_kl)
     mixed.check(target, recipe)
     calibration = _calibration(options, recipe)
+    if options.text is not None:
+        read_text(options.text, "--text")
+    if options.accept is not None and not options.accept.strip():
+        raise ExportError("--accept: is empty; say why a bundle that fails its checks is to be made")
     with replacing(options.out) as folder:
         with stages.stage("source", options.source):
             checkpoint = resolve(options.source, options.revision, options.adapter)
@@ -80,7 +89,7 @@ def export_bundle(options: Options, stages: Stages, families: Sequence[Family] =
         fuse = _fusing(options, checkpoint, recipe, target, calibration, text, folder, stages)
         converted = _convert(options, checkpoint, recipe, fuse, families, folder, stages)
         draft = write_manifest(folder, _manifest(options, checkpoint, converted, text))
-        verdict = judge(folder, draft, converted, text.encode(PASSAGE), stages)
+        verdict = _judged(options, checkpoint, folder, draft, converted, stages)
         with stages.stage("golden", "greedy answers through the engine"):
             transcripts = write_golden(folder)
         source_bytes = sum(file.stat().st_size for file in weight_files(checkpoint.folder))
@@ -88,7 +97,39 @@ def export_bundle(options: Options, stages: Stages, families: Sequence[Family] =
         sections = _sections(options, converted, verdict, folder, stages)
         write_report(folder, final, verdict, stages.seconds, source_bytes, transcripts, sections)
         with stages.stage("bundle", "hashes"):
-            return write_manifest(folder, final)
+            complete = write_manifest(folder, final)
+    if options.report_to is not None:
+        copy_report(options.out, options.report_to)
+    return complete
+
+
+def _judged(
+    options: Options,
+    checkpoint: Checkpoint,
+    folder: Path,
+    draft: Manifest,
+    converted: Converted,
+    stages: Stages,
+) -> Verdict:
+    """The verdict on the text asked for, accepted if need be."""
+    text_checks = compare_text(folder, draft, checkpoint.folder, load_tokenizer(checkpoint.text_folder))
+    texts = _texts(options, checkpoint, draft)
+    verdict = judge(folder, draft, converted, texts, stages, text_checks).settled(options.accept)
+    if options.accept is not None:
+        stages.note(f"--accept: {_accepted(verdict)}")
+    return verdict
+
+
+def _texts(options: Options, checkpoint: Checkpoint, draft: Manifest) -> Texts:
+    """What a model is judged on."""
+    tokenizer = load_tokenizer(checkpoint.text_folder)
+    given = given_samples(options.text, tokenizer, draft.context_tokens, draft.dims.vocabulary)
+    return Texts(given, own_prompts(tokenizer, draft.dims.vocabulary))
+
+
+def _accepted(verdict: Verdict) -> str:
+    failed = ", ".join(check.name for check in verdict.failed)
+    return f"bundled although these failed: {failed}" if failed else "not needed, every check passed"
 
 
 @contextmanager
@@ -135,6 +176,12 @@ def _fusing(
     context = options.context_tokens
     if target is None:
         return lambda family: fused.convert(checkpoint, family, recipe, calibration, context, folder, stages)
+
+    def kl(converted: Converted) -> float:
+        """As the judge will find it."""
+        draft = _manifest(options, checkpoint, converted, text)
+        return measure(folder, draft, converted, _texts(options, checkpoint, draft)).kl_mean
+
     return lambda family: mixed.convert(
         checkpoint,
         family,
@@ -143,8 +190,7 @@ def _fusing(
         calibration,
         context,
         folder,
-        text.encode(PASSAGE),
-        lambda converted: _manifest(options, checkpoint, converted, text),
+        kl,
         stages,
     )
 
@@ -155,8 +201,17 @@ def _sections(
     """What the report says beside its own."""
     sections = [converted.precision(verdict.fidelity)] if converted.precision else []
     if options.frontier:
-        sections.append(sweep(options, folder, verdict.fidelity, export_bundle, stages))
-    return sections
+        sections.append(sweep(options, folder, verdict, export_bundle, stages))
+    return sections + _probed(options, folder, converted, stages)
+
+
+def _probed(options: Options, folder: Path, converted: Converted, stages: Stages) -> list[Section]:
+    """What the probes found, where they are asked for."""
+    if not options.probes:
+        return []
+    from export.probes.probe import probe
+
+    return probe(folder, converted, stages)
 
 
 def _convert(

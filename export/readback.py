@@ -6,7 +6,7 @@ finished files and the ledger of placements, and nothing else of how the graph w
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,23 @@ class StoredModel:
         self._placements = placements
         graph = onnx.load(folder / GRAPH_FILE, load_external_data=False).graph
         self._initializers = {tensor.name: tensor for tensor in graph.initializer}
+
+    @property
+    def names(self) -> Iterable[str]:
+        """Every tensor that has a place."""
+        return self._placements
+
+    def is_transposed(self, name: str) -> bool:
+        """Whether the checkpoint stores it [in, out]."""
+        return self._placements[name].transposed
+
+    def block_of(self, name: str) -> int | None:
+        """How many weights of it share a scale; None where it is not quantized."""
+        place = self._placements[name]
+        if place.bits is None:
+            return None
+        codes = self._initializers[place.initializer + CODES]
+        return int(codes.dims[-1]) * 8 // place.bits
 
     def read(self, name: str) -> Float32:
         """One tensor as the graph computes with it."""

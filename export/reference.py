@@ -1,4 +1,4 @@
-"""The judge: transformers' own model, computed in float32 by PyTorch.
+"""The judge: transformers' own model, computed by PyTorch in float32, or in float64 to tell what that rounds.
 
 Owns two ways to run it: whole, or streamed, where each module's weights come in just before it computes and
 leave right after, and the vocabulary's matrices pass by in chunks, so that a model is judged without ever
@@ -7,7 +7,7 @@ being held. Does not know where weights come from.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,7 +15,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from export.conversion import Computed, Past
 from export.errors import ExportError
+from export.recorder import recorder
 
 Float32 = NDArray[np.float32]
 
@@ -34,12 +36,19 @@ class Tensors(Rows, Protocol):
         """A whole tensor."""
 
 
-def streamed_logits(folder: Path, tensors: Tensors, ids: list[int]) -> Float32:
-    """Logits [T, V] of the architecture in `folder` on these weights."""
-    return _logits(streamed_model(folder, tensors), ids)
+def streamed(
+    folder: Path,
+    tensors: Tensors,
+    texts: Sequence[Sequence[int]],
+    past: Past | None = None,
+    *,
+    dtype: torch.dtype = torch.float32,
+) -> list[Computed]:
+    """What the architecture in `folder` computes on these weights; one pass over them for all texts."""
+    return _compute(streamed_model(folder, tensors, dtype), texts, past)
 
 
-def streamed_model(folder: Path, tensors: Tensors) -> Any:
+def streamed_model(folder: Path, tensors: Tensors, dtype: torch.dtype = torch.float32) -> Any:
     """transformers' model of the architecture in `folder`; its weights are here only while they compute."""
     from transformers import AutoConfig, AutoModelForCausalLM
     from transformers.integrations.accelerate import init_empty_weights
@@ -47,16 +56,16 @@ def streamed_model(folder: Path, tensors: Tensors) -> Any:
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
     with init_empty_weights():  # parameters on the meta device; buffers, as rotary frequencies, are real
         model = AutoModelForCausalLM.from_config(
-            config, dtype=torch.float32, attn_implementation=attention_of(config)
+            config, dtype=dtype, attn_implementation=attention_of(config)
         ).eval()
     head = model.get_output_embeddings()
     for name, module in model.named_modules():
         if module is head:
-            module.forward = _streamed_product(f"{name}.weight", tensors)
+            module.forward = _streamed_product(f"{name}.weight", tensors, module)
         elif isinstance(module, torch.nn.Embedding):
-            module.forward = streamed_lookup(f"{name}.weight", tensors, module)
+            module.forward = streamed_lookup(f"{name}.weight", tensors, module, dtype)
         elif module._parameters:
-            module.register_forward_pre_hook(_loading(name, tensors))
+            module.register_forward_pre_hook(_loading(name, tensors, dtype))
             module.register_forward_hook(_unloading)
     return model
 
@@ -66,46 +75,80 @@ def attention_of(config: Any) -> str:
     return "eager" if getattr(config, "attn_logit_softcapping", None) else "sdpa"
 
 
-def whole_logits(folder: Path, ids: list[int]) -> Float32:
-    """Logits [T, V] of the checkpoint in `folder`, loaded as a whole."""
+def is_tied(folder: Path) -> bool:
+    """Whether transformers takes the head to be the embedding."""
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(folder, local_files_only=True).get_text_config()
+    return bool(config.tie_word_embeddings)
+
+
+def whole(folder: Path, texts: Sequence[Sequence[int]], past: Past | None = None) -> list[Computed]:
+    """What the checkpoint in `folder` computes, loaded as a whole."""
+    return _compute(whole_model(folder), texts, past)
+
+
+def whole_model(folder: Path) -> Any:
+    """transformers' model of the checkpoint in `folder`."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
     attention = attention_of(AutoConfig.from_pretrained(folder, local_files_only=True))
-    model = AutoModelForCausalLM.from_pretrained(
+    return AutoModelForCausalLM.from_pretrained(
         folder, dtype=torch.float32, local_files_only=True, attn_implementation=attention
     ).eval()
-    return _logits(model, ids)
 
 
-def _logits(model: Any, ids: list[int]) -> Float32:
+def _compute(model: Any, texts: Sequence[Sequence[int]], past: Past | None) -> list[Computed]:
+    """Texts of any lengths as one batch, padded behind: what comes later changes nothing before it.
+
+    The padding gets no logits: they are the largest thing that is held.
+    """
+    ids = torch.zeros(len(texts), max(map(len, texts)), dtype=torch.long)
+    lengths = torch.tensor([len(text) for text in texts])
+    real = torch.arange(ids.shape[1]) < lengths[:, None]  # [B, T]
+    ids[real] = torch.tensor([id_ for text in texts for id_ in text])
+    cache, head = recorder(past), model.get_output_embeddings()
+    product = head.forward
+    head.forward = lambda x: product(x[real])[None]  # [B, T, hidden] -> [1, all T, V]
     with torch.inference_mode():
-        logits: Float32 = model(torch.tensor([ids]), use_cache=False).logits[0].float().numpy()
-    return logits
+        logits = model(ids, past_key_values=cache, use_cache=True).logits[0].float().numpy()
+    ends = np.cumsum(lengths.numpy())
+    return [
+        Computed(
+            logits[end - len(text) : end],
+            tuple((keys[at, :, : len(text)], values[at, :, : len(text)]) for keys, values in cache.kept),
+        )
+        for at, (text, end) in enumerate(zip(texts, ends, strict=True))
+    ]
 
 
-def _streamed_product(name: str, tensors: Tensors) -> Any:
+def _streamed_product(name: str, tensors: Tensors, module: Any) -> Any:
     def forward(x: Any) -> Any:  # [..., hidden] -> [..., V]
-        return torch.cat([x @ torch.from_numpy(rows).T for rows in tensors.chunks(name)], dim=-1)
+        product, start = x.new_empty(*x.shape[:-1], module.out_features), 0
+        for rows in tensors.chunks(name):
+            product[..., start : start + len(rows)] = x @ torch.from_numpy(rows).to(x.dtype).T
+            start += len(rows)
+        return product
 
     return forward
 
 
-def streamed_lookup(name: str, tensors: Rows, module: Any) -> Any:
+def streamed_lookup(name: str, tensors: Rows, module: Any, dtype: torch.dtype = torch.float32) -> Any:
     """The forward of an embedding [V, width] that is never held, scaled where `module` scales it."""
     width, scale = module.embedding_dim, float(getattr(module, "embed_scale", 1.0))
 
     def forward(ids: Any) -> Any:  # [B, T] -> [B, T, hidden]
-        found, start = torch.empty(*ids.shape, width), 0
+        found, start = torch.empty(*ids.shape, width, dtype=dtype), 0
         for rows in tensors.chunks(name):
             here = (ids >= start) & (ids < start + len(rows))
-            found[here] = torch.from_numpy(rows)[ids[here] - start]
+            found[here] = torch.from_numpy(rows)[ids[here] - start].to(dtype)
             start += len(rows)
         return found * scale if scale != 1.0 else found
 
     return forward
 
 
-def _loading(prefix: str, tensors: Tensors) -> Any:
+def _loading(prefix: str, tensors: Tensors, dtype: torch.dtype) -> Any:
     def load(module: Any, _inputs: Any) -> None:
         for name, empty in module._parameters.items():
             if empty is None:
@@ -114,7 +157,9 @@ def _loading(prefix: str, tensors: Tensors) -> Any:
             if values.shape != tuple(empty.shape):
                 found, expected = list(values.shape), list(empty.shape)
                 raise ExportError(f"tensor {prefix}.{name} has shape {found}, transformers says {expected}")
-            module._parameters[name] = torch.nn.Parameter(torch.from_numpy(values), requires_grad=False)
+            module._parameters[name] = torch.nn.Parameter(
+                torch.from_numpy(values).to(dtype), requires_grad=False
+            )
 
     return load
 

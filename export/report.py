@@ -1,22 +1,31 @@
-"""What an export found, for people and for CI: `report/report.json`, `report/report.md` and the model card.
+"""What an export found, for people and for CI: `report/report.{html,md,json}` and the model card.
 
-Owns the wording. Does not measure anything.
+Owns which sections there are, in which order, and the JSON's keys (docs/report/README.md documents them).
+Measures nothing, and does not know how a section looks.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from export.card import CARD_FILE, card, stored_as
+from export.findings import checks, fidelity
 from export.judge import Verdict
-from export.markdown import section_lines
-from export.section import Section
+from export.markdown import document
+from export.page import page
+from export.section import Section, Table
 from handler.engine.bundle import Manifest
+from handler.engine.ort import usable_cores
 
-CARD_FILE = "MODEL_CARD.md"
+FORMAT = 1
+REPORT = "report"  # the folder, and the files' stem in it
+KINDS = ("html", "md", "json")
+SIGNIFICANT = 6  # digits of what was measured
 
 
 def write_report(
@@ -28,114 +37,82 @@ def write_report(
     transcripts: list[dict[str, Any]],
     sections: Sequence[Section] = (),
 ) -> None:
-    """Write the report and the card into the bundle; `sections` are others' findings."""
+    """Write the report and the card into the bundle; `sections` come after the gate's own."""
     sizes = {str(p.relative_to(folder)): p.stat().st_size for p in sorted(folder.rglob("*")) if p.is_file()}
+    model = _model(manifest, sizes, source_bytes)
+    said = [model, checks(verdict), *fidelity(verdict), *sections, _answers(transcripts), _time(seconds)]
     facts = {
+        "format": FORMAT,
         "name": manifest.name,
-        "source": dataclasses.asdict(manifest.source),
-        "quantization": dataclasses.asdict(manifest.quantization),
-        "parameters": manifest.dims.parameters,
-        "source_bytes": source_bytes,
-        "bundle_bytes": sum(sizes.values()),
-        "file_bytes": sizes,
-        "stage_s": {name: round(value, 3) for name, value in seconds.items()},
-        "instruction_set": manifest.instruction_set,
+        **model.facts,
+        "passed": not verdict.failed,
+        "accepted": verdict.accepted,
         "exact": verdict.exact,
-        "fidelity": dataclasses.asdict(verdict.fidelity),
-        "checks": [dataclasses.asdict(check) for check in verdict.checks],
-        **{section.key: section.facts for section in sections},
+        "instruction_set": manifest.instruction_set,
+        "sections": {each.key: each.facts for each in said[1:] if each.facts},
+        "run": {
+            "created": manifest.created,
+            "cores": usable_cores(),
+            "tools": dict(manifest.tools),
+            "stage_s": {name: round(value, 3) for name, value in seconds.items()},
+        },
     }
-    report = folder / "report"
+    title = f"Export of {manifest.name}"
+    report = folder / REPORT
     report.mkdir(exist_ok=True)
-    (report / "report.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-    lines = [_markdown(manifest, verdict, facts, transcripts)]
-    lines += [line for section in sections for line in section_lines(section)]
-    (report / "report.md").write_text("\n".join(lines), encoding="utf-8")
-    (folder / CARD_FILE).write_text(_card(manifest, verdict, facts), encoding="utf-8")
+    content = json.dumps(_rounded(facts), indent=1, ensure_ascii=False)
+    (report / f"{REPORT}.json").write_text(content + "\n", encoding="utf-8")
+    (report / f"{REPORT}.md").write_text(document(title, said), encoding="utf-8")
+    (report / f"{REPORT}.html").write_text(page(title, said), encoding="utf-8")
+    (folder / CARD_FILE).write_text(card(manifest, verdict, sum(sizes.values()), sections), encoding="utf-8")
 
 
-def _markdown(
-    manifest: Manifest, verdict: Verdict, facts: Mapping[str, Any], transcripts: list[dict[str, Any]]
-) -> str:
-    measured = verdict.fidelity
-    rows = [
-        ("KL divergence to the unquantized model, mean", f"{measured.kl_mean:.3g} nats"),
-        ("the same, 99th percentile and worst", f"{measured.kl_p99:.3g}, {measured.kl_max:.3g}"),
-        ("top-1 agreement", f"{measured.top1_agreement:.1%}"),
-        ("perplexity, unquantized", f"{measured.perplexity_unquantized:.4g}"),
-        ("perplexity, this bundle", f"{measured.perplexity:.4g}"),
-        ("checkpoint", f"{facts['source_bytes'] / 1e6:.1f} MB"),
-        ("bundle", f"{facts['bundle_bytes'] / 1e6:.1f} MB"),
-    ]
-    lines = [f"# Export of {manifest.name}", "", _measured_on(manifest, verdict), ""]
-    lines += _table(("measure", "value"), rows)
-    lines += ["", "## Checks", ""]
-    checks = [
-        (
-            check.name,
-            "yes" if check.passed else "no",
-            f"{check.measured:.3g}",
-            f"{check.limit:.3g}",
-            check.detail,
-        )
-        for check in verdict.checks
-    ]
-    lines += _table(("check", "passed", "measured", "limit", "what"), checks)
-    lines += ["", "## Golden answers", ""]
-    for transcript in transcripts:
-        lines += [f"- {transcript['question']!r}: {transcript['text']!r}"]
-    lines += ["", "## Time", ""]
-    lines += _table(
-        ("stage", "seconds"), [(name, f"{value:.1f}") for name, value in facts["stage_s"].items()]
-    )
-    return "\n".join(lines) + "\n"
+def copy_report(folder: Path, stem: Path) -> None:
+    """Put a bundle's report also at `stem`.html, .md and .json."""
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    for kind in KINDS:
+        shutil.copyfile(folder / REPORT / f"{REPORT}.{kind}", stem.parent / f"{stem.name}.{kind}")
 
 
-def _measured_on(manifest: Manifest, verdict: Verdict) -> str:
-    kernels = manifest.instruction_set or "an instruction set that was not recorded"
-    return f"Measured on {verdict.fidelity.tokens} tokens, on {kernels}."
-
-
-def _card(manifest: Manifest, verdict: Verdict, facts: Mapping[str, Any]) -> str:
-    source, quantization, dims = manifest.source, manifest.quantization, manifest.dims
-    block = (
-        f", block {quantization.block}, head block {quantization.head_block}" if quantization.block else ""
-    )
-    gptq = quantization.rounding == "gptq"
-    rounding = ", rounded by GPTQ" if gptq else ", rounded to the nearest"
-    if quantization.calibration:
-        rounding += f" with {quantization.calibration}"
-    exact = (
-        "bit-identical however a prompt is cut and whatever is cached or guessed, on one instruction set"
-        if verdict.exact
-        else "inexact: the last bits depend on how a prompt is cut, and no tokens are guessed ahead"
-    )
-    rows = [
+def _model(manifest: Manifest, sizes: Mapping[str, int], source_bytes: int) -> Section:
+    source, total = manifest.source, sum(sizes.values())
+    rows = (
         ("source", f"{source.id} at {source.revision}"),
         ("licence", source.license),
-        ("architecture", f"{source.architecture}, {source.way} graph"),
-        ("parameters", f"{dims.parameters:,}"),
-        ("layers, heads, kv heads", f"{dims.layers}, {dims.heads}, {dims.kv_heads}"),
-        ("vocabulary, context", f"{dims.vocabulary:,}, {manifest.context_tokens:,} tokens"),
-        ("weights", f"{quantization.recipe}{block}{rounding if quantization.block else ''}"),
-        ("results", exact),
-        ("measured on", manifest.instruction_set or "not recorded"),
-        ("bundle size", f"{facts['bundle_bytes'] / 1e6:.1f} MB"),
-        ("made", f"{manifest.created} with " + ", ".join(f"{k} {v}" for k, v in manifest.tools.items())),
-    ]
-    lines = ["---", f"license: {source.license}", "---", f"# {manifest.name}", ""]
-    lines += [
-        "An ONNX conversion for Dormouse; what the model was made for and may not be used for is said by",
-        "",
-    ]
-    lines[-1:] = ["its source's own card. How close the conversion is to the source: `report/report.md`.", ""]
-    return "\n".join(lines + _table(("", ""), rows)) + "\n"
+        ("weights", stored_as(manifest.quantization)),
+        ("parameters", f"{manifest.dims.parameters:,}"),
+        ("context", f"{manifest.context_tokens:,} tokens"),
+        ("checkpoint", f"{source_bytes / 1e6:.1f} MB"),
+        ("bundle", f"{total / 1e6:.1f} MB"),
+        ("measured on", manifest.instruction_set or "an instruction set that was not recorded"),
+    )
+    facts = {
+        "source": dataclasses.asdict(source),
+        "quantization": dataclasses.asdict(manifest.quantization),
+        "parameters": manifest.dims.parameters,
+        "context_tokens": manifest.context_tokens,
+        "source_bytes": source_bytes,
+        "bundle_bytes": total,
+        "file_bytes": dict(sizes),
+    }
+    return Section("The model", "model", tables=(Table(("", ""), rows),), facts=facts)
 
 
-def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
-    rule = "|" + "---|" * len(head)
-    return [_row(head), rule, *map(_row, rows)]
+def _answers(transcripts: Sequence[Mapping[str, Any]]) -> Section:
+    rows = tuple((str(each["question"]), str(each["text"])) for each in transcripts)
+    text = ("Greedy, cut after a few tokens; whoever loads the bundle can replay them (golden.json).",)
+    return Section("Golden answers", "answers", text, (Table(("question", "answer"), rows),))
 
 
-def _row(cells: tuple[str, ...]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+def _time(seconds: Mapping[str, float]) -> Section:
+    rows = tuple((name, f"{value:.1f}") for name, value in seconds.items())
+    return Section("Time", "time", tables=(Table(("stage", "seconds"), rows),))
+
+
+def _rounded(value: Any) -> Any:
+    """The same with every float to six digits: sums in another order differ behind them."""
+    if isinstance(value, float):
+        return float(f"{value:.{SIGNIFICANT}g}")
+    if isinstance(value, Mapping):
+        return {key: _rounded(item) for key, item in value.items()}
+    return [_rounded(item) for item in value] if isinstance(value, list | tuple) else value

@@ -18,6 +18,7 @@ class Table:
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     title: str = ""
+    failed: tuple[int, ...] = ()  # rows that say what is not as it should be
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Chart:
     y: str
     series: tuple[Series, ...]
     line: bool = False
+    log_y: bool = False  # all y above zero
 
 
 @dataclass(frozen=True)

@@ -31,3 +31,7 @@ class Stages:
             yield lambda amount: progress.advance(task, amount)
         self.seconds[name] = time.perf_counter() - started
         self._console.print(f"{name:<10} {detail}  [dim]{self.seconds[name]:.1f} s[/dim]", soft_wrap=True)
+
+    def note(self, line: str) -> None:
+        """Say one thing that is no stage."""
+        self._console.print(line, soft_wrap=True)

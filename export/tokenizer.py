@@ -8,7 +8,7 @@ file that is written.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,6 @@ class Text:
 
     tokens: Tokens
     generation: Mapping[str, float]
-    encode: Callable[[str], list[int]]
 
 
 def write_tokenizer(checkpoint: Checkpoint, folder: Path) -> Text:
@@ -58,7 +57,7 @@ def write_tokenizer(checkpoint: Checkpoint, folder: Path) -> Text:
         pad=tokenizer.pad_token_id,
         template_tokens=named,
     )
-    return Text(tokens, _generation_defaults(generation), lambda text: list(tokenizer.encode(text)))
+    return Text(tokens, _generation_defaults(generation))
 
 
 def _write_packed(folder: Path) -> None:

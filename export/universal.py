@@ -13,6 +13,7 @@ import io
 import logging
 import tempfile
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from export.config import Config
-from export.conversion import Converted, context_tokens
+from export.conversion import Computed, Converted, Float32, Past, context_tokens
 from export.errors import ExportError, UnknownArchitecture, VerificationError
 from export.graph.writer import DATA_FILE, GRAPH_FILE
 from export.quantize import Recipe
@@ -32,8 +33,6 @@ from export.stages import Stages
 from export.verify import compare_values
 from export.weights import Weights
 from handler.engine.bundle import Dims, Graph, Quantization
-
-Float32 = NDArray[np.float32]
 
 TASK = "text-generation-with-past"
 CONTEXT_FIELDS = ("max_position_embeddings", "n_positions", "seq_length", "max_seq_len")
@@ -68,6 +67,7 @@ def convert(
         quantization=_quantization(recipe),
         row_multiple=1,
         unquantized=judged.unquantized,
+        unquantized_rows=judged.unquantized_rows,
         stored=judged.stored if recipe.quantized else None,
     )
 
@@ -189,35 +189,49 @@ class _Judged:
         self.stored_folder.mkdir()
         self.graph: Graph | None = None
 
-    def unquantized(self, ids: list[int]) -> Float32:
-        """transformers' logits [T, V], after the exported graph has proved equal to them.
+    def unquantized(self, texts: Sequence[Sequence[int]], past: Past | None) -> list[Computed]:
+        """What transformers computes, after the exported graph has proved equal to it.
 
         Raises: VerificationError.
         """
-        from export.reference import whole_logits
+        from export.reference import whole
 
-        expected = whole_logits(self._checkpoint.folder, ids)
-        check = compare_values(
-            "exported graph", self._run(self.folder, ids), expected, "against transformers"
-        )
+        expected = whole(self._checkpoint.folder, texts, past)
+        found = self._run(self.folder, texts, past)
+        check = compare_values("exported graph", found, expected, "against transformers")
         if not check.passed:
-            raise VerificationError([f"{check.name}: {check.measured:.3g}, may be {check.limit:.3g}"])
+            raise VerificationError([check.told])
         return expected
 
-    def stored(self, ids: list[int]) -> Float32:
-        """Logits [T, V] of the exported graph on the dequantized weights."""
-        return self._run(self.stored_folder, ids)
+    def unquantized_rows(self, texts: Sequence[list[int]], rows: Sequence[range]) -> list[Float32]:
+        """transformers' logits of many texts, each at its rows."""
+        from export.rows import whole_rows
 
-    def _run(self, folder: Path, ids: list[int]) -> Float32:
+        return whole_rows(self._checkpoint.folder, texts, rows)
+
+    def stored(self, texts: Sequence[Sequence[int]], past: Past | None) -> list[Computed]:
+        """What the exported graph computes on the dequantized weights."""
+        return self._run(self.stored_folder, texts, past)
+
+    def _run(self, folder: Path, texts: Sequence[Sequence[int]], past: Past | None) -> list[Computed]:
         session = onnxruntime.InferenceSession(str(folder / GRAPH_FILE), providers=["CPUExecutionProvider"])
-        feed: dict[str, NDArray[Any]] = {
-            x.name: np.zeros((1, x.shape[1], 0, x.shape[3]), np.float32)
-            for x in session.get_inputs()
-            if x.name.startswith("past_key_values.")
-        }
+        return [self._run_one(session, text, past) for text in texts]
+
+    def _run_one(self, session: Any, ids: Sequence[int], past: Past | None) -> Computed:
+        before = past.length if past else 0
+        feed: dict[str, NDArray[Any]] = {}
+        for x in session.get_inputs():
+            if x.name.startswith("past_key_values."):
+                if past is None:
+                    feed[x.name] = np.zeros((1, x.shape[1], 0, x.shape[3]), np.float32)
+                else:
+                    feed[x.name] = (past.keys if x.name.endswith(".key") else past.values)[None]
         feed["input_ids"] = np.array([ids], np.int64)
-        feed["attention_mask"] = np.ones((1, len(ids)), np.int64)
+        feed["attention_mask"] = np.ones((1, before + len(ids)), np.int64)
         if self.graph is not None and self.graph.position_ids:
-            feed[self.graph.position_ids] = np.arange(len(ids), dtype=np.int64)[None]
-        logits: Float32 = session.run(["logits"], feed)[0][0]
-        return logits
+            feed[self.graph.position_ids] = np.arange(before, before + len(ids), dtype=np.int64)[None]
+        layers = sum(name.startswith("past_key_values.") for name in feed) // 2
+        names = [f"present.{layer}.{part}" for layer in range(layers) for part in ("key", "value")]
+        logits, *present = session.run(["logits", *names], feed)
+        kept = [part[0, :, before:] for part in present]
+        return Computed(logits[0], tuple(zip(kept[::2], kept[1::2], strict=True)))

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import gc
+import random
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from handler.engine import start_loading
+from handler.location import S3Location
 from handler.settings import Settings
 
 if TYPE_CHECKING:
     from handler.assembly import Application
+    from handler.engine.files import BundleFiles
     from handler.sessions import SessionStore
 
 SECONDS_A_DAY = 86_400
@@ -22,7 +27,8 @@ def build(settings: Settings, *, started_s: float) -> Application:
 
     Raises: StartupError with one line for the operator.
     """
-    loading = start_loading(settings.bundle, threads=settings.threads or None, exact=settings.exact)
+    bundle = open_bundle(settings.bundle)
+    loading = start_loading(bundle, threads=settings.threads or None, exact=settings.exact)
     # Here, since importing Powertools and pydantic takes as long as the model does.
     from handler.assembly import assemble
 
@@ -30,19 +36,55 @@ def build(settings: Settings, *, started_s: float) -> Application:
     return assemble(settings, loading.engine(for_chat=True), store, started_s=started_s)
 
 
-def prepare_snapshot(application: Application) -> None:
-    """Make the process worth freezing: every weight touched; and fit to be thawed: no connection outlives it.
+def prepare_snapshot(
+    application: Application, clock: Callable[[], float] = time.monotonic
+) -> Callable[[], None]:
+    """Make the process worth freezing and fit to be thawed; give what has to be done when it is.
 
-    Seeds come from the operating system at every request, so that copies of one snapshot differ.
-    Source: https://docs.aws.amazon.com/lambda/latest/dg/snapstart-runtime-hooks-python.html
+    Worth freezing: every weight is touched, and what the first request would import is there. Fit: no
+    connection outlives it, and no two copies draw the same numbers. Seeds and ids are the operating system's,
+    drawn at every request; what waits before it asks again draws from `random`, which is seeded anew.
+    Source: https://docs.aws.amazon.com/lambda/latest/dg/snapstart-runtime-hooks-python.html and
+    https://docs.aws.amazon.com/lambda/latest/dg/snapstart-uniqueness.html
     """
     from snapshot_restore_py import register_after_restore  # Lambda's runtime carries it
 
     for _ in application.engine.chat([{"role": "user", "content": "Hello!"}], max_tokens=2):
         pass
     application.engine.measure_steps()
-    application.store.close()
-    register_after_restore(application.store.close)
+    application.store.prepare()
+    _disconnect(application.store)
+
+    def restore() -> None:
+        began_s = clock()
+        random.seed()
+        _disconnect(application.store)
+        application.till.init_ms = (clock() - began_s) * 1000
+
+    register_after_restore(restore)
+    return restore
+
+
+def _disconnect(store: SessionStore) -> None:
+    store.close()
+    gc.collect()  # a botocore session is a cycle, and holds the connection its credentials came by
+
+
+def open_bundle(place: Path | S3Location) -> Path | BundleFiles:
+    """Begin to fetch a bundle that lies in S3; a folder is taken as it is.
+
+    Raises: BundleError.
+    """
+    if isinstance(place, Path):
+        return place
+    from handler.s3 import S3Objects
+    from handler.transfer import FetchedFiles
+
+    return FetchedFiles(S3Objects(place), _tell)
+
+
+def _tell(line: str) -> None:
+    print(f"dormouse: {line}", file=sys.stderr, flush=True)
 
 
 def open_store(settings: Settings, clock: Callable[[], float]) -> SessionStore:

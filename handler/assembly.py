@@ -49,6 +49,12 @@ class Application:
     engine: Engine
     store: SessionStore
     running: RunningResponses
+    inference: Inference
+    till: Till
+
+    def end_answers(self, limit_s: float) -> None:
+        """The process is about to stop: every answer ends within this time, as at a deadline, and is kept."""
+        self.inference.end(limit_s)
 
 
 def assemble(
@@ -66,7 +72,8 @@ def assemble(
     """
     telemetry = Telemetry(in_lambda=settings.memory_mib is not None)
     inference = Inference(engine, clock, margin_s=settings.deadline_margin_ms / 1000)
-    init_ms = (clock() - started_s) * 1000
+    # A snapshot is made once, and is billed to nobody who is woken from it.
+    init_ms = 0.0 if settings.snapshot else (clock() - started_s) * 1000
     till = Till(settings, telemetry, init_ms, exact=engine.exact, instruction_set=instruction_set())
     name = fingerprint(engine.manifest)
     frame = Frame(inference, till, name, now)
@@ -76,7 +83,7 @@ def assemble(
     preparation = Preparation(inference, store, threads, name, till.instruction_set, now)
     replays = Replays(inference, store, running, till, name, now)
     endpoints = [
-        *ServiceRoutes(engine.manifest, _created_s(engine.manifest), settings).endpoints(),
+        *ServiceRoutes(engine.manifest, engine.card, _created_s(engine.manifest), settings).endpoints(),
         *CompletionRoutes(Completions(frame), TextCompletions(frame), telemetry, ledger).endpoints(),
         *ResponseRoutes(
             Responses(inference, preparation, store, threads, retries, running, replays, till, now),
@@ -89,7 +96,7 @@ def assemble(
         *ConversationRoutes(Conversations(store, retries, now, inference.budget), Exports(store)).endpoints(),
         *TenantRoutes(Tenants(store, ledger), inference.budget).endpoints(),
     ]
-    return Application(Api(endpoints, settings, telemetry), engine, store, running)
+    return Application(Api(endpoints, settings, telemetry), engine, store, running, inference, till)
 
 
 def fingerprint(manifest: Manifest) -> str:

@@ -4,7 +4,8 @@ Started by `runtime.sh` in place of the runtime, with the arguments the runtime 
 extends two classes of awslambdaric, then runs the runtime as it is: its loop, logs and SnapStart hooks stay.
 Where awslambdaric is not as expected, nothing is touched: answers are buffered, with one line in the log.
 
-Knows nothing of models, conversations or OpenAI: an answer is a dictionary or a generator of bytes.
+Knows nothing of models, conversations or OpenAI: an answer is a dictionary or a generator of bytes. How a
+stream is posted is `runtime_stream`'s.
 
 Source: https://docs.aws.amazon.com/lambda/latest/dg/runtimes-custom.html#runtimes-custom-response-streaming
 """
@@ -12,23 +13,28 @@ Source: https://docs.aws.amazon.com/lambda/latest/dg/runtimes-custom.html#runtim
 from __future__ import annotations
 
 import base64
+import gc
 import inspect
 import json
 import logging
 import os
 import runpy
 import sys
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from http.client import HTTPConnection, HTTPException
-from itertools import chain
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-STREAM_TYPE = "application/vnd.awslambda.http-integration-response"
+from handler.runtime_stream import (
+    BUFFERED_LIMIT_BYTES,
+    STREAM_TYPE,
+    AnswerTooLarge,
+    Asked,
+    Stream,
+    post_stream,
+)
+
 PRELUDE_END = b"\0" * 8
-ERROR_TYPE = "Lambda-Runtime-Function-Error-Type"
-ERROR_BODY = "Lambda-Runtime-Function-Error-Body"
 
 # The routes that template.yaml lets API Gateway invoke with a response stream. A test keeps the two equal.
 STREAMED_ROUTES = frozenset(
@@ -40,15 +46,9 @@ STREAMED_ROUTES = frozenset(
     }
 )
 
+POLL_PAUSES_S = (0.1, 0.2)
+
 log = logging.getLogger("handler.runtime")  # this file runs as __main__
-
-
-@dataclass(frozen=True)
-class Stream:
-    """An answer under way: its first chunk is there, so the handler has got past its first mistakes."""
-
-    first: bytes
-    rest: Generator[bytes, None, None]
 
 
 def answer_form(event: Any) -> Literal["stream", "whole"] | None:
@@ -80,75 +80,15 @@ def joined(stream: Generator[bytes, None, None]) -> dict[str, Any]:
     return {**json.loads(prelude), "body": body.decode(), "isBase64Encoded": False}
 
 
-def error_trailers(error: Exception) -> bytes:
-    """What follows the last chunk of an answer that broke off."""
-    report = {"errorMessage": str(error), "errorType": type(error).__name__, "stackTrace": []}
-    body = base64.b64encode(json.dumps(report).encode()).decode()
-    return f"{ERROR_TYPE}: {type(error).__name__}\r\n{ERROR_BODY}: {body}\r\n".encode()
+def sized(answer: str | bytes, content_type: str) -> tuple[bytes, str]:
+    """A whole answer in bytes. One that Lambda would refuse would end the runtime, so it is an error here.
 
-
-def open_response(connection: HTTPConnection, invoke_id: str, invocation_id: str | None) -> None:
-    """Send the head of a streamed answer."""
-    headers = {
-        "Content-Type": STREAM_TYPE,
-        "Lambda-Runtime-Function-Response-Mode": "streaming",
-        "Transfer-Encoding": "chunked",
-        "Trailer": f"{ERROR_TYPE}, {ERROR_BODY}",
-    }
-    if invocation_id:
-        headers["Lambda-Runtime-Invocation-Id"] = invocation_id
-    connection.putrequest("POST", f"/2018-06-01/runtime/invocation/{invoke_id}/response")
-    for name, value in headers.items():
-        connection.putheader(name, value)
-    connection.endheaders()
-
-
-def encoded(stream: Stream) -> Iterator[bytes]:
-    """The body in chunks, as they come; an answer that breaks off says so in the trailers.
-
-    Source: RFC 9112, section 7.1.
+    Raises: AnswerTooLarge, and UnicodeEncodeError for text that is none.
     """
-    trailers = b""
-    try:
-        for data in chain([stream.first], stream.rest):
-            if data:  # an empty chunk would end the body
-                yield b"%x\r\n%b\r\n" % (len(data), data)
-    except Exception as error:
-        log.exception("the answer broke off")
-        trailers = error_trailers(error)
-    yield b"0\r\n" + trailers + b"\r\n"
-
-
-def stop(generator: Generator[bytes, None, None]) -> None:
-    """Close a generator, whose cleaning up may fail without taking the environment down."""
-    try:
-        generator.close()
-    except Exception:
-        log.exception("an answer could not be closed")
-
-
-def post_stream(address: str, invoke_id: str, stream: Stream, invocation_id: str | None = None) -> None:
-    """Post a streamed answer; whatever happens, the generator is closed, so that generation stops.
-
-    Raises: RuntimeError when the Runtime API says that this environment is beyond repair.
-    """
-    connection = HTTPConnection(address)
-    try:
-        open_response(connection, invoke_id, invocation_id)
-        for piece in encoded(stream):
-            connection.send(piece)  # a slow reader blocks here, and with it the generator
-        reply = connection.getresponse()
-        said = reply.read().decode("utf-8", "replace")
-    except (OSError, HTTPException) as error:
-        log.warning("the client has gone before the end of its answer (%s)", type(error).__name__)
-        return
-    finally:
-        connection.close()
-        stop(stream.rest)
-    if reply.status >= 500:
-        raise RuntimeError(f"the Runtime API answered {reply.status}: {said}")
-    if reply.status >= 400:
-        log.error("the Runtime API refused the answer with %d: %s", reply.status, said)
+    data = answer if isinstance(answer, bytes) else answer.encode()
+    if len(data) > BUFFERED_LIMIT_BYTES:
+        raise AnswerTooLarge(f"{len(data)} bytes; an answer has at most {BUFFERED_LIMIT_BYTES}")
+    return data, content_type
 
 
 def streaming_marshaller(base: type) -> type:
@@ -170,28 +110,59 @@ def streaming_marshaller(base: type) -> type:
             if self.form == "whole" and isinstance(response, Generator):
                 response = joined(response)
             if not isinstance(response, Generator):
-                return super().marshal_response(response)
+                return sized(*super().marshal_response(response))
             # An error before the first chunk is raised here, where the runtime reports it as any other.
             return Stream(next(response, b""), response), STREAM_TYPE
 
     return StreamingMarshaller
 
 
+def polled(poll: Callable[[], Any]) -> Any:
+    """Ask for the next event, which has not been given out while the asking fails; after a pause, again.
+
+    Raises: what the last attempt raises; then this environment is given up.
+    """
+    for pause_s in POLL_PAUSES_S:
+        try:
+            return poll()
+        except Exception as error:
+            log.warning("the next event could not be asked for (%s)", type(error).__name__)
+            time.sleep(pause_s)
+    return poll()
+
+
 def streaming_client(base: type, marshaller: type) -> type:
     """The Runtime API client class that posts streams as streams and everything else as before."""
 
     class StreamingClient(base):  # type: ignore[misc]
-        """What the runtime's loop gets in place of its own client."""
+        """What the runtime's loop gets in place of its own client; one invocation at a time."""
+
+        until_s = 0.0
+        has_failed = False
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
             self.marshaller = marshaller()
 
+        def wait_next_invocation(self) -> Any:
+            if self.has_failed:
+                # The loop's frame and its error hold each other, and with them the answer that was too large.
+                gc.collect()
+                self.has_failed = False
+            request = polled(super().wait_next_invocation)
+            self.until_s = int(request.deadline_time_in_ms) / 1000
+            return request
+
+        def post_invocation_error(self, *args: Any) -> None:
+            self.has_failed = True
+            super().post_invocation_error(*args)
+
         def post_invocation_result(
             self, invoke_id: str, result_data: Any, content_type: str = "application/json", *more: Any
         ) -> None:
             if isinstance(result_data, Stream):
-                post_stream(self.lambda_runtime_address, invoke_id, result_data, *more[:1])
+                asked = Asked(invoke_id, more[0] if more else None, self.until_s)
+                post_stream(self.lambda_runtime_address, asked, result_data)
             else:
                 super().post_invocation_result(invoke_id, result_data, content_type, *more)
 

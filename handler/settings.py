@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from handler import prices
 from handler.errors import SettingsError
+from handler.location import SCHEME, S3Location
 
 PREFIX = "DORMOUSE_"
 PROJECT = Path(__file__).resolve().parent.parent
@@ -32,6 +33,10 @@ class Variable:
 
 def _path(text: str) -> Path:
     return Path(text).expanduser()
+
+
+def _bundle(text: str) -> Path | S3Location:
+    return S3Location.parse(text) if text.startswith(SCHEME) else _path(text)
 
 
 def _flag(text: str) -> bool:
@@ -73,7 +78,9 @@ def _address(text: str) -> str:
 class Settings:
     """How this process is to serve. A field's variable is `DORMOUSE_` and the field's name in capitals."""
 
-    bundle: Annotated[Path, Variable("folder of the model's bundle", _path)] = PROJECT / "models/house/bundle"
+    bundle: Annotated[
+        Path | S3Location, Variable("folder of the model's bundle, or its `s3://bucket/prefix`", _bundle)
+    ] = PROJECT / "models/house/bundle"
     sessions: Annotated[
         str, Variable("where conversations are kept: the path of a SQLite file, or `dynamodb`", str)
     ] = str(PROJECT / "build/sessions.sqlite3")
@@ -87,6 +94,13 @@ class Settings:
         float,
         Variable("days after its last turn that a conversation is forgotten; 0 keeps it", _number(0, 36500)),
     ] = 30.0
+    keys: Annotated[
+        str,
+        Variable(
+            "file of the API keys that a server asks for; `platform` where the platform around it has asked",
+            str,
+        ),
+    ] = ""
     streaming: Annotated[bool, Variable("1 when the runtime can stream an answer; 0 joins it", _flag)] = False
     exact: Annotated[
         bool,
@@ -156,6 +170,8 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     if values.get("sessions") == "dynamodb" and not values.get("table"):
         problems.append(f"{PREFIX}TABLE: needed when {PREFIX}SESSIONS is dynamodb")
     memory = environment.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "")
+    if memory and values.get("keys"):
+        problems.append(f"{PREFIX}KEYS: in Lambda the authorizer in front of the function asks for keys")
     if memory.isdigit():
         values["memory_mib"] = int(memory)
     values["snapshot"] = environment.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start"

@@ -46,11 +46,21 @@ CUT = (
 )
 KEPT_OF_DIST_INFO = ("METADATA", "entry_points.txt", "licenses", "LICENSE*", "COPYING*", "NOTICE*")
 HANDLER_SUFFIXES = (".py", ".html", ".sh")
-# HTTP on a developer's machine, which needs uvicorn and judges keys itself; in the cloud the authorizer does.
-HANDLER_LEFT_OUT = ("local.py", "key_file.py", "keys.py")
+# HTTP on a developer's machine and in containers, which needs uvicorn and judges keys itself; the zip has an
+# authorizer in front of it.
+HANDLER_LEFT_OUT = (
+    "access.py",
+    "container.py",
+    "doors.py",
+    "gateway.py",
+    "key_file.py",
+    "keys.py",
+    "local.py",
+    "platforms.py",
+)
 
 
-def install(arch: str, out: Path) -> None:
+def install(arch: str, out: Path, lock: Path = LOCK, *, hashes: bool = True) -> None:
     """Unpack the locked wheels, hashes checked, for Lambda's Python on `arch`."""
     platforms = [f"--platform={name}_{WHEEL_ARCH[arch]}" for name in WHEEL_PLATFORMS]
     subprocess.run(
@@ -64,8 +74,9 @@ def install(arch: str, out: Path) -> None:
                 "--disable-pip-version-check",
                 "--no-compile",
             ),
-            *("--require-hashes", "--no-deps", "--only-binary=:all:", "--implementation=cp"),
-            *(f"--python-version={PYTHON_VERSION}", *platforms, f"--target={out}", f"--requirement={LOCK}"),
+            *("--no-deps", "--only-binary=:all:", "--implementation=cp"),
+            *(["--require-hashes"] if hashes else []),
+            *(f"--python-version={PYTHON_VERSION}", *platforms, f"--target={out}", f"--requirement={lock}"),
         ],
         check=True,
     )

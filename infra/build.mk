@@ -1,16 +1,34 @@
 # The commands that make and deploy the cloud side; included by the Makefile.
 
-SAM_BUILD ?= .aws-sam/build
-DEPLOY    ?= --guided
-SAM        = SAM_CLI_TELEMETRY=0 ARCH=$(ARCH) BUNDLE=$(BUNDLE) .venv/cloud/bin/sam
+SAM_BUILD  ?= .aws-sam/build
+STACK      ?=
+PARAMETERS ?=
+SAM         = SAM_CLI_TELEMETRY=0 ARCH=$(ARCH) BUNDLE=$(BUNDLE) .venv/cloud/bin/sam
+DEPLOY      = $(SAM) deploy --template $(SAM_BUILD)/template.yaml --config-file $(CURDIR)/samconfig.toml \
+	$(if $(STACK),--stack-name $(STACK),--guided)
 
-.PHONY: build deploy build-Function build-Authorizer
+.PHONY: build deploy smoke arm64 build-image deploy-image build-Function build-Authorizer
 
 build: .venv/cloud/.made      ## the deployable artifact, no container engine (ARCH=x86_64|arm64, BUNDLE=)
 	$(SAM) build --template template.yaml --build-dir $(SAM_BUILD) --parameter-overrides Architecture=$(ARCH)
 
-deploy: build      ## put the stack into your AWS account (ARCH=, BUNDLE=; DEPLOY= instead of --guided)
-	$(SAM) deploy --template $(SAM_BUILD)/template.yaml --parameter-overrides Architecture=$(ARCH) $(DEPLOY)
+deploy: build      ## put the stack into your AWS account (STACK=, or it asks for everything; ARCH=, BUNDLE=, PARAMETERS="Name=value ...")
+	$(DEPLOY) --parameter-overrides Architecture=$(ARCH) $(PARAMETERS)
+
+smoke: .venv/clients/.made      ## ask a server whether it is sound (OPENAI_BASE_URL=, OPENAI_API_KEY=)
+	@SMOKE_KEY="$(OPENAI_API_KEY)" .venv/clients/bin/python -m infra.smoke $(OPENAI_BASE_URL)
+
+IMAGE_TEMPLATE = build/image-template.yaml
+IMAGE_REPOSITORY = $(shell echo '$(IMAGE)' | sed -E 's/(@sha256:.*|:[^:\/]*)$$//')
+
+build-image: .venv/cloud/.made      ## the same stack for a container image, for bundles too large for a zip (ARCH=)
+	@mkdir -p $(dir $(IMAGE_TEMPLATE))
+	.venv/cloud/bin/python -m infra.image.template > $(IMAGE_TEMPLATE)
+	$(SAM) build --template $(IMAGE_TEMPLATE) --base-dir . --build-dir $(SAM_BUILD)
+
+deploy-image: build-image      ## IMAGE=<the image in ECR> (STACK=, or it asks for everything; ARCH=, PARAMETERS=)
+	@test -n "$(IMAGE)" || { echo "make deploy-image: IMAGE= is missing: the image in ECR" >&2; exit 2; }
+	$(DEPLOY) --image-repository $(IMAGE_REPOSITORY) --parameter-overrides Architecture=$(ARCH) ImageUri=$(IMAGE) $(PARAMETERS)
 
 # `sam build` comes here for the resource Function of template.yaml, with the folder to fill in ARTIFACTS_DIR.
 build-Function: .venv/cloud/.made
@@ -35,3 +53,13 @@ test: .venv/lambda/.made
 	$$python -m venv .venv/lambda
 	@.venv/lambda/bin/pip install -q --disable-pip-version-check --no-deps -r $<
 	@touch $@
+
+# An arm64 python3.13 under QEMU, of Debian's packages: in it the tests run the arm64 artifact, where it can be made.
+arm64: .venv/arm64/bin/python .venv/dev/.made .venv/cloud/.made .venv/lambda/.made      ## the arm64 artifact chats, emulated, beside this machine's (BUNDLE=)
+	@test -x $<
+	ARM64_BUNDLE=$(BUNDLE) .venv/dev/bin/python -m pytest -q -s tests/e2e/artifact/test_arm64.py
+
+test: .venv/arm64/bin/python
+
+.venv/arm64/bin/python: requirements/lambda.txt infra/arm64.py | .venv/dev/.made
+	@.venv/dev/bin/python -m infra.arm64 --out .venv/arm64 --if-possible

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import json
 from collections.abc import Mapping
@@ -64,6 +65,25 @@ def function_environment(references: Mapping[str, str]) -> dict[str, str]:
 
     variables = properties("Function")["Environment"]["Variables"]
     return {name: resolve(value) for name, value in variables.items()}
+
+
+def bundle_policy(location: str) -> dict[str, Any]:
+    """The document of the policy that lets the function read a bundle there, its references resolved."""
+    condition, policy, otherwise = next(
+        each["Fn::If"]
+        for each in properties("Role")["Policies"]
+        if each.get("Fn::If", [""])[0] == "HasBucket"
+    )
+    assert (condition, otherwise) == ("HasBucket", {"Ref": "AWS::NoValue"})
+    document: dict[str, Any] = copy.deepcopy(policy["PolicyDocument"])
+    for statement in document["Statement"]:
+        pattern, values = statement["Resource"]["Fn::Sub"]
+        separator, split = values["Place"]["Fn::Join"]
+        by, parameter = split["Fn::Split"]
+        assert parameter == {"Ref": "BundleLocation"}
+        place = separator.join(location.split(by))
+        statement["Resource"] = pattern.replace("${Place}", place).replace("${AWS::Partition}", "aws")
+    return document
 
 
 def sample_event(name: str, model: str | None = None) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from export.compare.quality import quality
 from export.compare.results import Result, result, section, text_lines
 from export.errors import ExportError
 from export.frontier import title
-from export.markdown import section_lines
+from export.markdown import document
 from export.passage import PASSAGE
 from export.pipeline import Options
 from export.rounding.text import read_text
@@ -72,8 +73,8 @@ def machine() -> str:
 def _write(out: Path, results: Sequence[Result], machine: str) -> None:
     found = section(results, machine)
     markdown, facts, chart = (out / name for name in FILES)
-    lines = [*section_lines(found, level=1), f"![{found.title}]({chart.name})"]
-    markdown.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    pictured = dataclasses.replace(found, text=(*found.text, f"![{found.title}]({chart.name})"))
+    markdown.write_text(document("Models side by side", [pictured]), encoding="utf-8")
     facts.write_text(json.dumps(found.facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     draw(results, chart)
     print(f"\n{', '.join(str(out / name) for name in FILES)}", file=sys.stderr)

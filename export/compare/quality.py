@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from export.evaluate import log_softmax
-from export.verify import all_logits
+from export.served import all_logits
 from handler.engine import load
 from handler.engine.token_bytes import token_bytes
 

@@ -44,6 +44,7 @@ def main() -> int:
     parser.add_argument("--probes", type=int, default=400, help="held-out dialogues answered by evaluate")
     parser.add_argument("--workers", type=int, default=2, help="training processes; one for each core")
     parser.add_argument("--bfloat16", action="store_true", help="train with products in bfloat16")
+    parser.add_argument("--device", default="cpu", help="what trains: cpu, or cuda with --workers 1")
     parser.add_argument("--compile", action="store_true", help="compile the layers before training")
     parser.add_argument(
         "--bundle",

@@ -8,6 +8,7 @@ import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
@@ -17,6 +18,7 @@ from export.house.turns import Dialogue
 
 IGNORED = -100  # the label that cross entropy skips
 _POOL_BATCHES = 64  # batches sorted by length together
+_PLACES_STEP = 32  # batches are padded to a multiple of it: a device prepares itself for few shapes
 
 
 @dataclass(frozen=True)
@@ -80,17 +82,14 @@ def stack(examples: Sequence[Example], numbers: Sequence[int], pad: int) -> tupl
     Shapes: both int64 [B, T].
     """
     chosen = [examples[i] for i in numbers]
-    longest = max(len(example.ids) for example in chosen)
-    ids = torch.full((len(chosen), longest), pad)  # [B, T]
-    labels = torch.full((len(chosen), longest), IGNORED)  # [B, T]
+    shape = (len(chosen), max(map(_places, chosen)))
+    ids = np.full(shape, pad, np.int64)
+    labels = np.full(shape, IGNORED, np.int64)
     for row, example in enumerate(chosen):
-        ids[row, : len(example.ids)] = torch.tensor(example.ids)
-        after = [
-            token if is_learned else IGNORED
-            for token, is_learned in zip(example.ids, example.learned, strict=True)
-        ]
-        labels[row, : len(after) - 1] = torch.tensor(after[1:])
-    return ids, labels
+        written = np.array(example.ids)
+        ids[row, : len(written)] = written
+        labels[row, : len(written) - 1] = np.where(example.learned, written, IGNORED)[1:]
+    return torch.from_numpy(ids), torch.from_numpy(labels)
 
 
 def pad_id(tokenizer: PreTrainedTokenizerFast) -> int:
@@ -102,9 +101,14 @@ def _cut(numbers: Sequence[int], examples: Sequence[Example], batch_tokens: int)
     """Cut a list sorted by length so that no batch has more than `batch_tokens` places, padding included."""
     batch: list[int] = []
     for number in numbers:
-        if batch and (len(batch) + 1) * len(examples[number].ids) > batch_tokens:
+        if batch and (len(batch) + 1) * _places(examples[number]) > batch_tokens:
             yield batch
             batch = []
         batch.append(number)
     if batch:
         yield batch
+
+
+def _places(example: Example) -> int:
+    """The places an example takes in a batch, the padding to the step included."""
+    return -(-len(example.ids) // _PLACES_STEP) * _PLACES_STEP

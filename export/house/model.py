@@ -16,12 +16,12 @@ from export.house.tokenizer import END, PAD
 class ModelSize:
     """The sizes of a model; hidden and intermediate divide by the block of int4 quantization."""
 
-    hidden: int = 256
-    layers: int = 5
-    heads: int = 8
-    kv_heads: int = 4
+    hidden: int = 384
+    layers: int = 6
+    heads: int = 12
+    kv_heads: int = 6
     head_dim: int = 32
-    intermediate: int = 640
+    intermediate: int = 1024
     context_tokens: int = 1024
 
 

@@ -4,6 +4,7 @@ torch.optim.Muon iterates in bfloat16, which processors without bfloat16 instruc
 here the caller decides. Knows nothing of the model: the caller picks the matrices.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -34,32 +35,44 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:
-        """Move every matrix one step; a closure is not supported and ignored by design of this trainer."""
+        """Move every matrix one step; a closure is not supported and ignored by design of this trainer.
+
+        Matrices of one shape are made orthogonal together: fewer and larger products.
+        """
         del closure
         for group in self.param_groups:
+            alike: dict[torch.Size, list[Tensor]] = defaultdict(list)
             for matrix in group["params"]:
-                if matrix.grad is None:
-                    continue
-                state = self.state[matrix]
-                if not state:
-                    state["velocity"] = torch.zeros_like(matrix)
-                velocity = state["velocity"].mul_(group["momentum"]).add_(matrix.grad)
-                ahead = matrix.grad.add(velocity, alpha=group["momentum"])  # Nesterov
-                scale = _MATCH_ADAMW * max(matrix.shape) ** 0.5
-                matrix.mul_(1 - group["lr"] * group["weight_decay"])
-                matrix.add_(orthogonal(ahead.to(self.dtype)), alpha=-group["lr"] * scale)
+                if matrix.grad is not None:
+                    alike[matrix.shape].append(matrix)
+            for shape, matrices in alike.items():
+                ahead = torch.stack([self._ahead(matrix, group["momentum"]) for matrix in matrices])
+                updates = orthogonal(ahead.to(self.dtype))
+                rate = group["lr"] * _MATCH_ADAMW * max(shape) ** 0.5
+                for matrix, update in zip(matrices, updates, strict=True):
+                    matrix.mul_(1 - group["lr"] * group["weight_decay"])
+                    matrix.add_(update, alpha=-rate)
+
+    def _ahead(self, matrix: Tensor, momentum: float) -> Tensor:
+        """The gradient with Nesterov's momentum."""
+        state, gradient = self.state[matrix], matrix.grad
+        assert gradient is not None
+        if not state:
+            state["velocity"] = torch.zeros_like(matrix)
+        velocity = state["velocity"].mul_(momentum).add_(gradient)
+        return gradient.add(velocity, alpha=momentum)
 
 
-def orthogonal(matrix: Tensor, iterations: int = 5) -> Tensor:
-    """Return about the nearest matrix with orthonormal rows or columns, by Newton-Schulz iterations.
+def orthogonal(matrices: Tensor, iterations: int = 5) -> Tensor:
+    """Return about the nearest matrices with orthonormal rows or columns, by Newton-Schulz iterations.
 
-    Shapes: [M, N] -> [M, N].
+    Shapes: [..., M, N] -> [..., M, N].
     """
     a, b, c = _COEFFICIENTS
-    x = matrix / (matrix.norm() + 1e-7)
-    tall = x.shape[0] > x.shape[1]
-    x = x.T if tall else x
+    x = matrices / (matrices.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    tall = x.shape[-2] > x.shape[-1]
+    x = x.mT if tall else x
     for _ in range(iterations):
-        gram = x @ x.T  # [M, M], M the shorter side
+        gram = x @ x.mT  # [..., M, M], M the shorter side
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.T if tall else x
+    return x.mT if tall else x

@@ -17,6 +17,9 @@ from export.house.split import is_held_out
 _FILE = Path(__file__).parent / "words" / "names.toml"
 _CHAIN_ORDER = 2  # letters that decide the next one
 _MAX_CHAIN_LETTERS = 11
+_ANY_CHARACTERS = (
+    0.6  # part of the made-up Chinese words, and a fifth of that of the names, of any characters
+)
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
@@ -36,13 +39,23 @@ def make_name(rng: random.Random, language: str, *, held_out: bool = False) -> s
             return name
 
 
+@cache
+def common_characters() -> str:
+    """Return the 3,755 common Chinese characters, so that every one of them is copied sometimes.
+
+    Source: level 1 of GB 2312-80, rows 16 to 55.
+    """
+    rows = (bytes((0xA0 + row, 0xA0 + cell)) for row in range(16, 56) for cell in range(1, 95))
+    return b"".join(rows).decode("gb2312", errors="ignore")
+
+
 def make_word(rng: random.Random, language: str, *, held_out: bool = False) -> str:
     """Return a word that means nothing; with `held_out`, one that training never sees."""
     while True:
         if language == "zh":
-            word = "".join(
-                rng.choices(words()["zh"]["sounds"] + words()["zh"]["given"], k=rng.choice((2, 2, 3)))
-            )
+            known = words()["zh"]["sounds"] + words()["zh"]["given"]
+            drawn_from = common_characters() if rng.random() < _ANY_CHARACTERS else known
+            word = "".join(rng.choices(drawn_from, k=rng.choice((1, 2, 2, 3))))
         else:
             word = rng.choice((_syllables, _chain, _letters))(rng).lower()
         if is_held_out(word) == held_out:
@@ -66,6 +79,8 @@ def make_chinese_name(rng: random.Random) -> str:
         return rng.choice(_list("zh", "nicknames")) + rng.choice(chars["given"])
     if kind < 0.30:
         return "".join(rng.choices(chars["sounds"], k=rng.choice((2, 3, 3, 4))))
+    if kind > 1 - _ANY_CHARACTERS / 5:
+        return "".join(rng.choices(common_characters(), k=rng.choice((2, 2, 3))))
     surname = rng.choice(_list("zh", "compound")) if kind < 0.36 else rng.choice(chars["surnames"])
     return surname + "".join(rng.choices(chars["given"], k=rng.choice((1, 2, 2))))
 

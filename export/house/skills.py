@@ -114,8 +114,8 @@ def _how_many(rng: random.Random, language: str, *, held_out: bool, rephrased: b
 
 
 _MAKERS: tuple[Callable[..., Exercise], ...] = (make_echo, make_ends, make_letters, make_order)
-_WEIGHTS = (0.4, 0.25, 0.15, 0.2)
-_SUMS = 0.5  # part of the exercises
+_WEIGHTS = (0.35, 0.2, 0.25, 0.2)
+_SUMS = 0.4  # part of the exercises
 
 
 def make_exercise(

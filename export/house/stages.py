@@ -40,8 +40,8 @@ from handler.engine.bundle import read_manifest
 
 SIZE = ModelSize()
 VOCABULARY = 4096
-DIALOGUES = 100_000
-STEPS = 3200
+DIALOGUES = 300_000
+STEPS = 7300
 MAX_TRAIN_TOKENS = 1024
 CALIBRATION_DIALOGUES = 64
 HELD_OUT_NAMES = 120
@@ -187,7 +187,16 @@ def _trainer(
     model = new_model(SIZE, pieces, options.seed)
     folder: Path = options.work / "run"
     return Trainer(
-        model, train_part, valid, schedule, folder, pad_id(pieces), report, workers, compiled=options.compile
+        model,
+        train_part,
+        valid,
+        schedule,
+        folder,
+        pad_id(pieces),
+        report,
+        workers,
+        compiled=options.compile,
+        device=options.device,
     )
 
 

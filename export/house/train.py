@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -19,6 +20,8 @@ from transformers import LlamaForCausalLM
 from export.house.batches import IGNORED, Example, epoch_batches, stack
 from export.house.muon import Muon
 from export.house.parallel import Workers
+
+_HEAD_STEP = 256
 
 
 @dataclass(frozen=True)
@@ -30,15 +33,15 @@ class Schedule:
     """
 
     steps: int
-    batch_tokens: int = 6144
+    batch_tokens: int = 32768
     peak_lr: float = 5e-3
     final_lr: float = 1e-4
     fall: float = 0.25  # part of the steps
-    warmup_steps: int = 60
+    warmup_steps: int = 100
     clip_norm: float = 1.0
     seed: int = 7
-    save_every_steps: int = 100
-    measure_every_steps: int = 400
+    save_every_steps: int = 500
+    measure_every_steps: int = 1000
     bfloat16: bool = False  # products in bfloat16, weights and sums in float32
 
     def learning_rate(self, step: int) -> float:
@@ -71,8 +74,10 @@ class Trainer:
         report: Callable[[str], None] = print,
         workers: Workers | None = None,
         compiled: bool = False,
+        device: str = "cpu",
     ) -> None:
-        self.model, self.train, self.valid = model, train, valid
+        self.device = torch.device(device)
+        self.model, self.train, self.valid = model.to(self.device), train, valid
         self.schedule, self.folder, self.pad, self.report = schedule, folder, pad, report
         self.workers = workers or Workers()
         self.backbone = torch.compile(model.model, dynamic=True) if compiled else model.model
@@ -94,7 +99,7 @@ class Trainer:
             loss = self._learn(self._next_batch())
             if self.step % 20 == 0 or self.step == end:
                 speed = (self.tokens - tokens_before) / (time.monotonic() - started_s)
-                self._note("train", loss)
+                self._note("train", float(loss))
                 self.report(f"step {self.step}/{self.schedule.steps} loss {loss:.3f} {speed:.0f} tokens/s")
             measures = self.valid and not self.workers.rank
             if measures and (self.step % self.schedule.measure_every_steps == 0 or self.step == end):
@@ -129,7 +134,7 @@ class Trainer:
         path = self.folder / "run.pt"
         if not path.exists():
             return False
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, weights_only=True, map_location=self.device)
         if not self.schedule.same_until(state["step"], state["schedule"]):
             raise ValueError(
                 f"{path} belongs to another schedule {state['schedule']}; delete it or choose that one"
@@ -141,7 +146,7 @@ class Trainer:
         self.batches = self._batches(self.epoch)
         return True
 
-    def _learn(self, numbers: Sequence[int]) -> float:
+    def _learn(self, numbers: Sequence[int]) -> Tensor:
         rate = self.schedule.learning_rate(self.step)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
@@ -157,19 +162,19 @@ class Trainer:
         self.tokens += sum(len(self.train[number].ids) for number in numbers)
         return loss * self.workers.count  # about the whole batch's
 
-    def _backward(self, mine: Sequence[int], batch: Sequence[int]) -> float:
+    def _backward(self, mine: Sequence[int], batch: Sequence[int]) -> Tensor:
         """Leave this worker's part of the gradient in the parameters; return its part of the loss."""
         if not mine:
             for parameter in self.model.parameters():
                 parameter.grad = torch.zeros_like(parameter)
-            return 0.0
+            return torch.zeros(())
         ids, labels = stack(self.train, mine, self.pad)
-        learned = sum(sum(self.train[number].learned[1:]) for number in batch)
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.schedule.bfloat16):
-            mean = answer_loss(self.model, ids, labels, self.backbone)
-        loss = mean * int((labels != IGNORED).sum()) / learned
+        learned = sum(np.count_nonzero(self.train[number].learned[1:]) for number in batch)
+        part = int((labels != IGNORED).sum()) / learned
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.schedule.bfloat16):
+            loss = answer_loss(self.model, ids, labels, self.backbone) * part
         loss.backward()
-        return float(loss.detach())
+        return loss.detach()  # read only when it is noted: reading waits for the device
 
     def _next_batch(self) -> list[int]:
         if self.at == len(self.batches):
@@ -198,13 +203,16 @@ def answer_loss(
 
     `backbone` stands for the model's layers where they were compiled.
 
-    Shapes: ids and labels [B, T] -> [].
+    Shapes: ids and labels [B, T], on the processor -> [], where the model is.
     """
-    layers = model.model if backbone is None else backbone
-    hidden = layers(input_ids=ids, use_cache=False).last_hidden_state  # [B, T, C]
-    learned = labels != IGNORED  # [B, T]
-    logits = model.lm_head(hidden[learned])  # [N, V]
-    return F.cross_entropy(logits.float(), labels[learned])
+    layers, device = model.model if backbone is None else backbone, next(model.parameters()).device
+    places = (labels.flatten() != IGNORED).nonzero().flatten()  # [N]
+    targets = labels.flatten()[places]  # [N]
+    unused = -len(places) % _HEAD_STEP  # ignored, so that N takes few values
+    places, targets = F.pad(places, (0, unused)), F.pad(targets, (0, unused), value=IGNORED)
+    hidden = layers(input_ids=ids.to(device), use_cache=False).last_hidden_state  # [B, T, C]
+    logits = model.lm_head(hidden.flatten(0, 1)[places.to(device)])  # [N, V]
+    return F.cross_entropy(logits.float(), targets.to(device), ignore_index=IGNORED)
 
 
 @torch.no_grad()

@@ -12,9 +12,8 @@ from pathlib import Path
 from export import fused
 from export.conversion import Converted, context_tokens
 from export.errors import ExportError
-from export.evaluate import Fidelity, fidelity
+from export.evaluate import Fidelity
 from export.graph.facts import Decoder, Family
-from export.judge import judged_part
 from export.mixed.alternatives import alternatives_of, loaded_bytes
 from export.mixed.choice import Candidate, Point, candidates
 from export.mixed.search import Trial, reach_kl, reach_size, refuse_too_small
@@ -28,11 +27,9 @@ from export.section import Section
 from export.source import Checkpoint
 from export.stages import Stages
 from export.tokenizer import load_tokenizer
-from export.verify import all_logits, open_model
 from export.weights import Weights
-from handler.engine.bundle import Manifest
 
-ManifestOf = Callable[[Converted], Manifest]
+KlOf = Callable[[Converted], float]
 GRAPH_BYTES = 64 << 10  # of nodes and small constants, at the start
 
 
@@ -51,11 +48,10 @@ def convert(
     calibration: CalibrationText | None,
     asked_context: int | None,
     folder: Path,
-    ids: list[int],
-    manifest_of: ManifestOf,
+    kl_of: KlOf,
     stages: Stages,
 ) -> Converted:
-    """Write the graph of the mix that keeps `target` into `folder`; its divergence is measured on `ids`.
+    """Write the graph of the mix that keeps `target` into `folder`; `kl_of` measures what was built.
 
     The tokenizer has to be there before: it counts.
 
@@ -70,18 +66,12 @@ def convert(
         least_bytes = floor_bytes + _rest_bytes(weights, facts, units, asked_context)
         ordered = _ordered(checkpoint, facts, recipe, units, weights, calibration, stages)
     built: list[Converted] = []
-    unquantized = None
 
     def build(point: Point) -> Trial:
-        nonlocal unquantized
         chosen = point.recipe(recipe)
         converted = fused.convert(checkpoint, family, chosen, calibration, asked_context, folder, stages)
-        read = judged_part(ids, converted.context_tokens)
-        if unquantized is None:
-            unquantized = converted.unquantized(read)
-        logits = all_logits(open_model(folder, manifest_of(converted)), read)
         built.append(converted)
-        return Trial(point, loaded_bytes(folder), fidelity(unquantized, logits, read).kl_mean)
+        return Trial(point, loaded_bytes(folder), kl_of(converted))
 
     if target.size_bytes is not None:
         trials = reach_size(ordered, target.size_bytes, least_bytes, build)

@@ -68,19 +68,24 @@ def windows(text: CalibrationText, tokenizer: Any, context_tokens: int, paramete
 
     `tokenizer` is transformers'; `parameters` is how many multiplications a token costs.
     """
-    ids = [i for passage in _passages(text) for i in _encode(passage, tokenizer)]
+    ids = [i for passage in _all_passages(text) for i in encode_passage(passage, tokenizer)]
     length = min(WINDOW_TOKENS, context_tokens, len(ids))
     most = min(MOST_TOKENS, max(FEWEST_TOKENS, int(WORK / parameters)), len(ids))
     return [ids[start : start + length] for start in range(0, most - length + 1, length)]
 
 
-def _passages(text: CalibrationText) -> list[str]:
-    whole = text.text if text is SHIPPED else f"{text.text}\n\n{SHIPPED.text}"
-    return [passage.strip("\n") for passage in re.split(r"\n\s*\n", whole) if passage.strip()]
+def _all_passages(text: CalibrationText) -> list[str]:
+    return passages(text.text if text is SHIPPED else f"{text.text}\n\n{SHIPPED.text}")
 
 
-def _encode(passage: str, tokenizer: Any) -> list[int]:
-    turns = [TURN.fullmatch(line) for line in passage.split("\n")]
+def passages(text: str) -> list[str]:
+    """The parts of a text between blank lines."""
+    return [passage.strip("\n") for passage in re.split(r"\n\s*\n", text) if passage.strip()]
+
+
+def encode_passage(passage: str, tokenizer: Any) -> list[int]:
+    """The ids of one, through transformers' tokenizer, and its chat template where it is a chat."""
+    turns = [TURN.fullmatch(line) for line in passage.strip("\n").split("\n")]
     if all(turns) and tokenizer.chat_template:
         messages = [{"role": turn[1].lower(), "content": turn[2]} for turn in turns if turn]
         try:

@@ -75,16 +75,36 @@ class Margin:
         self._lately_s = max(took_s, FADING * self._lately_s)
 
 
+class Closing:
+    """The moment at which all answers of a process end, which is never until it is told to stop."""
+
+    def __init__(self) -> None:
+        self.at_s = math.inf
+
+    @property
+    def is_near(self) -> bool:
+        """Whether the process has been told to stop."""
+        return self.at_s < math.inf
+
+
 class Budget:
     """A moment after which no further token is begun, for whom, and a word that ends it at once."""
 
-    def __init__(self, caller: Caller, clock: Clock, margin_s: float = 0.0) -> None:
+    def __init__(
+        self, caller: Caller, clock: Clock, margin_s: float = 0.0, closing: Closing | None = None
+    ) -> None:
         self.caller = caller
         self._clock = clock
+        self._closing = closing or Closing()
         self.started_s = clock()
         self.allowed_s = max(0.0, caller.limit_s - margin_s)
-        self.until_s = self.started_s + self.allowed_s
+        self._until_s = self.started_s + self.allowed_s
         self.is_cancelled = False
+
+    @property
+    def until_s(self) -> float:
+        """The moment; it comes nearer when the process is told to stop."""
+        return min(self._until_s, self._closing.at_s)
 
     def cancel(self) -> None:
         """End the answer with the token under way; any thread may say so."""

@@ -15,10 +15,12 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel
 
 from handler.chat.budget import Budget
+from handler.chat.explanation import explanation_of
 from handler.chat.inference import Inference
 from handler.chat.receipt import Till
 from handler.chat.run import Job, Run
 from handler.schema.chat_completions import CompletionUsage, FinishReason, PromptTokensDetails
+from handler.schema.extras import Dormouse
 
 A = TypeVar("A", bound=BaseModel)
 C = TypeVar("C", bound=BaseModel)
@@ -51,7 +53,9 @@ class Frame:
         """Answer whole. Raises: RequestError."""
         runs = [self.inference.run(job, budget) for job in jobs]
         choices = [shape.choice(index, run) for index, run in enumerate(runs)]
-        facts = self.till.facts(runs, budget)
+        for _ in self.inference.explain(runs[-1], budget):
+            pass
+        facts = self._facts(runs, budget)
         self.inference.handed_over(runs[-1], budget)
         return shape.answer(**self._head(shape), choices=choices, usage=usage_of(runs), dormouse=facts)
 
@@ -71,12 +75,19 @@ class Frame:
                         yield None
                         continue
                     is_last = part.finish_reason is not None and run is runs[-1]
-                    facts = self.till.facts(runs, budget) if is_last else None
+                    if is_last:
+                        yield from self.inference.explain(run, budget)
+                    facts = self._facts(runs, budget) if is_last else None
                     yield shape.chunk(**head, choices=[part], dormouse=facts)
             finally:
                 run.close()
         if include_usage:
             yield shape.chunk(**head, choices=[], usage=usage_of(runs))
+
+    def _facts(self, runs: Sequence[Run], budget: Budget) -> Dormouse:
+        facts = self.till.facts(runs, budget)
+        facts.explanation = explanation_of(self.inference.engine, runs[-1], stored=False)
+        return facts
 
     def _head(self, shape: Shape[A, C]) -> dict[str, Any]:
         return {

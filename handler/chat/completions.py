@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from handler.chat.budget import Budget, Caller
 from handler.chat.calls import messages_of
 from handler.chat.choices import Frame, Shape, choices_of, finish_reason
+from handler.chat.explanation import parts_of
 from handler.chat.fit import fit
 from handler.chat.formats import check_grammar, grammar_of
 from handler.chat.logprobs import token_logprobs
@@ -17,6 +18,7 @@ from handler.chat.spoken import Spoken, SpokenCall, SpokenText, take
 from handler.chat.tools import toolbox_of
 from handler.chat.translate import new_id
 from handler.engine.values import Piece
+from handler.errors import Unsupported
 from handler.schema.chat_completions import (
     AssistantMessage,
     ChatCompletion,
@@ -68,6 +70,9 @@ class Completions:
             form=form,
         )
         messages = messages_of(request.messages)
+        wants_parts = request.dormouse is not None and request.dormouse.explain
+        if wants_parts and (request.n or 1) > 1:
+            raise Unsupported("'n' must be 1 with 'dormouse.explain'.", param="n")
         job = Job(
             fit(engine, messages, tools=toolbox.shown, truncate=False).prompt_ids,
             completion_params(request, engine.manifest),
@@ -76,6 +81,7 @@ class Completions:
             calls=toolbox.syntax,
             grammar=toolbox.grammar,
             top_logprobs=(request.top_logprobs or 0) if request.logprobs else None,
+            parts=parts_of(engine, messages, toolbox.shown) if wants_parts else None,
         )
         inference.check_time(len(job.prompt_ids), budget)
         return budget, choices_of(job, request.n)

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from handler.chat.budget import Budget, Caller
 from handler.chat.calls import check_results
 from handler.chat.outcome import Outcome
+from handler.chat.pages import items_page
 from handler.chat.retries import Attempt, Retries
 from handler.chat.terms import Terms
 from handler.chat.translate import conversation_object, item_of, new_id, shown, title_of
@@ -115,7 +116,7 @@ class Conversations:
     ) -> ItemList:
         """Page through its items. Raises: NotFound."""
         page = self.store.items(tenant, conversation_id, limit=limit, after=after, order=order)
-        return item_list([shown(item) for item in page.data], has_more=page.has_more)
+        return items_page(page.data, has_more=page.has_more)
 
     def item(self, tenant: str, conversation_id: str, item_id: str) -> ShownItem:
         """Read one item. Raises: NotFound."""

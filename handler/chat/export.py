@@ -1,22 +1,17 @@
 """A conversation taken out whole: every item that it shows, a fork's ancestors' included.
 
-A page ends at a number of items or of bytes, whichever comes first, so that neither this process nor Lambda's
-6 MB of a buffered answer limits how long a conversation may be.
+A page ends where `pages` says, with the responses that its items belong to.
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
+from handler.chat.pages import PAGE_BYTES, size_bytes
 from handler.chat.translate import conversation_object, shown
 from handler.errors import NotFound
 from handler.schema.export import ConversationExport, ExportedItem, ExportedResponse
 from handler.sessions import Conversation, Item, SessionStore
-
-PAGE_BYTES = 4_000_000
-"""As they stand in Lambda's answer, where the whole page is one JSON string, escaped once more.
-Source: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html"""
 
 ITEMS_PER_READ = 20
 
@@ -38,19 +33,19 @@ class Exports:
             last_seq=min(after, head.last_seq),
             has_more=False,
         )
-        size_bytes = 0
-        while page.last_seq < head.last_seq and len(page.data) < limit and size_bytes < PAGE_BYTES:
+        taken_bytes = 0
+        while page.last_seq < head.last_seq and len(page.data) < limit and taken_bytes < PAGE_BYTES:
             upto = min(page.last_seq + min(ITEMS_PER_READ, limit - len(page.data)), head.last_seq)
             for item in self._between(tenant, head, page, upto):
                 exported, responses = _exported(item), self._responses(tenant, item, page)
-                more_bytes = _size_bytes(exported, *responses)
-                if page.data and size_bytes + more_bytes > PAGE_BYTES:
+                more_bytes = size_bytes(exported, *responses)
+                if page.data and taken_bytes + more_bytes > PAGE_BYTES:
                     page.has_more = True
                     return page
                 page.data.append(exported)
                 page.responses += responses
                 page.last_seq = item.seq
-                size_bytes += more_bytes
+                taken_bytes += more_bytes
             page.last_seq = upto
         page.has_more = page.last_seq < head.last_seq
         return page
@@ -82,7 +77,3 @@ def _exported(item: Item) -> ExportedItem:
         sampling=dict(item.sampling),
         item=shown(item),
     )
-
-
-def _size_bytes(*parts: ExportedItem | ExportedResponse) -> int:
-    return sum(len(json.dumps(part.model_dump_json(), ensure_ascii=False).encode()) for part in parts)

@@ -17,9 +17,10 @@ from handler.errors import ContextOverflow
 
 @dataclass(frozen=True)
 class Fitted:
-    """The prompt, and which stored items are not in it."""
+    """The prompt, the messages in it, and which stored items are not."""
 
     prompt_ids: list[int]
+    messages: list[Message]
     dropped_items: list[str]
 
 
@@ -39,20 +40,20 @@ def fit(
 
     Raises: ContextOverflow.
     """
-    turns = _turns(messages)
+    turns = turns_of(messages)
     cache: dict[int, list[int]] = {}
 
     def ids_without(dropped: int) -> list[int]:
         if dropped not in cache:
-            kept = _without(messages, turns[:dropped])
+            kept = conversation_without(messages, turns[:dropped])
             cache[dropped] = engine.prompt.encode(template_messages(kept), tools=list(tools) or None)
         return cache[dropped]
 
     def told(dropped: int) -> Fitted:
-        kept = {id_ for message in _without(messages, turns[:dropped]) for id_ in message.item_ids}
-        return Fitted(
-            ids_without(dropped), [id_ for message in messages for id_ in message.item_ids if id_ not in kept]
-        )
+        kept = conversation_without(messages, turns[:dropped])
+        ids = {id_ for message in kept for id_ in message.item_ids}
+        left_out = [id_ for message in messages for id_ in message.item_ids if id_ not in ids]
+        return Fitted(ids_without(dropped), kept, left_out)
 
     limit = engine.model.context_tokens
     most = max(0, len(turns) - 1) if truncate else 0
@@ -78,7 +79,7 @@ def fit(
     return told(dropped)
 
 
-def _turns(messages: Sequence[Message]) -> list[list[Message]]:
+def turns_of(messages: Sequence[Message]) -> list[list[Message]]:
     """Group by turn: what a user says, and what is said until the user speaks again."""
     turns: list[list[Message]] = []
     previous = None
@@ -96,7 +97,8 @@ def _turns(messages: Sequence[Message]) -> list[list[Message]]:
     return turns
 
 
-def _without(messages: Sequence[Message], turns: Sequence[Sequence[Message]]) -> list[Message]:
+def conversation_without(messages: Sequence[Message], turns: Sequence[Sequence[Message]]) -> list[Message]:
+    """What is left when these turns had not been; a result goes with its call."""
     gone = {id(message) for turn in turns for message in turn}
     kept: list[Message] = []
     made: set[str | None] = set()

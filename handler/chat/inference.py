@@ -13,17 +13,21 @@ from contextlib import closing
 from itertools import islice
 from typing import TypeVar
 
-from handler.chat.budget import Budget, Caller, Clock, Margin
+from handler.chat.budget import Budget, Caller, Clock, Closing, Margin
 from handler.chat.pace import Pace
+from handler.chat.parts import Read
 from handler.chat.run import Job, Run
 from handler.engine.call_stream import CallStream
+from handler.engine.certainty import certainties
 from handler.engine.engine import Engine
 from handler.engine.generate import PREFILL_STEP_TOKENS, Generation
 from handler.engine.text import TextStream
 from handler.engine.values import Piece, StopReason, Token
-from handler.errors import DeadlineTooShort, Unavailable
+from handler.engine.warm import WarmSlot
+from handler.errors import DeadlineTooShort, RequestError, Unavailable
 
 T = TypeVar("T")
+EXPLAINED_TOKENS = 256  # of an answer; each part costs as many and a prompt
 QUEUE_LOOK_S = 1.0  # whoever waits for the model shows a sign of life this often
 
 
@@ -34,6 +38,7 @@ class Inference:
         self.engine = engine
         self._clock = clock
         self._margin = Margin(margin_s)
+        self._closing = Closing()
         self._reading, self._scoring = Pace(lambda: engine.prefill_tokens_per_s), Pace()
         self._lock = threading.Lock()  # not re-entrant: a stream may be begun and ended by different threads
         self._cold = True
@@ -41,7 +46,11 @@ class Inference:
 
     def budget(self, caller: Caller) -> Budget:
         """Start the time that an answer may take, on the clock that it is measured by, less the margin."""
-        return Budget(caller, self._clock, self._margin.of(caller.limit_s))
+        return Budget(caller, self._clock, self._margin.of(caller.limit_s), self._closing)
+
+    def end(self, limit_s: float) -> None:
+        """Let no answer, begun or to come, go on for longer than this from now; any thread may say so."""
+        self._closing.at_s = min(self._closing.at_s, self._clock() + limit_s)
 
     def run(self, job: Job, budget: Budget) -> Run:
         """Prepare an answer; nothing is computed before the first piece is asked for."""
@@ -61,6 +70,22 @@ class Inference:
         pace = self._scoring if scored else self._reading
         self._judge(pace, prompt_tokens - self._warm_tokens, prompt_tokens, budget)  # at best all is of use
 
+    def explain(self, run: Run, budget: Budget) -> Iterator[None]:
+        """Read a finished answer again, whole and without each of its parts, while there is time.
+
+        A None is a sign of life. The answer stays as it is, and the conversation stays warm.
+        """
+        if run.job.parts is None:
+            return
+        started = self._clock()
+        run.read = read = Read([None] * len(run.job.parts))
+        try:
+            yield from self._alone(run, budget, self._read_again(run, read, budget))
+        except Unavailable:  # others had the model until the time was over: what is missing says so
+            return
+        finally:
+            read.ms = (self._clock() - started) * 1000
+
     def handed_over(self, run: Run, budget: Budget) -> None:
         """An answer has been kept and is with the client: so long took what the margin is for."""
         self._margin.learn(self._clock() - min(run.ended_s, budget.until_s))
@@ -69,7 +94,12 @@ class Inference:
         needed_s = pace.needed_s(left)
         if needed_s > budget.remaining_s():
             pace.doubt()
-            raise DeadlineTooShort(prompt_tokens, needed_s, budget.remaining_s())
+            raise self._too_short(prompt_tokens, needed_s, budget.remaining_s())
+
+    def _too_short(self, prompt_tokens: int, needed_s: float | None, limit_s: float) -> RequestError:
+        if self._closing.is_near:  # nothing is wrong with the request
+            return Unavailable("The server is about to stop; send the request again.", code="stopping")
+        return DeadlineTooShort(prompt_tokens, needed_s, limit_s)
 
     def _pieces(self, run: Run, budget: Budget) -> Generator[Piece, None, None]:
         job = run.job
@@ -82,7 +112,7 @@ class Inference:
                 return
             yield from self._said(run, budget)
             if job.is_scored and run.stop_reason == "deadline" and not run.output_ids:
-                raise DeadlineTooShort(run.prompt_tokens, None, budget.allowed_s)
+                raise self._too_short(run.prompt_tokens, None, budget.allowed_s)
         finally:
             run.ended_s = self._clock()
 
@@ -148,7 +178,7 @@ class Inference:
         self._scoring.learn(fresh, taken_s)
         if scoring.stop_reason is not None:
             needed_s = taken_s * (run.prompt_tokens - 1 - scoring.cached_tokens) / fresh if fresh else None
-            raise DeadlineTooShort(run.prompt_tokens, needed_s, allowed_s)
+            raise self._too_short(run.prompt_tokens, needed_s, allowed_s)
 
     def _generate(self, run: Run, budget: Budget) -> Iterator[Token | None]:
         job = run.job
@@ -182,6 +212,22 @@ class Inference:
             run.decode_ms = (ended - first) * 1000
             if run.output_ids and not job.is_scored:
                 self._reading.learn(run.prompt_tokens - run.cached_tokens, first - started)
+
+    def _read_again(self, run: Run, read: Read, budget: Budget) -> Iterator[None]:
+        """The parts nearest to the answer first."""
+        model, job, answer = self.engine.model, run.job, run.output_ids[:EXPLAINED_TOKENS]
+        if not answer or job.parts is None:
+            return
+        found = certainties(model, self.engine.warm, job.prompt_ids, answer, budget.should_stop)
+        read.certainties = found or ()
+        scratch = WarmSlot(model.new_cache)
+        for at, part in reversed(list(enumerate(job.parts))):
+            if found is None:
+                return
+            yield None
+            if part.prompt_ids is not None:
+                found = certainties(model, scratch, part.prompt_ids, answer, budget.should_stop)
+                read.without[at] = None if found is None else sum(one.logprob for one in found)
 
     def _prefill(self, generation: Generation, budget: Budget) -> Iterator[None]:
         """Compute the prompt step by step; stop as soon as the steps tell that the time will not do.

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from handler.chat.budget import Budget
 from handler.chat.calls import check_results
+from handler.chat.explanation import parts_of
 from handler.chat.fit import Fitted, fit
 from handler.chat.formats import check_grammar, grammar_of, text_facts
 from handler.chat.inference import Inference
@@ -23,7 +24,7 @@ from handler.chat.thread import Thread, Threads
 from handler.chat.tools import Toolbox, ToolFacts, toolbox_of
 from handler.chat.translate import item_of, new_id
 from handler.chat.turn import Turn, continued_job, history
-from handler.errors import InvalidRequest, NotFound
+from handler.errors import InvalidRequest, NotFound, Unsupported
 from handler.schema.formats import TextFacts
 from handler.schema.responses import (
     InputTokens,
@@ -104,6 +105,7 @@ class Preparation:
         params = params_of(request, self.inference.engine.manifest, seed=request.seed)
         toolbox = self._toolbox(request)
         fitted = self._fit(request, thread, new, toolbox)
+        wants_parts = request.dormouse is not None and request.dormouse.explain
         wants_logprobs = request.top_logprobs is not None or bool(request.include)
         job = Job(
             fitted.prompt_ids,
@@ -114,6 +116,7 @@ class Preparation:
             grammar=toolbox.grammar,
             top_logprobs=(request.top_logprobs or 0) if wants_logprobs else None,
             resumable=True,
+            parts=parts_of(self.inference.engine, fitted.messages, toolbox.shown) if wants_parts else None,
         )
         return job, fitted.dropped_items
 
@@ -147,6 +150,10 @@ class Preparation:
         self, request: ResponseRequest, tenant: str, thread: Thread
     ) -> tuple[Job, Item, ToolFacts, TextFacts]:
         """Go on with an answer that was cut, with its tools and in its format."""
+        if request.dormouse is not None and request.dormouse.explain:
+            raise Unsupported(
+                "'dormouse.explain' is not supported where an answer is continued.", param="dormouse.explain"
+            )
         previous, item = self._interrupted(request, tenant, thread)
         body = ResponseObject.model_validate(previous.body)
         kept = ToolFacts(tuple(body.tools), body.tool_choice, body.parallel_tool_calls)

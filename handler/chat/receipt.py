@@ -14,9 +14,13 @@ from handler.telemetry import Telemetry
 _WORST_FIRST: tuple[StopReason, ...] = ("cancelled", "deadline", "length", "stop")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Till:
-    """Writes receipts and tells the operator of them; `init_ms` is what this process took to get ready."""
+    """Writes receipts and tells the operator of them.
+
+    `init_ms` is what this process took to get ready; after a restore, what is billed of that: its hooks.
+    Source: https://docs.aws.amazon.com/lambda/latest/dg/snapstart.html#snapstart-pricing
+    """
 
     settings: Settings
     telemetry: Telemetry
@@ -66,8 +70,7 @@ class Till:
         decode_ms = sum(run.decode_ms for run in runs)
         # The first token of each run came with its prefill.
         decoded = output_tokens - sum(1 for run in runs if run.output_ids)
-        # A snapshot was made once, and is billed to nobody who is woken from it.
-        init_ms = self.init_ms if cold and not self.settings.snapshot else 0.0
+        init_ms = self.init_ms if cold else 0.0
         gb_s = self._gb_s(budget.elapsed_s() * 1000 + init_ms)
         return Receipt(
             prompt_tokens=sum(run.prompt_tokens for run in asked),

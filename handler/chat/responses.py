@@ -9,9 +9,11 @@ from typing import Literal
 
 from handler.chat.budget import Budget, Caller
 from handler.chat.events import TurnEvents
+from handler.chat.explanation import explanation_of
 from handler.chat.inference import Inference
 from handler.chat.logprobs import token_logprobs
 from handler.chat.outcome import Outcome
+from handler.chat.pages import items_page
 from handler.chat.preparation import Preparation
 from handler.chat.receipt import Till
 from handler.chat.replay import Replays
@@ -21,13 +23,13 @@ from handler.chat.running import Running, RunningResponses
 from handler.chat.spoken import take
 from handler.chat.terms import Terms
 from handler.chat.thread import Threads
-from handler.chat.translate import shown, title_of
+from handler.chat.translate import title_of
 from handler.chat.turn import Turn
 from handler.engine.values import Piece
 from handler.errors import NotFound, Unavailable, Uncertain
 from handler.schema.chat_completions import TokenLogprob
 from handler.schema.events import Event
-from handler.schema.items import ItemList, item_list
+from handler.schema.items import ItemList
 from handler.schema.responses import ResponseDeleted, ResponseObject, ResponseRequest
 from handler.sessions import Item, SessionStore
 
@@ -56,6 +58,8 @@ class Responses:
         with self._known(begun) as running:
             for piece in run:
                 self._take(begun, piece)
+            for _ in self.inference.explain(run, begun.budget):
+                pass
             running.body = body = self._commit(begun, run)
         return Outcome(body)
 
@@ -103,7 +107,7 @@ class Responses:
             if after not in ids:
                 raise NotFound(f"The response has no input item {after!r}.", param="after")
             ordered = ordered[ids.index(after) + 1 :]
-        return item_list([shown(item) for item in ordered[:limit]], has_more=len(ordered) > limit)
+        return items_page(ordered[:limit], has_more=len(ordered) > limit)
 
     def _begin(self, request: ResponseRequest, budget: Budget, terms: Terms) -> Turn | str:
         """Prepare a turn, or give the id of the response that an earlier attempt at this request has made."""
@@ -131,6 +135,7 @@ class Responses:
                     yield from events.grown(piece, logprobs)
                     if piece.is_sign_of_life:
                         yield None
+                yield from self.inference.explain(run, turn.budget)
                 committed = True  # tried: a failed write must not be tried again on the way out
                 running.body = body = self._commit(turn, run)
                 yield from events.closing(body)
@@ -161,6 +166,7 @@ class Responses:
     def _commit(self, turn: Turn, run: Run) -> ResponseObject:
         body = turn.ending(run, int(self.now_s()))
         body.dormouse = self.till.facts([run], turn.budget, turn.dropped_items)
+        body.dormouse.explanation = explanation_of(self.inference.engine, run, stored=True)
         if turn.continues is None:
             body.dormouse.dropped_older = turn.thread.older_left_out or turn.thread.incomplete
         if turn.request.store is False:

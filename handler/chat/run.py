@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 
+from handler.chat.parts import Part, Read
 from handler.engine.call_syntax import CallSyntax
 from handler.engine.grammar import Grammar
 from handler.engine.sampling import SamplingParams
@@ -32,6 +33,7 @@ class Job:
     grammar: Grammar | None = None  # what the answer has to follow
     repeats: bool = False  # another choice for the prompt of the job before it
     resumable: bool = False  # keep back what is not certain yet when the answer is cut
+    parts: tuple[Part, ...] | None = None  # explain the answer by these, once it is there; None: do not
 
     @property
     def is_scored(self) -> bool:
@@ -68,6 +70,7 @@ class Run:
         self.decode_ms = 0.0
         self.cold = False
         self.ended_s = 0.0
+        self.read: Read | None = None  # what an explanation is made of
         self._pieces = pieces
 
     def __iter__(self) -> Iterator[Piece]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from handler.engine.engine import Engine
+    from handler.engine.files import BundleFiles
     from handler.engine.loader import Loading
 
 __all__ = ["load", "start_loading"]
@@ -30,7 +31,11 @@ def load(folder: str | Path, *, threads: int | None = None, exact: bool = True) 
 
 
 def start_loading(
-    folder: str | Path, *, threads: int | None = None, exact: bool = True, alone: bool = False
+    bundle: str | Path | BundleFiles,
+    *,
+    threads: int | None = None,
+    exact: bool = True,
+    alone: bool = False,
 ) -> Loading:
     """Begin with what takes longest, in threads; `engine()` of what is returned does the rest.
 
@@ -39,5 +44,7 @@ def start_loading(
     Raises: BundleError, as `load` does.
     """
     from handler.engine import loader  # here, so that `handler.engine.bundle` can be imported for nothing
+    from handler.engine.files import Folder
 
-    return loader.Loading(Path(folder), threads, exact=exact, alone=alone)
+    files = Folder(Path(bundle)) if isinstance(bundle, str | Path) else bundle
+    return loader.Loading(files, threads, exact=exact, alone=alone)

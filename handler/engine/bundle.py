@@ -117,10 +117,17 @@ class Manifest:
     format: int = FORMAT
 
 
-def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
-    """Hash every file under `folder` into the manifest; write `bundle.json` last, sealed and atomically."""
+def write_manifest(folder: Path, manifest: Manifest, *, part_bytes: int = integrity.PART_BYTES) -> Manifest:
+    """Hash every file under `folder` into the manifest; write `bundle.json` last, sealed and atomically.
+
+    Files larger than `part_bytes` are also hashed piece by piece, for whoever fetches them over a network.
+    """
     names = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
-    files = integrity.hash_files(folder, sorted(name for name in names if name != MANIFEST))
+    hashed = integrity.hash_files(folder, sorted(name for name in names if name != MANIFEST))
+    files = {
+        name: dataclasses.replace(entry, parts=integrity.hash_parts(folder / name, part_bytes))
+        for name, entry in hashed.items()
+    }
     complete = dataclasses.replace(manifest, files=files)
     temporary = folder / (MANIFEST + ".partial")
     with temporary.open("wb") as out:
@@ -132,18 +139,29 @@ def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read `bundle.json`.
+    """Read a folder's `bundle.json`.
 
-    Raises: BundleError when it is absent, not JSON, of another format version, altered since it was written,
-    or lacks or misshapes a field.
+    Raises: BundleError when it is absent, and as `parse_manifest`.
     """
     path = folder / MANIFEST
     try:
         content = path.read_bytes()
-        raw = json.loads(content)
     except FileNotFoundError:
         raise BundleError(f"{path}: not found; a bundle is a folder made by `make bundle`") from None
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read: {error}") from error
+    return parse_manifest(content, path)
+
+
+def parse_manifest(content: bytes, path: object) -> Manifest:
+    """Read the content of a `bundle.json`; `path` is what messages call it.
+
+    Raises: BundleError when it is not JSON, of another format version, altered since it was written, or lacks
+    or misshapes a field.
+    """
+    try:
+        raw = json.loads(content)
+    except ValueError as error:
         raise BundleError(f"{path}: cannot be read: {error}") from error
     if not isinstance(raw, dict):
         raise BundleError(f"{path}: must hold one JSON object")

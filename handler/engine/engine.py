@@ -44,10 +44,18 @@ class Engine:
     """One model, ready to answer; it keeps the latest conversation's keys and values warm."""
 
     def __init__(
-        self, manifest: Manifest, model: Model, prompt: ChatPrompt, tokenizer: Any, *, exact: bool = True
+        self,
+        manifest: Manifest,
+        model: Model,
+        prompt: ChatPrompt,
+        tokenizer: Any,
+        *,
+        exact: bool = True,
+        card: str | None = None,
     ) -> None:
         self.exact = exact  # answers do not depend on what is cached, guessed, or cut
         self.manifest, self.model, self.prompt, self.tokenizer = manifest, model, prompt, tokenizer
+        self.card = card  # what the bundle tells people of the model, in Markdown
         self.warm = WarmSlot(model.new_cache)
         self.step_costs = USUAL  # until they are measured
         self.prefill_tokens_per_s: float | None = None  # the same

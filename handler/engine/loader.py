@@ -1,21 +1,19 @@
-"""From a bundle folder to an Engine, with nothing served that was not verified.
+"""From a bundle's files to an Engine, with nothing served that was not verified.
 
-Small files and the graph are hashed and parsed from the same bytes in memory; weights are mapped by ONNX
-Runtime while they are hashed, and the engine is handed out only when the hashes agree. Owns the order of
-things at a start: first what threads can go on with by themselves, then the imports, one after the other.
-Knows nothing of what happens with the engine afterwards.
+Small files and the graph are hashed and parsed from the same bytes in memory; a folder's weights are mapped
+by ONNX Runtime while they are hashed, and the engine is handed out only when the hashes agree. Owns the order
+of things at a start: first what threads can go on with by themselves, then the imports, one after the other.
+Knows nothing of where the files come from, nor of what happens with the engine afterwards.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from handler.background import Background
-from handler.engine import integrity
-from handler.engine.bundle import Manifest, read_manifest
+from handler.engine.files import BundleFiles
 from handler.errors import BundleError
 
 if TYPE_CHECKING:
@@ -25,6 +23,7 @@ if TYPE_CHECKING:
 TOKENIZER = "tokenizer.json"
 PACKED = "tokenizer.bin"  # the same without parsing; bundles had none at first, and not every vocabulary fits
 TEMPLATE = "chat_template.jinja"
+CARD = "MODEL_CARD.md"
 # Up to here all threads pack weights: 35 ms of 305 sooner at 77 MB, and what is resident twice meanwhile is
 # less than the first long prompt takes. At 265 MB it is 10 ms of 520, and 170 MB more at the peak.
 PARALLEL_BYTES = 128 << 20
@@ -34,18 +33,17 @@ class Loading:
     """A bundle being loaded: the weights by two threads, the rest when the engine is asked for."""
 
     def __init__(
-        self, folder: Path, threads: int | None = None, *, exact: bool = True, alone: bool = False
+        self, files: BundleFiles, threads: int | None = None, *, exact: bool = True, alone: bool = False
     ) -> None:
-        """Raises: BundleError when the manifest, the sizes or the graph are wrong."""
-        self._folder, self._manifest, self._exact = folder, read_manifest(folder), exact
+        """Raises: BundleError when the graph is wrong."""
+        self._files, self._manifest, self._exact = files, files.manifest, exact
         manifest = self._manifest
-        integrity.check_sizes(folder, manifest.files)
         parsed = {manifest.graph.file, PACKED if PACKED in manifest.files else TOKENIZER, TEMPLATE}
         mapped = manifest.files.keys() - parsed
-        self._verified = Background(lambda: integrity.verify(folder, manifest.files, mapped))
+        self._verified = Background(lambda: files.verify(mapped))
         self._threads: list[Background[Any]] = [self._verified]
         with self._settled():
-            self._model = Background(_model_opener(folder, manifest, threads, exact, alone))
+            self._model = Background(_model_opener(files, mapped - {TOKENIZER}, threads, exact, alone))
             self._threads.append(self._model)
 
     def engine(self, *, for_chat: bool = False) -> Engine:
@@ -54,15 +52,18 @@ class Loading:
         Raises: BundleError naming the file that is damaged.
         """
         with self._settled():
-            tokenizer = _open_tokenizer(self._folder, self._manifest)
-            prompt = _open_prompt(self._folder, self._manifest, tokenizer)
+            tokenizer = _open_tokenizer(self._files)
+            prompt = _open_prompt(self._files, tokenizer)
             if for_chat:
                 prompt.prepare()
             from handler.engine.engine import Engine
 
             self._verified.result()  # first: damaged weights are the reason, whatever came of the session
             exact = self._exact and self._manifest.exact
-            return Engine(self._manifest, self._model.result(), prompt, tokenizer, exact=exact)
+            card = _read_card(self._files)
+            engine = Engine(self._manifest, self._model.result(), prompt, tokenizer, exact=exact, card=card)
+        self._files.close()
+        return engine
 
     @contextmanager
     def _settled(self) -> Iterator[None]:
@@ -70,26 +71,28 @@ class Loading:
         try:
             yield
         except BaseException:
+            self._files.close()
             for thread in self._threads:
                 thread.wait()
             raise
 
 
 def _model_opener(
-    folder: Path, manifest: Manifest, threads: int | None, exact: bool, alone: bool
+    files: BundleFiles, mapped: Set[str], threads: int | None, exact: bool, alone: bool
 ) -> Callable[[], Model]:
     """Import ONNX Runtime at once, undisturbed by other imports; give the call that makes the model."""
-    graph = integrity.read(folder, manifest.files, manifest.graph.file)
     from handler.engine import ort
 
+    manifest = files.manifest
+    graph = files.read(manifest.graph.file)
     fused = manifest.graph.cache == "shared"
     in_parallel = alone and sum(file.size_bytes for file in manifest.files.values()) <= PARALLEL_BYTES
 
     def open_model() -> Model:
         session = ort.open_session(
             graph,
-            folder,
-            manifest.graph.file,
+            files.weights(mapped),
+            files.path(manifest.graph.file),
             threads=threads,
             optimize=not fused,
             in_parallel=in_parallel,
@@ -104,39 +107,40 @@ def _model_opener(
     return open_model
 
 
-def _open_tokenizer(folder: Path, manifest: Manifest) -> Any:
-    if PACKED in manifest.files:
-        return _open_packed(folder, manifest)
-    content = integrity.read(folder, manifest.files, TOKENIZER)
+def _open_tokenizer(files: BundleFiles) -> Any:
+    if PACKED in files.manifest.files:
+        return _open_packed(files)
+    content = files.read(TOKENIZER)
     from tokenizers import Tokenizer
 
     try:
         tokenizer = Tokenizer.from_buffer(content)
     except Exception as error:  # tokenizers raises plain Exception
-        raise BundleError(f"{folder / TOKENIZER}: {error}") from error
+        raise BundleError(f"{files.path(TOKENIZER)}: {error}") from error
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
 
 
-def _open_packed(folder: Path, manifest: Manifest) -> Any:
-    content = integrity.read(folder, manifest.files, PACKED)
+def _open_packed(files: BundleFiles) -> Any:
+    content = files.read(PACKED)
     from handler.engine.vocabulary import PackedTokenizer
 
-    def whole() -> str:
-        return integrity.read(folder, manifest.files, TOKENIZER).decode("utf-8")
-
     try:
-        return PackedTokenizer(content, whole)
+        return PackedTokenizer(content, lambda: files.read(TOKENIZER).decode("utf-8"))
     except Exception as error:  # tokenizers raises plain Exception
-        raise BundleError(f"{folder / PACKED}: {error}") from error
+        raise BundleError(f"{files.path(PACKED)}: {error}") from error
 
 
-def _open_prompt(folder: Path, manifest: Manifest, tokenizer: Any) -> Any:
+def _read_card(files: BundleFiles) -> str | None:
+    return files.read(CARD).decode("utf-8") if CARD in files.manifest.files else None
+
+
+def _open_prompt(files: BundleFiles, tokenizer: Any) -> Any:
     from handler.engine.prompt import ChatPrompt
     from handler.engine.template import ChatTemplate
 
-    if TEMPLATE not in manifest.files:
+    if TEMPLATE not in files.manifest.files:
         return ChatPrompt(tokenizer, None)
-    source = integrity.read(folder, manifest.files, TEMPLATE).decode("utf-8")
-    return ChatPrompt(tokenizer, ChatTemplate(source, manifest.tokens.template_tokens))
+    source = files.read(TEMPLATE).decode("utf-8")
+    return ChatPrompt(tokenizer, ChatTemplate(source, files.manifest.tokens.template_tokens))

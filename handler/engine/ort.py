@@ -19,12 +19,16 @@ from typing import Any
 os.environ.setdefault(
     "OPENBLAS_NUM_THREADS", "1"
 )  # NumPy multiplies no matrices here: its threads cost 40 ms
+# Since 1.29 the import alone opens a database, a device id and a thread that reports to Microsoft.
+# Source: https://github.com/microsoft/onnxruntime/pull/27379
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
 from handler.engine.bundle import Manifest
+from handler.engine.files import Weights
 from handler.errors import BundleError, Unavailable
 
 CHUNK_ROWS = 128  # prefill this way is 5 to 9 % faster than in one piece; even, so that chunks are exact
@@ -38,7 +42,7 @@ Floats = NDArray[np.float32]
 
 def open_session(
     graph: bytes,
-    folder: Path,
+    weights: Weights,
     name: str,
     *,
     threads: int | None,
@@ -46,7 +50,10 @@ def open_session(
     in_parallel: bool = False,
     exact: bool = True,
 ) -> Any:
-    """Create a session from the very bytes that were verified; external weights are mapped from `folder`.
+    """Create a session from the very bytes that were verified; `name` is what messages call the graph.
+
+    Weights are mapped from a folder, or copied from memory, which then may be given back: ONNX Runtime keeps
+    its own copy, or the packed form.
 
     `in_parallel`: kernels rearrange their weights with all threads. ONNX Runtime then lets go of the mapped
     ones only at the end, so that both forms are resident at once; else one tensor after the other.
@@ -62,13 +69,18 @@ def open_session(
     options.enable_cpu_mem_arena = False  # buffers are bound by us: the arena only keeps memory
     level = onnxruntime.GraphOptimizationLevel
     options.graph_optimization_level = level.ORT_ENABLE_ALL if optimize else level.ORT_DISABLE_ALL
-    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
+    if isinstance(weights, Path):
+        key = "session.model_external_initializers_file_folder_path"
+        options.add_session_config_entry(key, str(weights))
+    else:
+        names, contents = list(weights), list(weights.values())
+        options.add_external_initializers_from_files_in_memory(names, contents, list(map(len, contents)))
     options.add_session_config_entry("session.prepack.enable_parallel", str(int(in_parallel)))
     os.environ[TILED_ATTENTION_OFF] = str(int(exact))  # read when the kernels are made
     try:
         return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its exceptions share no base class but this one
-        raise BundleError(f"{folder / name}: ONNX Runtime refuses it: {_first_line(error)}") from error
+        raise BundleError(f"{name}: ONNX Runtime refuses it: {_first_line(error)}") from error
 
 
 def usable_cores() -> int:

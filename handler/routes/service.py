@@ -8,6 +8,7 @@ from aws_lambda_powertools.event_handler import Response
 
 from handler.chat.sampling import check_model
 from handler.engine.bundle import Manifest
+from handler.errors import NotFound
 from handler.page import page_headers, read_page
 from handler.routes.answers import Page
 from handler.routes.table import VERSION, Endpoint, later
@@ -18,8 +19,9 @@ from handler.settings import Settings
 class ServiceRoutes:
     """The routes that touch neither model nor sessions."""
 
-    def __init__(self, manifest: Manifest, created_s: int, settings: Settings) -> None:
+    def __init__(self, manifest: Manifest, card: str | None, created_s: int, settings: Settings) -> None:
         self._settings = settings
+        self._card = card
         self._model = ModelObject(
             id=manifest.name,
             created=created_s,
@@ -44,6 +46,15 @@ class ServiceRoutes:
             Endpoint("GET", "/health", self.health, "Whether it serves", tag, Health),
             Endpoint("GET", "/v1/models", self.list_models, "The one model", tag, ModelList),
             Endpoint("GET", "/v1/models/<model>", self.retrieve_model, "A model", tag, ModelObject),
+            Endpoint(
+                "GET",
+                "/v1/models/<model>/card",
+                self.model_card,
+                "Its card",
+                tag,
+                Page,
+                media="text/markdown",
+            ),
         ]
 
     def page(self) -> Response[Any]:
@@ -67,3 +78,11 @@ class ServiceRoutes:
         """The one there is, or 404."""
         check_model(self._manifest, model)
         return later(lambda: self._model)
+
+    def model_card(self, model: str) -> Response[Any]:
+        """What the bundle tells people of its model, or 404 where it holds no card."""
+        check_model(self._manifest, model)
+        if self._card is None:
+            raise NotFound("The model's bundle holds no card.", param="model")
+        page = Page(self._card, "text/markdown; charset=utf-8", {})
+        return later(lambda: page)

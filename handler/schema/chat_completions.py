@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from handler.schema.explanation import DormouseRequest
 from handler.schema.extras import Dormouse
 from handler.schema.fields import (
     Answer,
@@ -60,6 +61,7 @@ class ChatCompletionRequest(Sampling):
     tools: Annotated[list[ChatTool], Field(max_length=MAX_TOOLS)] | None = None
     tool_choice: ChatToolChoice | None = None
     parallel_tool_calls: bool | None = None
+    dormouse: DormouseRequest | None = None
     functions: Refused = None
     function_call: Refused = None
     audio: Refused = None

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from handler.schema.explanation import Explanation
 from handler.schema.fields import Answer
 
 StopReason = Literal["stop", "length", "deadline", "cancelled"]
@@ -40,3 +41,4 @@ class Dormouse(Answer):
     stop_reason: StopReason
     dropped_items: list[str] = Field(default_factory=list)
     dropped_older: bool = False  # and all that came before these, or before all that was read
+    explanation: Explanation | None = Field(default=None, exclude_if=lambda told: told is None)

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from handler.schema.explanation import DormouseRequest
 from handler.schema.extras import Dormouse
 from handler.schema.fields import (
     Answer,
@@ -132,6 +133,7 @@ class ResponseRequest(ResponseInput, Sampling):
     prompt_cache_key: str | None = None
     service_tier: ServiceTier = None
     background: Annotated[bool | None, only(False)] = None
+    dormouse: DormouseRequest | None = None
     access_programs: Refused = None
     background_options: Refused = None
     context_management: Refused = None

@@ -265,6 +265,10 @@ class SessionStore(Protocol):
         """
         ...
 
+    def prepare(self) -> None:
+        """Read and import what the first call needs, without connecting to anything."""
+        ...
+
     def close(self) -> None:
         """Let go of files and connections; a closed store opens them again when used."""
         ...

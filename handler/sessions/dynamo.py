@@ -293,6 +293,10 @@ class DynamoSessions:
         """See `SessionStore.erase`."""
         dynamo_sweep.erase(self._table, tenant, should_stop)
 
+    def prepare(self) -> None:
+        """See `SessionStore.prepare`."""
+        self._table.prepare()
+
     def close(self) -> None:
         """See `SessionStore.close`."""
         self._table.close()

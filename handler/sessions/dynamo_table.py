@@ -6,6 +6,7 @@ The only file that speaks botocore; knows no conversations. All reads are strong
 from __future__ import annotations
 
 import functools
+import os
 import random
 import threading
 import time
@@ -28,7 +29,7 @@ from handler.sessions.dynamo_request import (
 )
 
 if TYPE_CHECKING:
-    from botocore.session import Session
+    from botocore.loaders import Loader
     from mypy_boto3_dynamodb.client import DynamoDBClient
 
 CONNECT_TIMEOUT_S = 1.0
@@ -182,8 +183,18 @@ class DynamoTable:
             ttl = {"Enabled": True, "AttributeName": "ttl"}
             self.client.update_time_to_live(TableName=self.name, TimeToLiveSpecification=cast(Any, ttl))
 
+    def prepare(self) -> None:
+        """Import botocore and read what it knows of the service, which is 200 ms of a first call.
+
+        Nothing is connected: credentials are not looked for, either, which would ask a server for them.
+        """
+        nobody = {"aws_access_key_id": "none", "aws_secret_access_key": "none"}
+        region = self._where["region_name"] or os.environ.get("AWS_REGION") or "us-east-1"
+        with _connecting:
+            _make_client(**{**self._where, "region_name": region}, **nobody).close()
+
     def close(self) -> None:
-        """Drop the connections; the next call makes new ones."""
+        """Drop the connections, and the credentials with theirs; the next call makes new ones."""
         with _connecting:
             made, self._made = self._made, None
         if made is not None:
@@ -194,24 +205,32 @@ class DynamoTable:
         """The botocore client, made on first use: importing it costs more than a warm turn's reads."""
         with _connecting:
             if self._made is None:
-                from botocore.config import Config
-
-                config = Config(
-                    connect_timeout=CONNECT_TIMEOUT_S,
-                    read_timeout=READ_TIMEOUT_S,
-                    retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
-                    max_pool_connections=POOL_CONNECTIONS,
-                )
-                self._made = cast(Any, _session().create_client("dynamodb", config=config, **self._where))
+                self._made = _make_client(**self._where)
             return self._made
 
 
-@functools.cache
-def _session() -> Session:
-    """Keep what botocore reads about the service, so that only the first connection pays for it."""
+def _make_client(**where: Any) -> DynamoDBClient:
+    """Make a client with a session of its own, so that nothing of it is left when it is dropped."""
     import botocore.session
+    from botocore.config import Config
 
-    return botocore.session.get_session()
+    config = Config(
+        connect_timeout=CONNECT_TIMEOUT_S,
+        read_timeout=READ_TIMEOUT_S,
+        retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
+        max_pool_connections=POOL_CONNECTIONS,
+    )
+    session = botocore.session.get_session()
+    session.register_component("data_loader", _descriptions())
+    return cast("DynamoDBClient", session.create_client("dynamodb", config=config, **where))
+
+
+@functools.cache
+def _descriptions() -> Loader:
+    """Keep what botocore reads about the service, so that only the first connection pays for it."""
+    from botocore.loaders import create_loader
+
+    return create_loader()
 
 
 class _Contended(Exception):

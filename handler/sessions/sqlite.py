@@ -269,6 +269,9 @@ class SqliteSessions:
         with self._file.write() as db:
             rows.erase(db, tenant)
 
+    def prepare(self) -> None:
+        """See `SessionStore.prepare`; all of it was imported with this module."""
+
     def close(self) -> None:
         """See `SessionStore.close`."""
         self._file.close()

@@ -1,7 +1,7 @@
 """The README's examples are run as they stand, against a server that is started as the README starts it.
 
-A fenced block marked `bash` or `python` is executed; `sh` blocks are commands that make environments or need
-an account, so of those the make targets are checked to exist.
+A fenced block marked `bash` or `python` is executed; `sh` blocks are commands that make environments, so of
+those the make targets are checked to exist. The chapter on deployment has a test of its own, with a cloud.
 """
 
 import re
@@ -12,25 +12,18 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.clients.conftest import CLIENTS, client_environment
+from tests.readme import READMES, ROOT, deployment, examples, text_of
 
-ROOT = Path(__file__).parents[2]
-READMES = ("README.md", "README.zh-CN.md")
 ADDRESS = "http://127.0.0.1:8080"
-FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-def text_of(name: str) -> str:
-    """Read one of the READMEs."""
-    return (ROOT / name).read_text(encoding="utf-8")
+def local_examples() -> list[tuple[str, str]]:
+    """The examples of both READMEs that need no cloud, each text once."""
+    texts = (text_of(name).replace(deployment(name), "") for name in READMES)
+    return list(dict.fromkeys(pair for text in texts for pair in examples(text)))
 
 
-def blocks(*languages: str) -> list[tuple[str, str]]:
-    """List the fenced blocks of these languages as (language, text), each text once over both READMEs."""
-    found = [pair for name in READMES for pair in FENCE.findall(text_of(name))]
-    return list(dict.fromkeys(pair for pair in found if pair[0] in languages))
-
-
-@pytest.mark.parametrize(("language", "text"), blocks("bash", "python"))
+@pytest.mark.parametrize(("language", "text"), local_examples())
 def test_example_runs(language: str, text: str, house_server: str, tmp_path: Path) -> None:
     """An example copied from the README runs without an error and prints something."""
     python = CLIENTS / "python" if "langchain" in text else sys.executable
@@ -67,8 +60,14 @@ def test_links_lead_somewhere(name: str) -> None:
 
 
 def test_examples_are_the_same_in_both_languages() -> None:
-    """The translation carries the same executed examples as the original."""
-    english, chinese = (
-        [pair for pair in FENCE.findall(text_of(name)) if pair[0] in ("bash", "python")] for name in READMES
-    )
+    """The translation carries as many executed examples, and in the chapter on deployment the same ones."""
+    english, chinese = (examples(text_of(name)) for name in READMES)
     assert len(english) == len(chinese)
+    english, chinese = (examples(deployment(name)) for name in READMES)
+    assert [_without_comments(text) for _, text in english] == [
+        _without_comments(text) for _, text in chinese
+    ]
+
+
+def _without_comments(text: str) -> str:
+    return re.sub(r"\s+# .*$", "", text, flags=re.MULTILINE)

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[3]
 
 # Until the engine's first token, from text to text.
 ENGINE = """
-    background engine engine.bundle engine.control engine.engine engine.filters engine.generate
+    background engine engine.bundle engine.control engine.engine engine.files engine.filters engine.generate
     engine.integrity engine.loader engine.lookup engine.ort engine.penalties engine.prompt engine.sampling
     engine.steps engine.strict
     engine.template engine.text engine.token_bytes engine.values engine.vocabulary engine.warm errors

@@ -50,6 +50,12 @@ def test_five_lines_answer(tiny_bundle: Callable[..., Path]) -> None:
     assert stream.stop_reason in ("stop", "length")
 
 
+def test_the_card_is_the_bundles_own(tiny_bundle: Callable[..., Path]) -> None:
+    """What the engine tells of its model is the bundle's card, to the letter."""
+    bundle = tiny_bundle("llama", "int4")
+    assert load(bundle).card == (bundle / "MODEL_CARD.md").read_text(encoding="utf-8")
+
+
 def test_any_flipped_bit_in_any_file_is_refused(bundle: Path) -> None:
     """Six random bits in each file, one of the first and one of the last byte: the error names the file."""
     random_ = random.Random(0)

@@ -14,9 +14,10 @@ from rich.console import Console
 
 from export.conversion import Converted
 from export.exactness import compare_chunks, compare_guesses, compare_prefix, compare_threads, compare_ways
-from export.judge import judge
+from export.judge import Texts, judge
+from export.served import all_logits, computed, open_model
 from export.stages import Stages
-from export.verify import all_logits, open_model
+from export.texts import Sample
 from handler.engine import cpu, load
 from handler.engine.bundle import Manifest, read_manifest, sealed
 from tests.conftest import TinyBundle
@@ -51,7 +52,7 @@ PLANTED = [paired, dynamically_quantized]
 
 def judged(folder: Path, manifest: Manifest) -> Any:
     """The judge's verdict, on a model that is compared with itself."""
-    expected = all_logits(open_model(folder, manifest, threads=1), IDS)
+    model = open_model(folder, manifest, threads=1)
     converted = Converted(
         dims=manifest.dims,
         graph=manifest.graph,
@@ -59,10 +60,10 @@ def judged(folder: Path, manifest: Manifest) -> Any:
         context_tokens=manifest.context_tokens,
         way="fused",
         row_multiple=manifest.row_multiple,
-        unquantized=lambda ids: expected[: len(ids)],
+        unquantized=lambda texts, past: computed(model, texts, past),
         stored=None,
     )
-    return judge(folder, manifest, converted, IDS, Stages(Console(quiet=True)))
+    return judge(folder, manifest, converted, Texts([Sample("text", IDS)]), Stages(Console(quiet=True)))
 
 
 @pytest.mark.parametrize("plant", PLANTED)

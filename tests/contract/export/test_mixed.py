@@ -30,7 +30,6 @@ from tests.conftest import TinyBundle, TinyCheckpoint
 
 NAMES = tuple(family.name for family in FAMILIES)
 IDS = [int(i) for i in np.random.default_rng(3).integers(3, 500, 64)]
-HOUSE = Path("models/house/checkpoint")
 INT4 = Recipe.named("int4")
 
 
@@ -117,16 +116,18 @@ def test_padded_rows_and_a_head_of_its_own_mix_and_are_asymmetric(tmp_path: Path
     assert read_manifest(out).exact
 
 
-def test_a_divergence_asked_for_is_kept_in_the_finished_bundle(tmp_path: Path) -> None:
-    """The embedded model at half of int4's divergence: measured, recorded, smaller than int8."""
-    int4, int8 = (export(HOUSE, tmp_path / quant, quant=quant) for quant in ("int4", "int8"))
+def test_a_divergence_asked_for_is_kept_in_the_finished_bundle(
+    tiny_checkpoint: TinyCheckpoint, tiny_bundle: TinyBundle, tmp_path: Path
+) -> None:
+    """Half of int4's divergence: measured as the judge does, recorded, smaller than int8."""
+    int4, int8 = (tiny_bundle("llama", quant) for quant in ("int4", "int8"))
     target = read_manifest(int4).fidelity["kl_mean"] / 2
-    mixed = export(HOUSE, tmp_path / "mixed", target_kl=target)
+    mixed = export(tiny_checkpoint("llama"), tmp_path / "mixed", target_kl=target)
     manifest = read_manifest(mixed)
     assert manifest.fidelity["kl_mean"] <= target
     assert loaded_bytes(int4) < loaded_bytes(mixed) < loaded_bytes(int8)
     assert manifest.quantization.target == f"KL {target:g} nats"
-    facts = json.loads((mixed / "report" / "report.json").read_text())["precision"]
+    facts = json.loads((mixed / "report" / "report.json").read_text())["sections"]["precision"]
     assert facts["chosen"]["widened"] == sorted(manifest.quantization.widened)
     assert facts["trials"][-1]["kl"] == pytest.approx(manifest.fidelity["kl_mean"], rel=1e-6)
 
@@ -153,7 +154,7 @@ def test_what_cannot_be_is_refused(
 def test_a_frontier_sets_recipes_side_by_side(tiny_checkpoint: TinyCheckpoint, tmp_path: Path) -> None:
     """Every recipe once, the bundle itself as the one chosen, each with size, divergence and speed."""
     out = export(tiny_checkpoint("llama"), tmp_path / "bundle", frontier=True)
-    facts = json.loads((out / "report" / "report.json").read_text())["frontier"]
+    facts = json.loads((out / "report" / "report.json").read_text())["sections"]["frontier"]
     points = {point["name"]: point for point in facts["points"]}
     assert facts["chosen"] == "int4, block 128"
     assert {"fp32", "int8, block 128", "int4, block 32", "int4, block 64", "int4, block 128"} <= points.keys()

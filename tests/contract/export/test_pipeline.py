@@ -15,8 +15,10 @@ from transformers import AutoTokenizer
 
 from export.__main__ import main
 from export.errors import ExportError
+from export.passage import PASSAGES
 from export.pipeline import Options, export_bundle, replacing
 from export.stages import Stages
+from export.texts import OWN_ANSWERS
 from handler.engine import integrity, load
 from handler.engine.bundle import MANIFEST, read_manifest
 from tests.checkpoints import write_checkpoint
@@ -34,6 +36,7 @@ def test_a_bundle_holds_what_it_promises(tiny_bundle: TinyBundle) -> None:
         "golden.json",
         "model.onnx",
         "model.onnx.data",
+        "report/report.html",
         "report/report.json",
         "report/report.md",
         "tokenizer.bin",
@@ -47,7 +50,10 @@ def test_a_bundle_holds_what_it_promises(tiny_bundle: TinyBundle) -> None:
         "eos_token": "<|end|>",
         "pad_token": "<|pad|>",
     }
-    assert json.loads((bundle / "report" / "report.json").read_text())["fidelity"]["tokens"] == 96
+    report = json.loads((bundle / "report" / "report.json").read_text())
+    assert (report["format"], report["passed"], report["accepted"]) == (1, True, None)
+    assert report["sections"]["fidelity"]["tokens"] == manifest.fidelity["tokens"] > 96
+    assert set(report["sections"]["fidelity"]["by_kind"]) == {*PASSAGES, OWN_ANSWERS}
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2"])

@@ -15,8 +15,8 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from export.graph import FAMILIES as REGISTERED
 from export.pipeline import Options, export_bundle
+from export.served import all_logits, at_accuracy_level, open_model
 from export.stages import Stages
-from export.verify import all_logits, at_accuracy_level, open_model
 from handler.engine import load
 from handler.engine.bundle import read_manifest
 from tests.conftest import TinyBundle, TinyCheckpoint

@@ -18,8 +18,8 @@ from export.evaluate import log_softmax
 from export.house.dialogue import Composer
 from export.passage import PASSAGE
 from export.pipeline import Options, export_bundle
+from export.served import all_logits
 from export.stages import Stages
-from export.verify import all_logits
 from handler.engine import load
 from handler.engine.bundle import read_manifest
 from tests.checkpoints import write_checkpoint

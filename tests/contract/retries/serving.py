@@ -11,7 +11,7 @@ import time
 import uvicorn
 
 from handler.assembly import assemble
-from handler.local import Gateway
+from handler.gateway import Gateway
 from handler.settings import Settings
 from tests.contract.sessions.stores import Place
 from tests.dynamodb import CREDENTIALS

@@ -13,6 +13,7 @@ import queue
 import re
 import socket
 import struct
+import sys
 import threading
 import time
 import uuid
@@ -25,6 +26,12 @@ INVOCATION = re.compile(rf"{VERSION}/invocation/([0-9a-f-]{{36}})/(response|erro
 STREAM_TYPE = "application/vnd.awslambda.http-integration-response"
 ERROR_TYPE, ERROR_BODY = "Lambda-Runtime-Function-Error-Type", "Lambda-Runtime-Function-Error-Body"
 DEADLINE_S = 60
+TRACE_ID = "Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700;Sampled=0"
+
+# Source: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html; the first to the byte is
+# in the message of Lambda's own error, "Response payload size exceeded maximum allowed payload size".
+BUFFERED_LIMIT_BYTES = 6_291_556
+STREAMED_LIMIT_BYTES = 200 << 20
 
 
 @dataclass
@@ -33,13 +40,21 @@ class Invocation:
 
     event: Any
     hang_up_after: int | None = None  # chunks
+    read_on: threading.Event | None = None  # after the first chunk, nothing is read until it is set
+    bytes_per_s: float | None = None  # how fast the answer is read
     reply_status: int = 202
+    deadline_s: float = DEADLINE_S
+    trace_id: str | None = TRACE_ID
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
-    kind: str = ""  # "buffered", "streamed", "error" or "cut"
+    kind: str = ""  # "buffered", "streamed", "error", "cut" by the reader, or "abandoned" by the runtime
     headers: dict[str, str] = field(default_factory=dict)
     chunks: list[bytes] = field(default_factory=list)
     trailers: dict[str, str] = field(default_factory=dict)
     changed: threading.Condition = field(default_factory=threading.Condition)
+
+    @property
+    def is_stalled(self) -> bool:
+        return self.read_on is not None and bool(self.chunks) and not self.read_on.is_set()
 
     @property
     def body(self) -> bytes:
@@ -78,17 +93,18 @@ class RuntimeApi:
 
     def __init__(self, snapstart_restores: bool = True) -> None:
         self.waiting: queue.Queue[Invocation] = queue.Queue()
+        self.reset_next = 0  # how many of the next polls are cut off
         self.current: Invocation | None = None
         self.breaches: list[str] = []
         self.init_errors: list[Any] = []
+        self.restore_errors: list[Any] = []
         self.asked = threading.Event()  # for its first event: the environment is ready
         self.restored = threading.Event()
         self.may_restore = threading.Event()
         if snapstart_restores:
             self.may_restore.set()
         handler = type("BoundCalls", (Calls,), {"api": self})
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self.server.daemon_threads = True
+        self.server = Server(("127.0.0.1", 0), handler)
         self.address = f"127.0.0.1:{self.server.server_port}"
         threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
 
@@ -106,6 +122,16 @@ class RuntimeApi:
 
     def breach(self, sentence: str) -> None:
         self.breaches.append(sentence)
+
+
+class Server(ThreadingHTTPServer):
+    """Says nothing of connections that end with the runtime's process."""
+
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class Calls(BaseHTTPRequestHandler):
@@ -137,23 +163,32 @@ class Calls(BaseHTTPRequestHandler):
             self.answer(404)
 
     def next_invocation(self) -> None:
-        if self.api.current is not None:
+        if (unread := self.api.current) and unread.is_stalled:
+            unread.note(kind="abandoned")  # its time is nearly up, and nobody reads it
+        elif unread:
             self.api.breach("the runtime asked for the next event before it had answered the last")
         self.api.asked.set()
+        if self.api.reset_next:
+            self.api.reset_next -= 1
+            self.reset()
+            return
         invocation = self.api.waiting.get()
         self.api.current = invocation
         headers = {
             "Content-Type": "application/json",
             "Lambda-Runtime-Aws-Request-Id": invocation.id,
-            "Lambda-Runtime-Deadline-Ms": str(int((time.time() + DEADLINE_S) * 1000)),
+            "Lambda-Runtime-Deadline-Ms": str(int((time.time() + invocation.deadline_s) * 1000)),
             "Lambda-Runtime-Invoked-Function-Arn": "arn:aws:lambda:us-east-1:123456789012:function:fn:live",
-            "Lambda-Runtime-Trace-Id": "Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700;Sampled=0",
         }
+        if invocation.trace_id is not None:
+            headers["Lambda-Runtime-Trace-Id"] = invocation.trace_id
         self.answer(200, json.dumps(invocation.event).encode(), headers)
 
     def do_POST(self) -> None:
         if self.path in (f"{VERSION}/init/error", f"{VERSION}/restore/error"):
-            self.api.init_errors.append(json.loads(self.whole_body()))
+            phase = self.path.split("/")[3]
+            errors = {"init": self.api.init_errors, "restore": self.api.restore_errors}
+            errors[phase].append(json.loads(self.whole_body()))
             self.answer(202)
             return
         match = INVOCATION.fullmatch(self.path)
@@ -173,10 +208,12 @@ class Calls(BaseHTTPRequestHandler):
 
     def conclude(self, invocation: Invocation, kind: str, chunks: list[bytes]) -> None:
         self.api.current = None  # before the reply: the runtime may ask for the next event at once
-        self.answer(invocation.reply_status)
-        invocation.note(
-            kind=kind, headers={name.lower(): value for name, value in self.headers.items()}, chunks=chunks
-        )
+        too_large = kind == "buffered" and sum(map(len, chunks)) > BUFFERED_LIMIT_BYTES
+        try:
+            self.answer(413 if too_large else invocation.reply_status)
+        finally:
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            invocation.note(kind=kind, headers=headers, chunks=chunks)
 
     def streamed(self, invocation: Invocation) -> None:
         for name, value in {
@@ -188,11 +225,24 @@ class Calls(BaseHTTPRequestHandler):
                 self.api.breach(f"{name} is {self.headers.get(name)!r}, not {value!r}")
         if self.headers.get("Content-Length") is not None:
             self.api.breach("a chunked answer has a Content-Length")
+        size_bytes = 0
         while data := self.next_chunk():
-            invocation.note(chunks=[*invocation.chunks, data])
+            size_bytes += len(data)
+            with invocation.changed:
+                invocation.chunks.append(data)
+                invocation.changed.notify_all()
             if len(invocation.chunks) == invocation.hang_up_after:
                 self.hang_up(invocation)
                 return
+            if invocation.read_on:
+                invocation.read_on.wait(60)
+                if invocation.kind == "abandoned":
+                    self.close_connection = True
+                    return
+            if invocation.bytes_per_s:
+                time.sleep(len(data) / invocation.bytes_per_s)
+        if size_bytes > STREAMED_LIMIT_BYTES:
+            self.api.breach(f"{size_bytes} bytes streamed")
         invocation.note(trailers=self.read_trailers())
         self.conclude(invocation, "streamed", invocation.chunks)
 
@@ -222,10 +272,13 @@ class Calls(BaseHTTPRequestHandler):
             self.api.breach(f"an error needs its type and its body, not only {list(trailers)}")
         return trailers
 
-    def hang_up(self, invocation: Invocation) -> None:
-        """Reset the connection, as when the environment's other end is gone."""
+    def reset(self) -> None:
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.close_connection = True
-        self.api.current = None
         self.connection.close()
+
+    def hang_up(self, invocation: Invocation) -> None:
+        """Reset the connection, as when the environment's other end is gone."""
+        self.api.current = None
+        self.reset()
         invocation.note(kind="cut", headers={name.lower(): value for name, value in self.headers.items()})

@@ -16,19 +16,28 @@ def handler(event, context):
         return {
             "streaming": os.environ.get("DORMOUSE_STREAMING"),
             "remaining_ms": context.get_remaining_time_in_millis(),
+            "trace": os.environ.get("_X_AMZN_TRACE_ID"),
         }
     if do == "proxy":
         return event["answer"]
+    if do == "large":
+        return "x" * (event["bytes"] - len('""'))
     if do == "raise":
         raise ValueError("raised by the script")
-    return {"count": count, "gated": gated, "endless": endless, "early": early, "text": text}[do](event)
+    streams = (count, gated, endless, flood, early, text)
+    return {stream.__name__: stream for stream in streams}[do](event)
 
 
 def count(event):
-    """`chunks` chunks of `size` bytes, an empty one in between, then an error if the script has one."""
+    """`chunks` chunks of `size` bytes, an empty one in between, then an error if the script has one.
+
+    How many were asked for is written down in the file `made`, where there is one.
+    """
     yield PRELUDE
     for number in range(event["chunks"]):
         yield b""
+        if "made" in event:
+            Path(event["made"]).write_text(str(number + 1))
         yield f"{number:08d}".encode() * (event.get("size", 8) // 8)
     if "error" in event:
         raise ValueError(event["error"])
@@ -50,6 +59,17 @@ def endless(event):
         while True:
             yield b"more"
             time.sleep(0.0005)
+    except GeneratorExit:
+        Path(event["closed"]).write_text("closed")
+        raise
+
+
+def flood(event):
+    """Larger chunks than anybody reads, until somebody closes it, which it writes down."""
+    try:
+        yield PRELUDE
+        while True:
+            yield b"more" * (1 << 16)
     except GeneratorExit:
         Path(event["closed"]).write_text("closed")
         raise

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.contract.runtime.conftest import FUNCTION, Environment
 from tests.contract.runtime.runtime_api import RuntimeApi
 
@@ -84,6 +86,47 @@ def test_snapstart_hooks_run_around_the_snapshot(start: Start, tmp_path: Path) -
     assert (tmp_path / "after").exists()
 
 
+@pytest.mark.parametrize(("phase", "exit_code"), [("before_snapshot", 64), ("after_restore", 65)])
+def test_a_hook_that_fails_is_told(start: Start, tmp_path: Path, phase: str, exit_code: int) -> None:
+    """An environment whose hook fails says in which phase, and ends without taking an event."""
+    (tmp_path / "hooked.py").write_text(
+        f"from snapshot_restore_py import register_{phase}\n"
+        "from tests.contract.runtime.scripted_function import handler\n"
+        "def fail(): raise RuntimeError('the hook broke')\n"
+        f"register_{phase}(fail)\n"
+    )
+    command = (sys.executable, "-m", "awslambdaric", "hooked.handler")
+    environment = start(*command, PYTHONPATH=str(tmp_path), AWS_LAMBDA_INITIALIZATION_TYPE="snap-start")
+    assert environment.process.wait(timeout=60) == exit_code
+    api = environment.api
+    (told,) = {64: api.init_errors, 65: api.restore_errors}[exit_code]
+    assert (told["errorType"], told["errorMessage"]) == ("RuntimeError", "the hook broke")
+    assert not api.asked.is_set()
+
+
+def test_every_invocation_has_its_own_trace(start: Start) -> None:
+    """X-Ray's trace id is the invocation's own, and none is left over where there is none."""
+    api = start().api
+    traces = ["Root=1-00000000-000000000000000000000001;Sampled=1", None, "Root=1-00000000-2;Sampled=0"]
+    told = [api.invoke({"do": "environment"}, trace_id=trace).body for trace in traces]
+    assert [json.loads(body)["trace"] for body in told] == traces
+
+
+def test_a_poll_that_breaks_off_is_repeated(start: Start) -> None:
+    """The next event is asked for again: nothing was lost with the connection."""
+    api = RuntimeApi()
+    api.reset_next = 2
+    assert start(api=api).api.invoke({"do": "count", "chunks": 1}).kind == "streamed"
+
+
+def test_an_environment_that_reaches_nobody_ends(start: Start) -> None:
+    """After three polls in vain the process ends, so that the platform makes another."""
+    api = RuntimeApi()
+    api.reset_next = 3
+    assert start(api=api).process.wait(timeout=60) != 0
+    assert api.reset_next == 0
+
+
 def test_a_function_that_cannot_start_says_so(start: Start) -> None:
     """An import error reaches the platform as an init error, and the process ends."""
     environment = start(sys.executable, "-m", "awslambdaric", "no_such_module.handler")
@@ -107,7 +150,7 @@ def test_hundreds_of_invocations_leave_nothing_open(start: Start, tmp_path: Path
 
     def open_now() -> tuple[int, int]:
         api.invoke({"do": "environment"})
-        return environment.open_files(), environment.status("Threads")
+        return len(environment.opened()), environment.status("Threads")
 
     for _ in range(10):
         round_of_six()

@@ -6,6 +6,7 @@ import base64
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -68,8 +69,8 @@ def test_a_client_that_hangs_up_stops_the_function(start: Start, tmp_path: Path)
     assert closed.read_text() == "closed"
 
 
-def test_a_reader_that_stops_reading_holds_the_function_back(start: Start) -> None:
-    """Large chunks arrive whole and in order."""
+def test_large_chunks_arrive_whole(start: Start) -> None:
+    """Chunks larger than any buffer on the way arrive in order."""
     answer = start().api.invoke({"do": "count", "chunks": 40, "size": 1 << 18})
     assert len(answer.payload) == 40 << 18
     assert answer.payload == b"".join(f"{number:08d}".encode() * (1 << 15) for number in range(40))
@@ -84,10 +85,13 @@ def test_a_refused_answer_does_not_end_the_environment(start: Start, status: int
     assert f"refused the answer with {status}" in environment.log.read_text()
 
 
-def test_the_environment_ends_when_the_platform_says_so(start: Start) -> None:
-    """Status 500 means a state beyond repair: the runtime has to exit promptly."""
+@pytest.mark.parametrize(
+    "asked", [{"do": "count", "chunks": 1}, {"do": "proxy", "answer": 1}, {"do": "raise"}]
+)
+def test_the_environment_ends_when_the_platform_says_so(start: Start, asked: dict[str, Any]) -> None:
+    """Status 500 means a state beyond repair: the runtime has to exit promptly, whatever it answered."""
     environment = start()
-    environment.api.invoke({"do": "count", "chunks": 1}, reply_status=500)
+    environment.api.invoke(asked, reply_status=500)
     assert environment.process.wait(timeout=60) != 0
 
 

@@ -29,6 +29,7 @@ ATTEMPTS: dict[tuple[str, str], list[tuple[str, Any]]] = {
     ("GET", "/openapi.json"): NOTHING,
     ("GET", "/v1/models"): NOTHING,
     ("GET", "/v1/models/<model>"): NOTHING,
+    ("GET", "/v1/models/<model>/card"): NOTHING,
     ("GET", "/v1/usage"): NOTHING,
     ("POST", "/v1/erase"): NOTHING,
     ("POST", "/v1/chat/completions"): NOTHING,

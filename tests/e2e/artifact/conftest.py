@@ -6,12 +6,14 @@ import json
 import os
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from handler.sessions.dynamo_table import DynamoTable
+from tests.contract.runtime.runtime_api import RuntimeApi
 from tests.dynamodb import CREDENTIALS, ministack
 from tests.stack import PROJECT, function_environment, properties
 
@@ -26,40 +28,84 @@ class Deployment:
     folder: Path
     model: str
     variables: dict[str, str]
+    python: Path = PYTHON313
 
     @property
     def command(self) -> list[str]:
         """How Lambda starts it: the wrapper, with the interpreter and the runtime for arguments."""
         wrapper = self.variables["AWS_LAMBDA_EXEC_WRAPPER"]
-        return [wrapper, str(PYTHON313), "-m", "awslambdaric", properties("Function")["Handler"]]
+        return [wrapper, str(self.python), "-m", "awslambdaric", properties("Function")["Handler"]]
 
     def environment(self, **more: str) -> dict[str, str]:
         """All variables of the function's execution environment."""
-        return self.platform(**{**self.variables, **more})
-
-    def platform(self, **more: str) -> dict[str, str]:
-        """The variables that Lambda sets, these, and none of the developer's own."""
-        kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-        platform = {
-            "AWS_EXECUTION_ENV": "AWS_Lambda_python3.13",
-            "AWS_LAMBDA_FUNCTION_NAME": "dormouse",
-            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1769",
-            "AWS_LAMBDA_FUNCTION_VERSION": "1",
-            "AWS_REGION": "us-east-1",
+        here = {
             "LAMBDA_TASK_ROOT": str(self.folder),
             "_HANDLER": properties("Function")["Handler"],
         }
-        return {**kept, **CREDENTIALS, **platform, **more}
+        return lambda_platform(**{**here, **self.variables, **more})
+
+
+def lambda_platform(**more: str) -> dict[str, str]:
+    """The variables that Lambda sets, these, and none of the developer's own."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    platform = {
+        "AWS_EXECUTION_ENV": "AWS_Lambda_python3.13",
+        "AWS_LAMBDA_FUNCTION_NAME": "dormouse",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1769",
+        "AWS_LAMBDA_FUNCTION_VERSION": "1",
+        "AWS_REGION": "us-east-1",
+    }
+    return {**kept, **CREDENTIALS, **platform, **more}
+
+
+@contextmanager
+def running(
+    deployment: Deployment, log: Path, **variables: str
+) -> Iterator[tuple[RuntimeApi, subprocess.Popen[bytes]]]:
+    """Start it in front of the tests' own Runtime API, whose protocol it must not breach."""
+    api = RuntimeApi()
+    with log.open("wb") as sink:
+        process = subprocess.Popen(
+            deployment.command,
+            env=deployment.environment(AWS_LAMBDA_RUNTIME_API=api.address, **variables),
+            cwd="/",
+            stdout=sink,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        yield api, process
+    finally:
+        process.kill()
+        process.wait()
+        api.close()
+        assert api.breaches == []
+
+
+def built(arch: str, bundle: Path, out: Path) -> Path:
+    """The function's folder that `sam build` fills in `out`."""
+    command = [
+        "make",
+        "--no-print-directory",
+        "build",
+        f"ARCH={arch}",
+        f"BUNDLE={bundle}",
+        f"SAM_BUILD={out}",
+    ]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return out / "Function"
 
 
 @pytest.fixture(scope="session")
 def artifact(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder that `sam build` filled for x86_64."""
-    out = tmp_path_factory.mktemp("artifact") / "sam"
-    command = ["make", "--no-print-directory", "build", f"BUNDLE={bundle}", f"SAM_BUILD={out}"]
-    built = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True)
-    assert built.returncode == 0, built.stdout + built.stderr
-    return out / "Function"
+    """What is built for x86_64."""
+    return built("x86_64", bundle, tmp_path_factory.mktemp("artifact") / "sam")
+
+
+@pytest.fixture(scope="session")
+def arm64_artifact(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What is built for arm64."""
+    return built("arm64", bundle, tmp_path_factory.mktemp("arm64") / "sam")
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from handler.sessions.dynamo_table import DynamoTable
+from infra.report.day import Day, figures
 from tests.e2e.artifact.conftest import Deployment
 from tests.e2e.artifact.emulator import emulated, invoke
 from tests.stack import sample_event, sample_names
@@ -94,6 +95,19 @@ def test_a_wrong_request_is_an_error_with_its_prelude(emulator: Function) -> Non
     prelude, body = emulator.sample("chat-stream", temperature=9)
     assert prelude["statusCode"] == 400
     assert json.loads(body)["error"]["param"] == "temperature"
+
+
+def test_a_log_is_reported(emulator: Function) -> None:
+    """What the emulator's log says is read: answers, invocations, no line malformed."""
+    emulator.sample("chat")
+    wait_until_s = time.monotonic() + 30
+    while not (day := Day().read(emulator.log.read_text().splitlines())).invocations:
+        assert time.monotonic() < wait_until_s
+        time.sleep(0.05)
+    found: Any = figures(day)
+    assert found["answers"] >= 1
+    assert found["lines"]["malformed"] == 0
+    assert found["bill"]["gb_s"] > 0
 
 
 REPORT = re.compile(

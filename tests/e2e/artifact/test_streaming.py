@@ -5,38 +5,14 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.contract.runtime.runtime_api import Invocation, RuntimeApi
-from tests.e2e.artifact.conftest import Deployment
+from tests.e2e.artifact.conftest import Deployment, running
 from tests.stack import sample_event
-
-
-@contextmanager
-def running(
-    deployment: Deployment, log: Path, **variables: str
-) -> Iterator[tuple[RuntimeApi, subprocess.Popen[bytes]]]:
-    api = RuntimeApi()
-    with log.open("wb") as sink:
-        process = subprocess.Popen(
-            deployment.command,
-            env=deployment.environment(AWS_LAMBDA_RUNTIME_API=api.address, **variables),
-            cwd="/",
-            stdout=sink,
-            stderr=subprocess.STDOUT,
-        )
-    try:
-        yield api, process
-    finally:
-        process.kill()
-        process.wait()
-        api.close()
-        assert api.breaches == []
 
 
 @pytest.fixture(scope="module")

@@ -46,6 +46,19 @@ def test_without_streaming_the_events_come_joined(open_door: OpenDoor) -> None:
     assert answer["body"].endswith("data: [DONE]\n\n")
 
 
+def test_the_models_card(open_door: OpenDoor) -> None:
+    """The bundle's card is served as Markdown; no card, or another model's, is a plain 404."""
+    engine = scripted_engine(lambda _: SAID)
+    door, card = open_door(engine), f"/v1/models/{MODEL}/card"
+    assert door.call("GET", card).status == 404
+    engine.card = "# Scripted 一\n"
+    answer = open_door(engine).call("GET", card)
+    assert answer.status == 200
+    assert answer.headers["Content-Type"] == "text/markdown; charset=utf-8"
+    assert answer.body == engine.card
+    assert door.call("GET", "/v1/models/other/card").json["error"]["code"] == "model_not_found"
+
+
 def test_base64_body(door: Door) -> None:
     """A body that API Gateway wrapped in base64 is the same body."""
     event = recorded("chat")

@@ -13,7 +13,7 @@ from export.house.replies import CheckpointAnswerer
 from export.house.tokenizer import load_tokenizer
 
 CHECKPOINT = Path("models/house/checkpoint")
-MOST_BYTES = 12_000_000
+MOST_BYTES = 40_000_000
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def test_it_remembers_names_it_has_never_seen(answerer: CheckpointAnswerer) -> N
 @pytest.mark.parametrize(
     ("question", "fact"),
     [
-        ("Hello!", "help"),
+        ("Hello!", "like to talk about"),
         ("How do I deploy it?", "make deploy"),
         ("what is a chatbot", "program"),
         ("你好", "你好"),
@@ -63,7 +63,6 @@ def test_it_is_made_for_export() -> None:
     assert torch.isfinite(load_checkpoint(CHECKPOINT).lm_head.weight).all()
 
 
-@pytest.mark.xfail(strict=True, reason="the corpus has grown since; the next checkpoint is trained on it")
 def test_the_corpus_is_still_the_one_it_was_trained_on(tmp_path: Path) -> None:
     """The generator writes the very dialogues that the checkpoint's record begins with.
 

@@ -8,12 +8,13 @@ from typing import Any, cast
 
 import pytest
 
+from handler.location import PATTERN
 from handler.routes.completions import CompletionRoutes
 from handler.routes.responses import ResponseRoutes
 from handler.runtime import STREAMED_ROUTES
 from handler.settings import Settings, read_settings
 from handler.telemetry import ENDED
-from tests.stack import PROJECT, function_environment, properties, routes, template
+from tests.stack import PROJECT, bundle_policy, function_environment, properties, routes, template
 
 
 def test_streamed_routes_are_the_same_everywhere() -> None:
@@ -89,6 +90,40 @@ def test_roles_name_actions_and_resources(role: str) -> None:
         assert "*" not in str(statement["Action"])
         if "xray:PutTraceSegments" not in statement["Action"]:
             assert statement["Resource"] != "*"
+
+
+def test_a_bundle_in_s3_is_read_and_nothing_else_is() -> None:
+    """Where a location is given, and only there: s3:GetObject on what lies under this very prefix."""
+    assert bundle_policy("s3://models/bundles/tiny/0123") == {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Effect": "Allow",
+                "Action": "s3:GetObject",
+                "Resource": "arn:aws:s3:::models/bundles/tiny/0123/*",
+            }
+        ],
+    }
+    location = {"Ref": "BundleLocation"}
+    assert template()["Conditions"]["HasBucket"] == {"Fn::Not": [{"Fn::Equals": [location, "bundle"]}]}
+    assert template()["Parameters"]["BundleLocation"]["Default"] == "bundle"
+    others = [s for role in ("Role", "AuthorizerRole") for s in statements(role) if "s3:" in str(s["Action"])]
+    assert len(others) == 1
+
+
+def test_a_location_that_the_stack_takes_is_one_that_the_function_takes() -> None:
+    """Parameter and setting allow the same, so that a typing error is refused before anything is deployed."""
+    assert template()["Parameters"]["BundleLocation"]["AllowedPattern"] == f"bundle|{PATTERN}"
+
+
+def test_a_version_serves_only_once_it_has_started() -> None:
+    """Callers reach an alias, which names a published version; its snapshot is made by starting it."""
+    function = properties("Function")
+    assert function["AutoPublishAlias"] == "live"
+    assert function["AutoPublishAliasAllProperties"] is True  # another location is another version
+    assert function["SnapStart"] == {"ApplyOn": {"Fn::If": ["HasSnapshot", "PublishedVersions", "None"]}}
+    assert template()["Parameters"]["SnapStart"]["Default"] == "on"
+    assert function["Environment"]["Variables"]["DORMOUSE_BUNDLE"] == {"Ref": "BundleLocation"}
 
 
 def listed(actions: str | list[str]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -56,3 +57,26 @@ def test_prod_comes_after_dev() -> None:
         ("prod", "dev"),
     ]
     assert jobs["prod"]["with"]["rollout"] != "off"
+
+
+def test_a_model_is_chosen_by_its_location() -> None:
+    """Both ways to deploy hand a bundle's location to the stack's parameter; without one the stack keeps its
+    own."""
+    for name, jobs in (("deploy", ["dev", "prod"]), ("rollback", ["rollback"])):
+        workflow = read(FOLDER / f"{name}.yml")
+        asked = workflow[True]["workflow_dispatch"]["inputs"][
+            "bundle"
+        ]  # YAML 1.1 reads the word `on` as true
+        assert asked["default"] == ""
+        for job in jobs:
+            assert "inputs.bundle" in workflow["jobs"][job]["with"]["bundle"]
+    steps = {each.get("name"): each for each in read(FOLDER / "rollout.yml")["jobs"]["rollout"]["steps"]}
+    assert steps["Deploy"]["env"]["BUNDLE"] == "${{ inputs.bundle }}"
+    for bundle, passed in (("", []), ("s3://b/x/1", ["BundleLocation=s3://b/x/1"])):
+        command = f"set -- {steps['Deploy']['run']}\nprintf '%s\\n' \"$@\""
+        variables = {"STACK": "s", "ROLLOUT": "off", "BUNDLE": bundle, "PATH": "/usr/bin:/bin"}
+        words = subprocess.run(
+            ["bash", "-euc", command], env=variables, capture_output=True, text=True, check=True
+        ).stdout.splitlines()
+        assert words[words.index("--parameter-overrides") + 1 :] == ["Rollout=off", *passed]
+    assert "BundleLocation" in template()["Parameters"]

@@ -1,0 +1,1 @@
+"""Memory size against speed and cost: what Lambda's processor shares do to an answer."""

@@ -1,0 +1,186 @@
+"""Quality on held-out dialogues: the bundle's greedy answers beside those written; BLEU, chrF, exact match.
+
+`python -m export.quality BUNDLE --dialogues FILE` measures a finished bundle. Owns the file's form: JSON
+lines, each `{"messages": [...]}`; the last message is the assistant's, the answer wanted. Knows no training.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from export.errors import ExportError
+from export.house.measures import bleu, chrf, is_in_language
+from export.section import Section, Table
+from handler.engine import load
+from handler.engine.engine import Engine
+from handler.engine.prompt import ROLES
+from handler.errors import DormouseError
+
+ANSWER_TOKENS = 256
+SHOWN = 5
+LANGUAGES = ("en", "zh")
+
+WHAT = (
+    "The last answer of each dialogue, given greedily by the bundle through the engine that serves it, "
+    "beside the one that is written there. BLEU and chrF (sacrebleu) count common words and pieces of "
+    "words from 0 to 100; an exact match is the written answer to the letter, but for white space."
+)
+NOT_SAID = (
+    "What this does not say: a good answer in other words scores low, and a wrong one in the right words "
+    "high. The numbers compare bundles on one file; across files they mean little."
+)
+
+
+@dataclass(frozen=True)
+class Dialogue:
+    """What was said, and the answer that is wanted."""
+
+    messages: tuple[dict[str, str], ...]
+    wanted: str
+
+    @property
+    def language(self) -> str:
+        """Which tokenization BLEU takes: Chinese for an answer with Chinese characters."""
+        return "zh" if is_in_language(self.wanted, "zh") and not self.wanted.isascii() else "en"
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Measures over the dialogues of one language."""
+
+    dialogues: int
+    bleu: float
+    chrf: float
+    exact: int
+
+
+def read_dialogues(file: Path) -> list[Dialogue]:
+    """The dialogues of a file.
+
+    Raises: ExportError that names the line and the field.
+    """
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise ExportError(
+            f"--dialogues: {file} is not UTF-8 text, byte {error.start} cannot be read"
+        ) from None
+    except OSError as error:
+        raise ExportError(f"--dialogues: {file} cannot be read: {error.strerror}") from None
+    found = [_dialogue(line, f"--dialogues: {file}:{at}") for at, line in enumerate(lines, 1) if line.strip()]
+    if not found:
+        raise ExportError(f"--dialogues: {file} is empty")
+    return found
+
+
+def quality(
+    engine: Engine, dialogues: Sequence[Dialogue], progress: Callable[[int], None] = lambda _: None
+) -> Section:
+    """Let the engine answer every dialogue that fits in its context, and score the answers."""
+    answered: list[tuple[Dialogue, str]] = []
+    for dialogue in dialogues:
+        prompt = engine.prompt.encode(list(dialogue.messages))
+        room = engine.model.context_tokens - len(prompt)
+        if room >= 1:
+            answered.append((dialogue, _answer(engine, prompt, min(ANSWER_TOKENS, room))))
+        progress(1)
+    scores = {
+        language: scored([pair for pair in answered if pair[0].language == language])
+        for language in dict.fromkeys(dialogue.language for dialogue, _ in answered)
+    }
+    return _section(answered, scores, len(dialogues))
+
+
+def scored(answered: Sequence[tuple[Dialogue, str]]) -> Scores:
+    """Score answers to dialogues of one language."""
+    wanted, told = [dialogue.wanted for dialogue, _ in answered], [answer for _, answer in answered]
+    exact = sum(" ".join(a.split()) == " ".join(b.split()) for a, b in zip(told, wanted, strict=True))
+    return Scores(len(answered), bleu(told, wanted, answered[0][0].language), chrf(told, wanted), exact)
+
+
+def _dialogue(line: str, where: str) -> Dialogue:
+    try:
+        messages = json.loads(line)["messages"]
+    except (ValueError, TypeError, KeyError):
+        raise ExportError(f'{where}: must be a JSON object with "messages"') from None
+    if not isinstance(messages, list) or len(messages) < 2:
+        raise ExportError(f"{where}: messages: must be a list of two or more, the last the assistant's")
+    for at, message in enumerate(messages):
+        if not isinstance(message, dict) or message.get("role") not in ROLES:
+            raise ExportError(f"{where}: messages[{at}].role: must be one of {', '.join(sorted(ROLES))}")
+        if not isinstance(message.get("content"), str):
+            raise ExportError(f"{where}: messages[{at}].content: must be a string")
+    *before, last = messages
+    if last["role"] != "assistant" or not last["content"].strip():
+        raise ExportError(
+            f"{where}: messages[{len(before)}]: must be the assistant's, with the answer wanted"
+        )
+    return Dialogue(tuple({"role": m["role"], "content": m["content"]} for m in before), last["content"])
+
+
+def _answer(engine: Engine, prompt: list[int], most: int) -> str:
+    answer = engine.generate(prompt, engine.params(temperature=0), max_tokens=most)
+    text: str = engine.tokenizer.decode([token.id for token in answer])
+    return text
+
+
+def _section(answered: Sequence[tuple[Dialogue, str]], scores: dict[str, Scores], available: int) -> Section:
+    rows = tuple(
+        (
+            language,
+            str(one.dialogues),
+            f"{one.bleu:.1f}",
+            f"{one.chrf:.1f}",
+            f"{one.exact / one.dialogues:.1%}",
+        )
+        for language, one in scores.items()
+    )
+    missed = [
+        (dialogue, answer) for dialogue, answer in answered if answer.strip() != dialogue.wanted.strip()
+    ]
+    shown = tuple((d.messages[-1]["content"], d.wanted, answer) for d, answer in missed[:SHOWN])
+    left_out = available - len(answered)
+    said = f"{len(answered)} of {available} dialogues were answered; {left_out} do not fit in the context."
+    return Section(
+        title="Quality on held-out dialogues",
+        key="quality",
+        text=(WHAT, said, NOT_SAID) if left_out else (WHAT, NOT_SAID),
+        tables=(
+            Table(("language", "dialogues", "BLEU", "chrF", "exact match"), rows),
+            Table(("last message", "wanted", "answered"), shown, "Some answers that are not the wanted ones"),
+        ),
+        facts={
+            "dialogues": available,
+            "answered": len(answered),
+            "languages": {language: dataclasses.asdict(one) for language, one in scores.items()},
+        },
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print a bundle's scores as JSON; the exit code is 0, 1 for a failure, 2 for wrong usage."""
+    parser = argparse.ArgumentParser(prog="python -m export.quality", description=__doc__)
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE")
+    parser.add_argument(
+        "--dialogues", required=True, type=Path, metavar="FILE", help="JSON lines of messages"
+    )
+    got = parser.parse_args(arguments)
+    try:
+        dialogues = read_dialogues(got.dialogues)
+        facts: dict[str, Any] = dict(quality(load(got.bundle), dialogues).facts)
+    except DormouseError as error:
+        print(f"export.quality: {error}", file=sys.stderr)
+        return 1
+    print(json.dumps(facts, indent=1))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

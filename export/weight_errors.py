@@ -1,0 +1,85 @@
+"""The weights as a bundle stores them against the checkpoint's own, tensor by tensor and block by block.
+
+Owns the measure: by how much a block was scaled. Rounding is noise about the right value, whichever way it
+was done, and leaves a block's scale near 1; a wrong scale, rows in another order, a matrix turned or a tensor
+taken for another do not. Both sides stream. Does not know how anything was rounded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export.conversion import WeightError
+
+if TYPE_CHECKING:
+    from export.readback import StoredModel
+
+Float32 = NDArray[np.float32]
+
+NEGLIGIBLE = 1e-3  # of a tensor's root mean square: blocks of next to nothing have no scale to speak of
+
+
+class Own(Protocol):
+    """The checkpoint's tensors by transformers' names."""
+
+    def read(self, name: str) -> Float32:
+        """A whole tensor."""
+
+    def chunks(self, name: str) -> Iterator[Float32]:
+        """A tensor, some of its first axis' rows at a time."""
+
+
+def weight_errors(stored: StoredModel, own: Own) -> Iterator[WeightError]:
+    """The worst block of every tensor."""
+    for name in stored.names:
+        block = stored.block_of(name)
+        if stored.is_transposed(name):
+            pairs = [(np.ascontiguousarray(stored.read(name).T), np.ascontiguousarray(own.read(name).T))]
+            yield _worst(name, iter(pairs), block)
+        else:
+            yield _worst(name, _in_step(stored.chunks(name), own.chunks(name)), block)
+
+
+def _in_step(left: Iterator[Float32], right: Iterator[Float32]) -> Iterator[tuple[Float32, Float32]]:
+    """Both streams in pieces of equal length."""
+    a, b = next(left, None), next(right, None)
+    while a is not None and b is not None:
+        count = min(len(a), len(b))
+        yield a[:count], b[:count]
+        a = a[count:] if count < len(a) else next(left, None)
+        b = b[count:] if count < len(b) else next(right, None)
+
+
+def _worst(name: str, pairs: Iterator[tuple[Float32, Float32]], block: int | None) -> WeightError:
+    worst, place, start = 0.0, "", 0
+    for stored, own in pairs:
+        errors = _errors(_blocks(stored, block), _blocks(own, block))  # [N, B]
+        row, at = np.unravel_index(int(errors.argmax()), errors.shape)
+        if errors[row, at] > worst:
+            worst = float(errors[row, at])
+            place = f"row {start + row}" + (f", block {at}" if block else "")
+        start += len(stored)
+    return WeightError(name, worst, place)
+
+
+def _errors(stored: Float32, own: Float32) -> Float32:
+    """|scale - 1| of each block, 0 of those that hold next to nothing; infinite where one is not finite."""
+    size = np.einsum("nbk,nbk->nb", own, own)
+    floor = NEGLIGIBLE**2 * float(size.mean()) + np.finfo(np.float32).tiny
+    scale = np.einsum("nbk,nbk->nb", stored, own) / np.maximum(size, floor)
+    errors = np.where(size > floor, np.abs(scale - 1), 0.0)
+    errors[~np.isfinite(stored).all(-1)] = np.inf
+    return errors.astype(np.float32)
+
+
+def _blocks(rows: Float32, block: int | None) -> Float32:
+    """[N, K] as [N, B, block], the last block filled up; what is not in blocks is one block a row."""
+    rows = rows.reshape(1, 1, -1) if rows.ndim == 1 else rows[:, None] if block is None else rows
+    if rows.ndim == 3:
+        return rows
+    filled = np.pad(rows, ((0, 0), (0, -rows.shape[1] % (block or 1))))
+    return filled.reshape(len(rows), -1, block or 1)

@@ -1,0 +1,35 @@
+"""Where a page of a list ends: at a number of things or of bytes, whichever comes first.
+
+So neither this process nor Lambda's 6 MB of a buffered answer limits how much a conversation may hold.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+from pydantic import BaseModel
+
+from handler.chat.translate import shown
+from handler.schema.items import ItemList, ShownItem, item_list
+from handler.sessions import Item
+
+PAGE_BYTES = 4_000_000
+"""As they stand in Lambda's answer, where the whole page is one JSON string, escaped once more.
+Source: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html"""
+
+
+def size_bytes(*parts: BaseModel) -> int:
+    """What these take in a page."""
+    return sum(len(json.dumps(part.model_dump_json(), ensure_ascii=False).encode()) for part in parts)
+
+
+def items_page(items: Iterable[Item], *, has_more: bool) -> ItemList:
+    """Make a page of as many of these as it holds, one at least; `has_more`: others follow all of these."""
+    taken, taken_bytes = list[ShownItem](), 0
+    for each in map(shown, items):
+        taken_bytes += size_bytes(each)
+        if taken and taken_bytes > PAGE_BYTES:
+            return item_list(taken, has_more=True)
+        taken.append(each)
+    return item_list(taken, has_more=has_more)
