@@ -8,6 +8,8 @@ QUANT  ?= int4
 ROUNDING    ?=
 CALIBRATION ?=
 ADAPTER     ?=
+TARGET_SIZE ?=
+TARGET_KL   ?=
 TEXT        ?=
 ACCEPT      ?=
 ARCH   ?= x86_64
@@ -29,12 +31,13 @@ chat: .venv/run/.made      ## serve the model on http://127.0.0.1:8080 (PORT=, B
 test: .venv/dev/.made .venv/cloud/.made .venv/clients/.made .venv/load/.made browser      ## the whole test suite, real components included (TESTS=)
 	.venv/dev/bin/python -m pytest $(TESTS)
 
-bundle: .venv/export/.made      ## MODEL=<hub id or folder> OUT=<folder> [QUANT=int4|int8|fp32] [CALIBRATION=<text file>] [ROUNDING=gptq|nearest] [ADAPTER=<peft folder>] [TEXT=<text file to judge on>] [ACCEPT="why, though checks fail"]
+bundle: .venv/export/.made      ## MODEL=<hub id or folder> OUT=<folder> [QUANT=int4|int8|fp32] [CALIBRATION=<text file>] [ROUNDING=gptq|nearest] [ADAPTER=<peft folder>] [TARGET_SIZE=400MB|TARGET_KL=0.02] [TEXT=<text file to judge on>] [ACCEPT="why, though checks fail"]
 	@test -n "$(MODEL)" || { echo "make bundle: MODEL= is missing: a hub id or a folder" >&2; exit 2; }
 	@test -n "$(OUT)" || { echo "make bundle: OUT= is missing: the folder to write" >&2; exit 2; }
 	@exec .venv/export/bin/python -m export $(MODEL) --out $(OUT) --quant $(QUANT) \
 		$(if $(ROUNDING),--rounding $(ROUNDING)) $(if $(CALIBRATION),--calibration "$(CALIBRATION)") \
-		$(if $(ADAPTER),--adapter "$(ADAPTER)") $(if $(TEXT),--text "$(TEXT)") $(if $(ACCEPT),--accept "$(ACCEPT)")
+		$(if $(ADAPTER),--adapter "$(ADAPTER)") $(if $(TEXT),--text "$(TEXT)") $(if $(ACCEPT),--accept "$(ACCEPT)") \
+		$(if $(TARGET_SIZE),--target-size "$(TARGET_SIZE)") $(if $(TARGET_KL),--target-kl $(TARGET_KL))
 
 report: .venv/export/.made      ## the embedded model's report, docs/report/house.{html,md,json} (QUANT=)
 	@exec .venv/export/bin/python -m export models/house/checkpoint --out build/report/house --quant $(QUANT) \

@@ -1,4 +1,7 @@
-"""`python -m export SOURCE --out DIR`: a model into a bundle, on the command line."""
+"""`python -m export SOURCE --out DIR`: a model into a bundle, on the command line.
+
+`python -m export compare ...` sets several side by side; a folder of that name is `./compare`.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +9,23 @@ import argparse
 import sys
 from pathlib import Path
 
+from export.compare.command import main as compare
 from export.memory import give_back_large_arrays
 from export.pipeline import Options, export_bundle
 from export.stages import Stages
 from handler.errors import DormouseError
 
+COMPARE = "compare"
+
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one export; the exit code is 0, 1 for a failure, 2 for wrong usage."""
-    options = _parse(arguments)
+    """Run one export or comparison; the exit code is 0, 1 for a failure, 2 for wrong usage."""
+    given = sys.argv[1:] if arguments is None else arguments
     give_back_large_arrays()
     try:
+        if given[:1] == [COMPARE]:
+            return compare(given[1:])
+        options = _parse(given)
         manifest = export_bundle(options, Stages())
     except DormouseError as error:
         print(f"export: {error}", file=sys.stderr)
@@ -29,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _parse(arguments: list[str] | None) -> Options:
+def _parse(arguments: list[str]) -> Options:
     parser = argparse.ArgumentParser(prog="python -m export", description="Convert a model into a bundle.")
     parser.add_argument("source", metavar="SOURCE", help="a hub id or a model folder")
     parser.add_argument(
@@ -58,6 +67,16 @@ def _parse(arguments: list[str] | None) -> Options:
         metavar="DIR",
         help="a LoRA adapter to merge, a folder or hub id; SOURCE may be one itself",
     )
+    parser.add_argument("--asymmetric", action="store_true", help="give each block a code of zero of its own")
+    parser.add_argument(
+        "--target-size", metavar="SIZE", help="mix int4 and int8 to fit: 400MB (graph, weights, tokenizer)"
+    )
+    parser.add_argument(
+        "--target-kl", type=float, metavar="NATS", help="mix int4 and int8 to stay this close: 0.02"
+    )
+    parser.add_argument(
+        "--frontier", action="store_true", help="export and measure other recipes too, for the report"
+    )
     parser.add_argument("--text", type=Path, metavar="FILE", help="what fidelity is measured on: UTF-8")
     parser.add_argument(
         "--accept", metavar="REASON", help="make the bundle although checks fail; the reason is recorded"
@@ -82,6 +101,10 @@ def _parse(arguments: list[str] | None) -> Options:
         got.rounding,
         got.calibration,
         got.adapter,
+        got.asymmetric,
+        got.target_size,
+        got.target_kl,
+        got.frontier,
         got.text,
         got.accept,
         got.report_to,

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.errors import ExportError
+from export.evaluate import Fidelity
+from export.section import Section
 from handler.engine.bundle import Dims, Graph, Quantization
 
 Float32 = NDArray[np.float32]
@@ -71,6 +73,7 @@ class Converted:
     precise: Compute | None = (
         None  # what the values are compared with, in float64; None: there is no such run
     )
+    precision: Callable[[Fidelity], Section] | None = None  # what to say of the recipe, and of others
 
 
 def context_tokens(trained: int, asked: int | None) -> int:

@@ -8,20 +8,24 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from export.conversion import Computed, Converted, Past, WeightError, context_tokens
+from export.evaluate import Fidelity
 from export.graph.decoder import Built, build
 from export.graph.facts import Decoder, Family
 from export.graph.matrices import Rounded
 from export.graph.stored import StoredTensors
+from export.mixed.alternatives import alternatives_of, loaded_bytes
+from export.mixed.section import plain_section
 from export.quantize import Recipe
 from export.readback import StoredModel
 from export.rounding.text import CalibrationText, default_text, windows
+from export.section import Section
 from export.source import Checkpoint
 from export.stages import Stages
 from export.tokenizer import load_tokenizer
@@ -59,20 +63,34 @@ def convert(
             rounded = _rounded(checkpoint, facts, weights, recipe, text, Path(scratch), stages)
         with stages.stage("graph", recipe.name, weights.numbers) as progress:
             built = build(facts, weights, recipe, context, folder, progress, rounded)
-    judged = _Judged(checkpoint, folder, facts, built, recipe)
+    judged = _Judged(checkpoint, folder, facts, built)
     return Converted(
         way="fused",
         graph=built.graph,
         dims=_dims(facts, built.parameters),
         context_tokens=context,
-        quantization=quantization(recipe, facts.hidden, text),
+        quantization=quantization(recipe, facts, built, text),
         row_multiple=ROW_MULTIPLE,
         unquantized=judged.unquantized,
         unquantized_rows=judged.unquantized_rows,
         stored=judged.stored if recipe.quantized else None,
         weight_errors=judged.weight_errors,
         precise=judged.precise_stored if recipe.quantized else judged.precise,
+        precision=_precision(checkpoint, facts, recipe, folder),
     )
+
+
+def _precision(
+    checkpoint: Checkpoint, facts: Decoder, recipe: Recipe, folder: Path
+) -> Callable[[Fidelity], Section]:
+    """What the report says of the recipe, once it is measured."""
+
+    def section(measured: Fidelity) -> Section:
+        with checkpoint.weights() as weights:
+            others = alternatives_of(facts, weights, recipe)
+        return plain_section(recipe.title, loaded_bytes(folder), measured, others)
+
+    return section
 
 
 def _rounded(
@@ -90,26 +108,30 @@ def _rounded(
 
     tokenizer = load_tokenizer(checkpoint.text_folder)
     cut = windows(text, tokenizer, facts.context_tokens, facts.matrix_parameters)
-    kept = KeptRows(scratch, recipe.bits)
+    kept = KeptRows(scratch)
     detail = f"{recipe.rounding}, {sum(map(len, cut))} tokens of {text.name}"
     with stages.stage("rounding", detail, weights.numbers) as progress:
-        round_matrices(checkpoint.folder, _Named(weights, facts), facts, recipe, cut, kept, progress)
+        round_matrices(checkpoint.folder, Named(weights, facts), facts, recipe, cut, kept, progress)
     return kept
 
 
-def quantization(recipe: Recipe, hidden: int, text: CalibrationText | None) -> Quantization:
+def quantization(recipe: Recipe, facts: Decoder, built: Built, text: CalibrationText | None) -> Quantization:
     """The recipe as the manifest tells it."""
     if not recipe.quantized:
         return Quantization(recipe.name, recipe.bits)
+    placed = built.placements
+    widened = {placed[name].initializer.removesuffix(".weight") for name in recipe.widened}
     return Quantization(
         recipe=recipe.name,
         bits=recipe.bits,
         block=recipe.block,
-        head_bits=recipe.bits,
-        head_block=recipe.block_of_table(hidden),
+        head_bits=placed[facts.tensors.head.weights[0]].bits,
+        head_block=recipe.block_of_table(facts.hidden),
+        symmetric=recipe.symmetric,
         accuracy_level=recipe.accuracy_level,
         rounding=recipe.rounding,
         calibration=text.fingerprint if text else None,
+        widened=tuple(sorted(widened)),
     )
 
 
@@ -128,14 +150,11 @@ def _dims(facts: Decoder, parameters: int) -> Dims:
 class _Judged:
     """transformers on the checkpoint's weights, and on those that the graph holds; both streamed."""
 
-    def __init__(
-        self, source: Checkpoint, folder: Path, facts: Decoder, built: Built, recipe: Recipe
-    ) -> None:
+    def __init__(self, source: Checkpoint, folder: Path, facts: Decoder, built: Built) -> None:
         self._source = source
         self._folder = folder
         self._facts = facts
         self._built = built
-        self._bits = recipe.bits
 
     def unquantized(self, texts: Sequence[Sequence[int]], past: Past | None) -> list[Computed]:
         """What the model as published computes."""
@@ -179,16 +198,16 @@ class _Judged:
         with self._source.weights() as weights:
             yield from weight_errors(self._readback(), self._named(weights))
 
-    def _named(self, weights: Weights) -> _Named:
+    def _named(self, weights: Weights) -> Named:
         from export.reference import is_tied  # not the facts' word for it: they are what is judged
 
-        return _Named(weights, dataclasses.replace(self._facts, tied=is_tied(self._source.folder)))
+        return Named(weights, dataclasses.replace(self._facts, tied=is_tied(self._source.folder)))
 
     def _readback(self) -> StoredModel:
-        return StoredModel(self._folder, self._built.placements, self._bits)
+        return StoredModel(self._folder, self._built.placements)
 
 
-class _Named:
+class Named:
     """A checkpoint's tensors by transformers' names: a tied head is the embedding, a prefix may lack."""
 
     def __init__(self, weights: Weights, facts: Decoder) -> None:

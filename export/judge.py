@@ -7,7 +7,7 @@ know the measures (`evaluate`, `exactness`, `layers`) or the limits (`verify`, `
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -119,7 +119,7 @@ def judge(
         done(1)
         if converted.weight_errors is not None:
             checks.append(compare_weights(converted.weight_errors(), limits.weight_scale))
-        whole = fidelity([each for kind in measured.values() for each in kind])
+        whole = _whole(measured)
         checks += compare_fidelity(whole, limits)
         done(1)
     return Verdict(
@@ -131,6 +131,17 @@ def judge(
         layers=tuple(court.layers),
         kinds=tuple(sample.kind for sample in court.samples),
     )
+
+
+def measure(folder: Path, manifest: Manifest, converted: Converted, texts: Texts) -> Fidelity:
+    """The fidelity that `judge` finds, and nothing else of it."""
+    court = _Court(folder, manifest, converted, texts)
+    court.serve()
+    return _whole(court.compare_with_unquantized())
+
+
+def _whole(measured: Mapping[str, Sequence[Positions]]) -> Fidelity:
+    return fidelity([each for kind in measured.values() for each in kind])
 
 
 class _Court:
@@ -150,13 +161,18 @@ class _Court:
     def _ids(self) -> list[list[int]]:
         return [sample.ids for sample in self.samples]
 
+    def serve(self) -> Any:
+        """Let the graph answer and read; what it computes is kept. Returns the model."""
+        model = open_model(self._folder, self._manifest, threads=1)
+        self.samples += own_answers(model, self._texts.prompts, self._manifest.tokens.eos)
+        self._served = computed(model, self._ids)
+        return model
+
     def run_as_served(self) -> list[Check]:
         """The graph's shapes and what its bits depend on; its logits are kept."""
         manifest, ids = self._manifest, self._texts.given[0].ids[:CUT_TOKENS]
-        model = open_model(self._folder, manifest, threads=1)
+        model = self.serve()
         shapes = compare_tensors(model, manifest)
-        self.samples += own_answers(model, self._texts.prompts, manifest.tokens.eos)
-        self._served = computed(model, self._ids)
         whole = self._served[0].logits[: len(ids)]
         invariances = compare_ways(model, ids, whole)
         if self._past is not None:

@@ -11,7 +11,7 @@ import datetime
 import importlib.metadata
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +19,13 @@ from pathlib import Path
 from export import fused, universal
 from export.conversion import Converted
 from export.errors import ExportError, UnknownArchitecture, UnsupportedFeature
+from export.frontier import sweep
 from export.golden import write_golden
 from export.graph import FAMILIES, family_of
 from export.graph.facts import Family
-from export.judge import Texts, Verdict, judge
+from export.judge import Texts, Verdict, judge, measure
+from export.mixed import conversion as mixed
+from export.mixed.target import Target
 from export.quantize import Recipe
 from export.report import copy_report, write_report
 from export.rounding.text import CalibrationText, read_text
@@ -37,6 +40,7 @@ from export.weights import weight_files
 from handler.engine import cpu
 from handler.engine.bundle import MANIFEST, Manifest, Source, write_manifest
 
+Fuse = Callable[[Family], Converted]
 TOOLS = ("onnx", "onnxruntime", "transformers", "tokenizers", "torch", "numpy")
 
 
@@ -55,6 +59,10 @@ class Options:
     rounding: str | None = None
     calibration: Path | None = None
     adapter: str | None = None
+    asymmetric: bool = False
+    target_size: str | None = None
+    target_kl: float | None = None
+    frontier: bool = False
     text: Path | None = None
     accept: str | None = None
     report_to: Path | None = None  # without the suffix
@@ -66,7 +74,9 @@ def export_bundle(options: Options, stages: Stages, families: Sequence[Family] =
 
     Raises: ExportError with one line that says what is wrong.
     """
-    recipe = Recipe.named(options.quant, options.block, options.rounding)
+    recipe = Recipe.named(options.quant, options.block, options.rounding, symmetric=not options.asymmetric)
+    target = Target.parse(options.target_size, options.target_kl)
+    mixed.check(target, recipe)
     calibration = _calibration(options, recipe)
     if options.text is not None:
         read_text(options.text, "--text")
@@ -75,31 +85,23 @@ def export_bundle(options: Options, stages: Stages, families: Sequence[Family] =
     with replacing(options.out) as folder:
         with stages.stage("source", options.source):
             checkpoint = resolve(options.source, options.revision, options.adapter)
-        converted = _convert(options, checkpoint, recipe, calibration, families, folder, stages)
         with stages.stage("tokenizer", "tokenizer and chat template"):
             text = write_tokenizer(checkpoint, folder)
+        fuse = _fusing(options, checkpoint, recipe, target, calibration, text, folder, stages)
+        converted = _convert(options, checkpoint, recipe, fuse, families, folder, stages)
         draft = write_manifest(folder, _manifest(options, checkpoint, converted, text))
         verdict = _judged(options, checkpoint, folder, draft, converted, stages)
         with stages.stage("golden", "greedy answers through the engine"):
             transcripts = write_golden(folder)
         source_bytes = sum(file.stat().st_size for file in weight_files(checkpoint.folder))
         final = dataclasses.replace(draft, fidelity=verdict.as_manifest(), exact=verdict.exact)
-        sections = _probed(options, folder, converted, stages)
+        sections = _sections(options, converted, verdict, folder, stages)
         write_report(folder, final, verdict, stages.seconds, source_bytes, transcripts, sections)
         with stages.stage("bundle", "hashes"):
             complete = write_manifest(folder, final)
     if options.report_to is not None:
         copy_report(options.out, options.report_to)
     return complete
-
-
-def _probed(options: Options, folder: Path, converted: Converted, stages: Stages) -> list[Section]:
-    """What else was found, in the order it is told."""
-    if not options.probes:
-        return []
-    from export.probes.probe import probe
-
-    return probe(folder, converted, stages)
 
 
 def _judged(
@@ -111,22 +113,19 @@ def _judged(
     stages: Stages,
 ) -> Verdict:
     """The verdict on the text asked for, accepted if need be."""
-    texts, text_checks = _texts(options, checkpoint, folder, draft)
+    text_checks = compare_text(folder, draft, checkpoint.folder, load_tokenizer(checkpoint.text_folder))
+    texts = _texts(options, checkpoint, draft)
     verdict = judge(folder, draft, converted, texts, stages, text_checks).settled(options.accept)
     if options.accept is not None:
         stages.note(f"--accept: {_accepted(verdict)}")
     return verdict
 
 
-def _texts(
-    options: Options, checkpoint: Checkpoint, folder: Path, draft: Manifest
-) -> tuple[Texts, list[Check]]:
-    """What the bundle is judged on; transformers' tokenizer is gone before the models come."""
+def _texts(options: Options, checkpoint: Checkpoint, draft: Manifest) -> Texts:
+    """What a model is judged on."""
     tokenizer = load_tokenizer(checkpoint.text_folder)
-    vocabulary = draft.dims.vocabulary
-    given = given_samples(options.text, tokenizer, draft.context_tokens, vocabulary)
-    checks = compare_text(folder, draft, checkpoint.folder, tokenizer)
-    return Texts(given, own_prompts(tokenizer, vocabulary)), checks
+    given = given_samples(options.text, tokenizer, draft.context_tokens, draft.dims.vocabulary)
+    return Texts(given, own_prompts(tokenizer, draft.dims.vocabulary))
 
 
 def _accepted(verdict: Verdict) -> str:
@@ -164,17 +163,68 @@ def _calibration(options: Options, recipe: Recipe) -> CalibrationText | None:
     return read_text(options.calibration)
 
 
+def _fusing(
+    options: Options,
+    checkpoint: Checkpoint,
+    recipe: Recipe,
+    target: Target | None,
+    calibration: CalibrationText | None,
+    text: Text,
+    folder: Path,
+    stages: Stages,
+) -> Fuse:
+    """The fused way for whichever family, in one recipe or in the mix that keeps the target."""
+    context = options.context_tokens
+    if target is None:
+        return lambda family: fused.convert(checkpoint, family, recipe, calibration, context, folder, stages)
+
+    def kl(converted: Converted) -> float:
+        """As the judge will find it."""
+        draft = _manifest(options, checkpoint, converted, text)
+        return measure(folder, draft, converted, _texts(options, checkpoint, draft)).kl_mean
+
+    return lambda family: mixed.convert(
+        checkpoint,
+        family,
+        recipe,
+        target,
+        calibration,
+        context,
+        folder,
+        kl,
+        stages,
+    )
+
+
+def _sections(
+    options: Options, converted: Converted, verdict: Verdict, folder: Path, stages: Stages
+) -> list[Section]:
+    """What the report says beside its own."""
+    sections = [converted.precision(verdict.fidelity)] if converted.precision else []
+    if options.frontier:
+        sections.append(sweep(options, folder, verdict, export_bundle, stages))
+    return sections + _probed(options, folder, converted, stages)
+
+
+def _probed(options: Options, folder: Path, converted: Converted, stages: Stages) -> list[Section]:
+    """What the probes found, where they are asked for."""
+    if not options.probes:
+        return []
+    from export.probes.probe import probe
+
+    return probe(folder, converted, stages)
+
+
 def _convert(
     options: Options,
     checkpoint: Checkpoint,
     recipe: Recipe,
-    calibration: CalibrationText | None,
+    fuse: Fuse,
     families: Sequence[Family],
     folder: Path,
     stages: Stages,
 ) -> Converted:
     """Fused where there is a family, else universal; what a family refuses stays refused unless asked."""
-    context = options.context_tokens
     if options.way != "universal":
         try:
             family = family_of(checkpoint.config, families)
@@ -183,7 +233,7 @@ def _convert(
                 raise
         else:
             try:
-                return fused.convert(checkpoint, family, recipe, calibration, context, folder, stages)
+                return fuse(family)
             except UnsupportedFeature as error:
                 if checkpoint.adapter is not None:  # the universal way would not merge it
                     raise
@@ -193,10 +243,12 @@ def _convert(
         raise ExportError(
             "--adapter: merged into fused graphs alone; merge it with peft for the universal way"
         )
-    if options.rounding == "gptq" or calibration:
+    if options.target_size or options.target_kl:
+        raise ExportError("--target-size, --target-kl: for fused graphs; the universal way has one recipe")
+    if options.rounding == "gptq" or options.calibration:
         raise ExportError("--rounding: gptq is for fused graphs; the universal way rounds to the nearest")
     nearest = dataclasses.replace(recipe, rounding="nearest")
-    return universal.convert(checkpoint, nearest, context, folder, stages)
+    return universal.convert(checkpoint, nearest, options.context_tokens, folder, stages)
 
 
 def _manifest(options: Options, checkpoint: Checkpoint, converted: Converted, text: Text) -> Manifest:

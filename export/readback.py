@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
 from export.errors import VerificationError
-from export.graph.matrices import CODES, SCALES
+from export.graph.matrices import CODES, SCALES, ZEROS
 from export.graph.stored import Placement
 from export.graph.writer import GRAPH_FILE
-from export.quantize import Packed, dequantize_rows
+from export.quantize import Packed, dequantize_rows, unpack_zeros
 
 Float32 = NDArray[np.float32]
 CHUNK_ROWS = 4096
@@ -26,10 +27,9 @@ CHUNK_ROWS = 4096
 class StoredModel:
     """Tensors by the checkpoint's names, read from a graph's external data."""
 
-    def __init__(self, folder: Path, placements: Mapping[str, Placement], bits: int) -> None:
+    def __init__(self, folder: Path, placements: Mapping[str, Placement]) -> None:
         self._folder = folder
         self._placements = placements
-        self._bits = bits
         graph = onnx.load(folder / GRAPH_FILE, load_external_data=False).graph
         self._initializers = {tensor.name: tensor for tensor in graph.initializer}
 
@@ -45,10 +45,10 @@ class StoredModel:
     def block_of(self, name: str) -> int | None:
         """How many weights of it share a scale; None where it is not quantized."""
         place = self._placements[name]
-        if not place.quantized:
+        if place.bits is None:
             return None
         codes = self._initializers[place.initializer + CODES]
-        return int(codes.dims[-1]) * 8 // self._bits
+        return int(codes.dims[-1]) * 8 // place.bits
 
     def read(self, name: str) -> Float32:
         """One tensor as the graph computes with it."""
@@ -63,17 +63,19 @@ class StoredModel:
         place = self._placements.get(name)
         if place is None:
             raise VerificationError([f"tensor {name} of the model has no place in the graph"])
-        if not place.quantized:
+        if place.bits is None:
             values = self._map(place.initializer)
             for rows in place.slices(CHUNK_ROWS):
                 yield np.array(values[rows], np.float32) - np.float32(place.offset)
             return
         codes, scales = self._map(place.initializer + CODES), self._map(place.initializer + SCALES)
+        named = place.initializer + ZEROS
+        zeros = self._map(named) if named in self._initializers else None
         for rows in place.slices(CHUNK_ROWS):
-            packed = Packed(np.array(codes[rows]), np.array(scales[rows]))
-            yield dequantize_rows(packed, self._bits, place.width)
+            nulls = None if zeros is None else unpack_zeros(zeros[rows], place.bits, scales.shape[1])
+            yield dequantize_rows(Packed(codes[rows], scales[rows], nulls), place.bits, place.width)
 
-    def _map(self, initializer: str) -> NDArray[np.generic]:
+    def _map(self, initializer: str) -> NDArray[Any]:
         tensor = self._initializers[initializer]
         place = {entry.key: entry.value for entry in tensor.external_data}
         dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)

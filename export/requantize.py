@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from export.graph.matrices import CODES, SCALES
+from export.graph.matrices import CODES, SCALES, ZEROS
 from export.graph.writer import MICROSOFT, MICROSOFT_OPSET
-from export.quantize import Packed, Recipe, dequantize_rows, quantize_rows
+from export.quantize import Packed, Recipe, dequantize_rows, pack_zeros, quantize_rows
 
 
 @dataclass(frozen=True)
@@ -40,12 +40,16 @@ def quantize_graph(model: Any, recipe: Recipe) -> list[Rewritten]:
             continue
         matrix: NDArray[np.float32] = numpy_helper.to_array(tensor)
         rows = np.ascontiguousarray(matrix.T if transposed else matrix)  # [N, K]
-        packed = quantize_rows(rows, recipe.bits, recipe.block_for(rows.shape[1]))
+        block = recipe.block_for(rows.shape[1])
+        packed = quantize_rows(rows, recipe.bits, block, symmetric=recipe.symmetric)
         rewritten.append(Rewritten(index, type(node)(), packed, rows.shape[1], bool(transposed)))
         rewritten[-1].original.CopyFrom(node)
         name = f"{node.input[1]}.{index}"
         graph.initializer.append(numpy_helper.from_array(packed.codes, name + CODES))
         graph.initializer.append(numpy_helper.from_array(packed.scales, name + SCALES))
+        if packed.zeros is not None:
+            zeros = pack_zeros(packed.zeros, recipe.bits)
+            graph.initializer.append(numpy_helper.from_array(zeros, name + ZEROS))
         node.CopyFrom(_product(node, name, rows.shape, recipe))
     _drop_unused(graph)
     if not any(opset.domain == MICROSOFT for opset in model.opset_import):
@@ -80,8 +84,10 @@ def _stored_transposed(node: Any) -> bool | None:
 def _product(node: Any, name: str, shape: tuple[int, ...], recipe: Recipe) -> Any:
     height, width = shape
     inputs = [node.input[0], name + CODES, name + SCALES]
+    if not recipe.symmetric:
+        inputs.append(name + ZEROS)
     if len(node.input) > 2 and node.input[2]:
-        inputs += ["", "", node.input[2]]
+        inputs += [""] * (5 - len(inputs)) + [node.input[2]]
     return helper.make_node(
         "MatMulNBits",
         inputs,

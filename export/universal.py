@@ -162,7 +162,13 @@ def _trained_context(config: Config, asked: int | None) -> int:
 def _quantization(recipe: Recipe) -> Quantization:
     if not recipe.quantized:
         return Quantization(recipe.name, recipe.bits)
-    return Quantization(recipe.name, recipe.bits, recipe.block, accuracy_level=recipe.accuracy_level)
+    return Quantization(
+        recipe.name,
+        recipe.bits,
+        recipe.block,
+        symmetric=recipe.symmetric,
+        accuracy_level=recipe.accuracy_level,
+    )
 
 
 def _save(model: Any, folder: Path) -> None:

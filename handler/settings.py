@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 from urllib.parse import urlsplit
 
+from handler import prices
 from handler.errors import SettingsError
 from handler.location import SCHEME, S3Location
 
@@ -130,9 +131,9 @@ class Settings:
     ] = 0
     price_gb_s_usd: Annotated[
         float, Variable("price of a GB-second, for the receipt; the default is us-east-1's", _number(0, 1))
-    ] = 0.0000166667
+    ] = prices.GB_SECOND_USD
     price_request_usd: Annotated[float, Variable("price of a request, for the receipt", _number(0, 1))] = (
-        0.0000002
+        prices.REQUEST_USD
     )
     memory_mib: int | None = None  # AWS_LAMBDA_FUNCTION_MEMORY_SIZE; absent outside Lambda
     snapshot: bool = False  # AWS_LAMBDA_INITIALIZATION_TYPE: this process will be frozen and copied

@@ -1,7 +1,7 @@
 """What AWS asks for what a stack uses, in US dollars, us-east-1, without free tiers and discounts.
 
-The one place for prices: the report of a day, the sizing and the capacity plan read them here, and a test
-keeps them equal to those that the function's receipts are made with. Knows nothing of logs or plans.
+The one place for prices: the report of a day, the sizing and the capacity plan read them here. Lambda's two
+are the handler's, which makes receipts with them. Knows nothing of logs or plans.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from handler.settings import Settings
+from handler.prices import GB_SECOND_USD, REQUEST_USD
 
 AS_OF = "2026-11"
 """When these were last compared with the lists below."""
@@ -27,10 +27,10 @@ Tiers = Sequence[tuple[float, float]]
 
 INFINITE = float("inf")
 GB_S = {
-    "x86_64": ((6e9, Settings.price_gb_s_usd), (15e9, 0.000015), (INFINITE, 0.0000133334)),
+    "x86_64": ((6e9, GB_SECOND_USD), (15e9, 0.000015), (INFINITE, 0.0000133334)),
     "arm64": ((7.5e9, 0.0000133334), (18.75e9, 0.0000120001), (INFINITE, 0.0000106667)),
 }
-REQUEST = Settings.price_request_usd
+REQUEST = REQUEST_USD
 GATEWAY_REQUEST = ((333e6, 3.5e-6), (1e9, 2.8e-6), (20e9, 2.38e-6), (INFINITE, 1.51e-6))
 """REST APIs; a streamed answer is one request for each 10 MB."""
 

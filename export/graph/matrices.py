@@ -18,12 +18,13 @@ from export.errors import ExportError
 from export.graph.facts import Linear
 from export.graph.stored import Placement, StoredTensors
 from export.graph.writer import MICROSOFT, GraphWriter
-from export.quantize import Packed, Recipe, quantize_rows
+from export.quantize import Packed, Recipe, pack_zeros, quantize_rows
 
 Float32 = NDArray[np.float32]
 Progress = Callable[[int], None]  # told how many parameters were just written
 
-CODES, SCALES = ".codes", ".scales"  # a quantized matrix `name` is these two initializers
+# A quantized matrix `name` is these initializers; the last only where zero is not the middle code.
+CODES, SCALES, ZEROS = ".codes", ".scales", ".zeros"
 
 
 class Rounded(Protocol):
@@ -41,6 +42,7 @@ class Matrix:
     height: int
     width: int
     block: int | None
+    bits: int = 32
 
     @property
     def padded(self) -> bool:
@@ -76,23 +78,28 @@ class Matrices:
                 f"tensor {' + '.join(linear.weights)}: {sum(heights)} outputs, config.json says {height}"
             )
         quantized = self._recipe.quantized
-        self._stored.place(linear, name, width, quantized)
+        bits = self._recipe.bits_of(linear.weights[0])  # what is stacked is one matrix
+        self._stored.place(linear, name, width, bits if quantized else None)
         if not quantized:
             self._graph.weight(name, (height, width), self._counted(self._stored.rows(linear)))
             return Matrix(name, height, width, None)
         block = self._recipe.block_of_table(width) if is_table else self._recipe.block_for(width)
-        bits = self._recipe.bits
         scales: list[Float32] = []  # small; written when all codes are on disk
+        zeros: list[NDArray[np.uint8]] = []
 
         def codes() -> Iterator[NDArray[np.uint8]]:
-            for packed in self._packed(linear, width, block):
+            for packed in self._packed(linear, width, block, bits):
                 scales.append(packed.scales)
+                if packed.zeros is not None:
+                    zeros.append(pack_zeros(packed.zeros, bits))
                 yield packed.codes
 
         blocks = -(-width // block)
         self._graph.weight(name + CODES, (height, blocks, block * bits // 8), codes())
         self._graph.weight(name + SCALES, (height, blocks), scales)
-        return Matrix(name, height, width, block)
+        if not self._recipe.symmetric:
+            self._graph.weight(name + ZEROS, (height, -(-blocks * bits // 8)), zeros)
+        return Matrix(name, height, width, block, bits)
 
     def store_plain(self, name: str, tensor: str, height: int, width: int) -> Matrix:
         """Write one stored matrix in float32, whatever the recipe."""
@@ -107,9 +114,9 @@ class Matrices:
             product = f"{output}.product" if bias else output
             self._graph.node("FusedMatMul", [x, matrix.name], product, MICROSOFT, transB=1)
             return self._graph.node("Add", [product, bias], output) if bias else output
-        inputs = [x, matrix.name + CODES, matrix.name + SCALES]
+        inputs = [x, matrix.name + CODES, matrix.name + SCALES, *self._zeros(matrix)]
         if bias:
-            inputs += ["", "", bias]  # no zero points, no group index
+            inputs += [""] * (5 - len(inputs)) + [bias]  # no group index
         return self._graph.node(
             "MatMulNBits",
             inputs,
@@ -117,7 +124,7 @@ class Matrices:
             MICROSOFT,
             K=matrix.width,
             N=matrix.height,
-            bits=self._recipe.bits,
+            bits=matrix.bits,
             block_size=matrix.block,
             accuracy_level=self._recipe.accuracy_level,
         )
@@ -127,14 +134,14 @@ class Matrices:
         if matrix.block is None:
             return self._graph.node("Gather", [matrix.name, ids], output)
         # The same bytes as MatMulNBits reads, seen as one row of codes per id.
-        row_bytes = matrix.width * self._recipe.bits // 8
+        row_bytes = matrix.width * matrix.bits // 8
         codes = self._graph.alias(f"{output}{CODES}", matrix.name + CODES, (matrix.height, row_bytes))
         return self._graph.node(
             "GatherBlockQuantized",
-            [codes, ids, matrix.name + SCALES],
+            [codes, ids, matrix.name + SCALES, *self._zeros(matrix)],
             output,
             MICROSOFT,
-            bits=self._recipe.bits,
+            bits=matrix.bits,
             block_size=matrix.block,
             gather_axis=0,
             quantize_axis=1,
@@ -163,11 +170,14 @@ class Matrices:
             return ""
         return self.vector(name, linear.biases, self._stored.heights(linear, width))
 
-    def _packed(self, linear: Linear, width: int, block: int) -> Iterator[Packed]:
+    def _zeros(self, matrix: Matrix) -> list[str]:
+        return [] if self._recipe.symmetric else [matrix.name + ZEROS]
+
+    def _packed(self, linear: Linear, width: int, block: int, bits: int) -> Iterator[Packed]:
         """The rounded rows of the stacked matrices."""
         if self._rounded is None:
             for chunk in self._counted(self._stored.rows(linear)):
-                yield quantize_rows(chunk, self._recipe.bits, block)
+                yield quantize_rows(chunk, bits, block, symmetric=self._recipe.symmetric)
             return
         for name in linear.weights:
             for packed in self._rounded.packed(name):

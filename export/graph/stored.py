@@ -29,7 +29,7 @@ class Placement:
     initializer: str
     start: int
     stop: int
-    quantized: bool = False
+    bits: int | None = None  # None: not quantized
     transposed: bool = False
     width: int = 0  # K of a quantized matrix: the last block of a row may be padded
     offset: float = 0.0  # was added to what the checkpoint stores
@@ -81,12 +81,12 @@ class StoredTensors:
             self._weights.shape(self.find(name))[1 if linear.transposed else 0] for name in linear.weights
         ]
 
-    def place(self, linear: Linear, initializer: str, width: int, quantized: bool) -> None:
+    def place(self, linear: Linear, initializer: str, width: int, bits: int | None) -> None:
         """Note where the parts of a matrix product go."""
         start = 0
         for name, height in zip(linear.weights, self.heights(linear, width), strict=True):
             self.placements[name] = Placement(
-                initializer, start, start + height, quantized, linear.transposed, width
+                initializer, start, start + height, bits, linear.transposed, width
             )
             self._used.add(self.find(name))
             start += height

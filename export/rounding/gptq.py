@@ -67,41 +67,53 @@ def moments(inputs: Tensor, block: int, damping: float) -> Moments:
     return Moments(block, damping, matrix, order, lower.div_(diagonal), diagonal)
 
 
-def round_rows(rows: Tensor, inputs: Moments, bits: int) -> Packed:
-    """Rows [N, K] as codes and scales."""
+def round_rows(rows: Tensor, inputs: Moments, bits: int, *, symmetric: bool = True) -> Packed:
+    """Rows [N, K] as codes and scales, and where they are not `symmetric` each block's code of zero."""
     width = len(inputs.matrix)
     rows = torch.nn.functional.pad(rows, (0, width - rows.shape[1]))
-    scales = search_scales(rows, inputs, bits)  # [N, B]
-    codes = _codes(rows, scales, inputs, bits)  # [N, K]
-    middle = 1 << (bits - 1)
-    blocks = (codes + middle).to(torch.uint8).reshape(len(rows), -1, inputs.block)
-    return Packed(pack_codes(blocks.numpy(), bits), scales.numpy())
+    scales, zeros = search_scales(rows, inputs, bits, symmetric=symmetric)  # [N, B]
+    codes = _codes(rows, scales, zeros, inputs, bits)  # [N, K]
+    blocks = codes.reshape(len(rows), -1, inputs.block).add_(zeros[..., None]).to(torch.uint8)
+    packed = pack_codes(blocks.numpy(), bits)
+    return Packed(packed, scales.numpy(), None if symmetric else zeros.to(torch.uint8).numpy())
 
 
-def search_scales(rows: Tensor, inputs: Moments, bits: int) -> Tensor:
+def search_scales(
+    rows: Tensor, inputs: Moments, bits: int, *, symmetric: bool = True
+) -> tuple[Tensor, Tensor]:
     """For each block of each row, of the scales tried the one with the least error, weighted by M's diagonal.
 
-    Shapes: rows [N, K], scales [N, B].
+    Beside it the code of zero, which narrower scales leave where it is: both ends are cut by the same part.
+
+    Shapes: rows [N, K], scales and zeros [N, B].
     """
-    middle = 1 << (bits - 1)
+    middle, top = 1 << (bits - 1), (1 << bits) - 1
     values = rows.reshape(len(rows), -1, inputs.block)  # [N, B, block]
     weights = inputs.matrix.diagonal().reshape(1, -1, inputs.block)
     low, high = values.amin(-1), values.amax(-1)
-    widest = torch.where(-low > high, low, high) / -middle
+    if symmetric:
+        widest = torch.where(-low > high, low, high) / -middle
+        zeros = torch.full_like(widest, middle)
+    else:
+        low, high = low.clamp(max=0), high.clamp(min=0)
+        widest = (high - low) / top
+        zeros = (-low / _nonzero(widest)).round_()
+    least, most = -zeros[..., None], top - zeros[..., None]
     best = torch.full_like(widest, torch.inf)
     scales = widest
     for part in SHRINK:
         tried = widest * part
-        levels = (values / _nonzero(tried)[..., None]).round_().clamp_(-middle, middle - 1)
+        levels = (values / _nonzero(tried)[..., None]).round_().clamp_(least, most)
         errors = levels.mul_(tried[..., None]).sub_(values).square_().mul_(weights).sum(-1)
         scales = torch.where(errors < best, tried, scales)
         best = torch.minimum(errors, best)
-    return scales
+    return scales, zeros
 
 
-def _codes(rows: Tensor, scales: Tensor, inputs: Moments, bits: int) -> Tensor:
+def _codes(rows: Tensor, scales: Tensor, zeros: Tensor, inputs: Moments, bits: int) -> Tensor:
     """The code of each weight, as numbers [N, K] around zero."""
-    middle = 1 << (bits - 1)
+    least, most = -zeros.T.contiguous(), ((1 << bits) - 1) - zeros.T  # [B, N]
+    of_block = (inputs.order // inputs.block).tolist()
     order, ratios = inputs.order, inputs.ratios
     targets = rows.T[order]  # [K, N], as all below
     steps = scales.repeat_interleave(inputs.block, 1).T[order]
@@ -111,7 +123,8 @@ def _codes(rows: Tensor, scales: Tensor, inputs: Moments, bits: int) -> Tensor:
         start = max(0, stop - COLUMNS)
         shifted = targets[start:stop] + ratios[stop:, start:stop].T @ errors[stop:]
         for at in range(stop - 1, start - 1, -1):
-            code = (shifted[at - start] * inverse[at]).round_().clamp_(-middle, middle - 1)
+            block = of_block[at]
+            code = (shifted[at - start] * inverse[at]).round_().clamp_(least[block], most[block])
             error = targets[at] - code * steps[at]
             codes[at], errors[at] = code, error
             shifted[: at - start].addr_(ratios[at, start:at], error)

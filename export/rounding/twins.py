@@ -114,10 +114,11 @@ class _Twins:
             outputs = published @ rows.T
             wanted = outputs + self._gap / self._facts.multipliers.residual if adds else outputs
             target = inputs.solve(wanted.T @ rounded + inputs.damping * rows)
-            packed = round_rows(target, inputs, self._recipe.bits)
-            self._kept.keep(name, rows.shape[1], [packed])
+            bits = self._recipe.bits_of(name)
+            packed = round_rows(target, inputs, bits, symmetric=self._recipe.symmetric)
+            self._kept.keep(name, rows.shape[1], bits, [packed])
             self._progress(rows.numel())
-            stored = torch.from_numpy(dequantize_rows(packed, self._recipe.bits, rows.shape[1]))
+            stored = torch.from_numpy(dequantize_rows(packed, bits, rows.shape[1]))
             both = torch.cat([outputs, rounded @ stored.T]).unflatten(0, x.shape[:2])
             return both if module.bias is None else both + module.bias
 
@@ -139,13 +140,15 @@ class _Twins:
     def _keep_table(self, name: str, inputs: Moments, shift: Tensor | None = None) -> None:
         """Round a matrix of the vocabulary's height, some rows at a time."""
 
+        bits, symmetric = self._recipe.bits_of(name), self._recipe.symmetric
+
         def chunks() -> Iterator[Packed]:
             for chunk in self._tensors.chunks(name):
                 rows = torch.from_numpy(chunk)
-                yield round_rows(rows if shift is None else rows @ shift, inputs, self._recipe.bits)
+                yield round_rows(rows if shift is None else rows @ shift, inputs, bits, symmetric=symmetric)
                 self._progress(chunk.size)
 
-        self._kept.keep(name, self._facts.hidden, chunks())
+        self._kept.keep(name, self._facts.hidden, bits, chunks())
 
 
 def _read(model: Any, ids: Tensor) -> Tensor:

@@ -82,7 +82,7 @@ class Tokens:
 class Quantization:
     """The recipe the weights were stored with."""
 
-    recipe: Literal["int4", "int8", "fp32"]
+    recipe: Literal["int4", "int8", "fp32", "mixed"]
     bits: int
     block: int | None = None
     head_bits: int | None = None
@@ -91,6 +91,8 @@ class Quantization:
     accuracy_level: int | None = None
     rounding: Literal["gptq", "nearest"] = "nearest"
     calibration: str | None = None  # gptq: the text it looked at, by name and hash
+    widened: tuple[str, ...] = ()  # mixed: the graph's matrices of eight bits, the others having `bits`
+    target: str | None = None  # mixed: what the choice was made to keep
 
 
 @dataclass(frozen=True)

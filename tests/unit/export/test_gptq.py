@@ -55,7 +55,7 @@ def test_the_format_is_that_of_rounding_to_the_nearest(width: int, block: int, b
 def test_inputs_that_do_not_go_together_leave_rounding_to_the_nearest() -> None:
     """With identity moments each weight gets the nearest level of its scale."""
     rows, inputs = matrix(7, 64), moments(torch.eye(64), BLOCK, 0.01)
-    scales = search_scales(rows, inputs, 4).repeat_interleave(BLOCK, 1)
+    scales = search_scales(rows, inputs, 4)[0].repeat_interleave(BLOCK, 1)
     expected = (rows / scales).round().clamp(-8, 7) * scales
     found = dequantize_rows(round_rows(rows, inputs, 4), 4, 64)
     np.testing.assert_allclose(found, expected.numpy(), rtol=0, atol=1e-6)
@@ -64,7 +64,7 @@ def test_inputs_that_do_not_go_together_leave_rounding_to_the_nearest() -> None:
 def test_codes_are_those_of_gptq_as_it_was_published() -> None:
     """Column after column by the inverse of M, what is left of M eliminated each time, in float64."""
     rows, inputs = matrix(6, 64), moments_of(correlated(500, 64), BLOCK)
-    scales = search_scales(rows, inputs, 4).repeat_interleave(BLOCK, 1).double()
+    scales = search_scales(rows, inputs, 4)[0].repeat_interleave(BLOCK, 1).double()
     left, inverse = rows.double().clone(), torch.linalg.inv(inputs.matrix.double())
     expected = torch.zeros_like(left)
     for column in reversed(inputs.order.tolist()):

@@ -1,0 +1,124 @@
+"""`python -m export compare`: local models side by side, in words, in JSON and in a picture."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from export.__main__ import main
+from export.compare.lambda_fit import DEPENDENCY_BYTES, Fit, fit
+from export.compare.quality import quality
+from export.passage import PASSAGE
+from export.speed import Speed
+from handler.engine.bundle import read_manifest
+from infra.artifact import UNZIPPED_LIMIT_BYTES
+from tests.conftest import TinyBundle, TinyCheckpoint
+
+SPEED = Speed(load_s=0.3, prefill_tokens_per_s=500.0, decode_tokens_per_s=50.0, peak_bytes=300_000_000)
+
+
+def test_folders_and_bundles_are_compared(
+    tiny_checkpoint: TinyCheckpoint,
+    tiny_bundle: TinyBundle,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Two model folders and a bundle: a column each, in the order given, as their manifests say."""
+    bundle = tiny_bundle("gpt2", "int8")
+    sources = [str(tiny_checkpoint("llama")), str(bundle), str(tiny_checkpoint("qwen2"))]
+    assert main(["compare", *sources, "--out", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().out
+    facts = json.loads((tmp_path / "out" / "compare.json").read_text())["models"]
+    names = [model["name"] for model in facts]
+    assert names == ["tiny-llama", "tiny-gpt2-int8", "tiny-qwen2"]
+    for model in facts:
+        found = bundle if model["recipe"].startswith("int8") else tmp_path / "out" / "bundles" / model["name"]
+        manifest = read_manifest(found)
+        assert model["kl"] == manifest.fidelity["kl_mean"]
+        assert model["context_tokens"] == manifest.context_tokens
+        assert model["speed"]["decode_tokens_per_s"] > 0
+        assert model["speed"]["peak_bytes"] > 30_000_000
+        assert model["fit"]["packaging"] == {"zip": True, "image": True, "S3": True, "SnapStart": True}
+        assert model["quality"]["bits_per_byte"] == pytest.approx(quality(found, PASSAGE).bits_per_byte)
+    markdown = (tmp_path / "out" / "compare.md").read_text()
+    for words in ("bits per byte", "cost of 1,000 answers, USD", "licence", "fits", *names):
+        assert words in said
+        assert words in markdown
+    picture = (tmp_path / "out" / "compare.svg").read_text()
+    assert picture.startswith("<?xml")
+    assert "(compare.svg)" in markdown
+
+
+def test_a_byte_costs_the_same_bits_whatever_the_tokens(tiny_bundle: TinyBundle) -> None:
+    """A byte-level model that knows nothing is near its vocabulary's bits, spread over a token's bytes."""
+    found = quality(tiny_bundle("llama", "fp32"), PASSAGE)
+    assert found.bytes_per_token > 1
+    assert found.perplexity_per_byte == pytest.approx(2**found.bits_per_byte)
+
+
+def test_a_zip_holds_what_dependencies_leave_room_for() -> None:
+    """One byte more, and it is an image or S3; beyond Lambda's memory it is nothing."""
+    room = UNZIPPED_LIMIT_BYTES - DEPENDENCY_BYTES
+    assert fit(room, SPEED, 4.0).packaging["zip"]
+    assert fit(room + 1, SPEED, 4.0).packaging == {"zip": False, "image": True, "S3": True, "SnapStart": True}
+    huge = Speed(0.3, 500.0, 50.0, 11 << 30)
+    assert not any(fit(room, huge, 4.0).packaging.values())
+    assert not fit(10 << 30, SPEED, 4.0).packaging["image"]
+
+
+def test_a_slower_model_and_smaller_tokens_cost_more() -> None:
+    """Half the speed is twice the price of the time; so are tokens of half the length."""
+
+    def usd(found: Fit) -> float:
+        return found.usd_per_1000 - fit(0, Speed(0, 1e12, 1e12, 1), 4.0).usd_per_1000
+
+    once = usd(fit(0, SPEED, 4.0))
+    slower = Speed(0.3, 250.0, 25.0, 300_000_000)
+    assert usd(fit(0, slower, 4.0)) == pytest.approx(2 * once, rel=1e-3)
+    assert usd(fit(0, SPEED, 2.0)) == pytest.approx(2 * once, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("sources", "said"),
+    [
+        (["only-one"], "compare: needs two models at least"),
+        (["same", "same"], "same: given twice"),
+        (["./no-such-folder", "./nor-this"], "./no-such-folder: cannot be exported: "),
+    ],
+)
+def test_what_cannot_be_compared_is_one_line(
+    sources: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 1, and the source is named."""
+    assert main(["compare", *sources, "--out", str(tmp_path / "out")]) == 1
+    error = capsys.readouterr().err
+    assert f"export: {said}" in error
+    assert len(error.splitlines()) == 1
+
+
+def test_a_hub_out_of_reach_is_named_by_its_model(tiny_bundle: TinyBundle, tmp_path: Path) -> None:
+    """A hub id among local models, with the hub unreachable."""
+    environment = {**os.environ, "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path / "hub")}
+    environment.pop("HF_HUB_OFFLINE", None)
+    sources = [str(tiny_bundle()), "someone/some-model"]
+    command = [sys.executable, "-m", "export", "compare", *sources, "--out", str(tmp_path / "out")]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert ended.returncode == 1
+    assert "export: someone/some-model: cannot be exported: " in ended.stderr
+    assert "the hub cannot be reached" in ended.stderr
+
+
+def test_a_folder_named_compare_is_still_a_source(
+    tiny_checkpoint: TinyCheckpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With ./ before it."""
+    shutil.copytree(tiny_checkpoint("llama"), tmp_path / "compare")
+    monkeypatch.chdir(tmp_path)
+    assert main(["./compare", "--out", "out"]) == 0
+    assert read_manifest(tmp_path / "out").name == "compare"
