@@ -35,7 +35,6 @@ from export.stages import Stages
 from export.text_checks import compare_text
 from export.texts import given_samples, own_prompts
 from export.tokenizer import Text, load_tokenizer, write_tokenizer
-from export.verify import Check
 from export.weights import weight_files
 from handler.engine import cpu
 from handler.engine.bundle import MANIFEST, Manifest, Source, write_manifest

@@ -44,9 +44,8 @@ def test_commands_exist() -> None:
     """Every make target that the READMEs name is one that the Makefile has."""
     makefiles = [ROOT / "Makefile", *ROOT.glob("*/*.mk")]
     targets = {t for path in makefiles for t in re.findall(r"^([\w-]+):", path.read_text(), re.MULTILINE)}
-    named = {
-        t for name in READMES for t in re.findall(r"(?:^|`|&& )make ([a-z0-9-]+)", text_of(name), re.MULTILINE)
-    }
+    call = re.compile(r"(?:^|`|&& )make ([a-z0-9-]+)", re.MULTILINE)
+    named = {target for name in READMES for target in call.findall(text_of(name))}
     assert named
     assert named <= targets
 

@@ -92,7 +92,7 @@ def test_an_overflow_is_refused_with_the_templates_counts(door: Door, engine: En
 
 
 def test_no_more_is_dropped_than_must_be(door: Door, engine: Engine, recorder: Recorder) -> None:
-    """Whole turns, oldest first; one turn less would have left no room for an answer. Usage counts the rest."""
+    """Whole turns, oldest first; one less would leave no room for an answer. Usage counts the rest."""
     said = turns(10)
     id, items = begin(door, said)
     made = door.post(RESPONSES, input="Hello", conversation=id, truncation="auto").json
