@@ -41,7 +41,7 @@ class Sabotage(Stages):
     def stage(self, name: str, detail: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
         with super().stage(name, detail, total) as done:
             yield done
-            if name == "tokenizer":
+            if name == "graph":
                 (folder,) = self._out.parent.glob(f".{self._out.name}.*.partial")
                 self._plant(folder)
 
