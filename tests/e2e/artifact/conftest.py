@@ -54,7 +54,7 @@ def lambda_platform(**more: str) -> dict[str, str]:
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1769",
         "AWS_LAMBDA_FUNCTION_VERSION": "1",
         "AWS_REGION": "us-east-1",
-        "PYTHONDONTWRITEBYTECODE": "1",  # /var/task is read-only there, and what was built stays as it was here
+        "PYTHONDONTWRITEBYTECODE": "1",  # /var/task is read-only there
     }
     return {**kept, **CREDENTIALS, **platform, **more}
 
