@@ -179,19 +179,19 @@ def test_overflow_is_told(running: Any, model: str) -> None:
     """A history that does not fit is refused with the counts, or with `auto` cut by whole turns and told."""
     client = running.client()
     conversation = client.conversations.create().id
-    long = "word " * 20
+    some = "word " * 5
     ask = {"model": model, "conversation": conversation, "max_output_tokens": 2}
     context = client.models.list().data[0].dormouse["context_tokens"]
     refusal = None
-    while refusal is None:  # a turn adds 20 tokens at least, so this ends
+    while refusal is None:  # a turn adds five tokens at least, so this ends
         try:
-            client.responses.create(input=long, **ask)
+            client.responses.create(input=some, **ask)
         except openai.BadRequestError as error:
             refusal = error
     assert refusal.code == "context_length_exceeded"
     assert str(context) in refusal.message
     kept = [item.id for item in client.conversations.items.list(conversation, order="asc", limit=100)]
-    made = client.responses.create(input=long, truncation="auto", **ask)
+    made = client.responses.create(input=some, truncation="auto", **ask)
     dropped = made.dormouse["dropped_items"]
     assert dropped[0] == kept[0]
     assert set(dropped) < set(kept)
