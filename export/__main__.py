@@ -49,7 +49,11 @@ def _parse(arguments: list[str]) -> Options:
         "--block", type=int, default=128, metavar="N", help="weights that share a scale (128)"
     )
     parser.add_argument(
-        "--context", type=int, metavar="N", help="tokens the bundle may hold (trained, up to 8192)"
+        "--context",
+        type=int,
+        dest="context_tokens",
+        metavar="N",
+        help="tokens the bundle may hold (trained, up to 8192)",
     )
     parser.add_argument("--way", choices=("auto", "fused", "universal"), default="auto")
     parser.add_argument("--name", help="the model's name in the API (the source's last part)")
@@ -88,28 +92,7 @@ def _parse(arguments: list[str]) -> Options:
     parser.add_argument(
         "--no-probes", action="store_false", dest="probes", help="leave bias, refusals and injections unasked"
     )
-    got = parser.parse_args(arguments)
-    return Options(
-        got.source,
-        got.out,
-        got.quant,
-        got.block,
-        got.context,
-        got.way,
-        got.name,
-        got.revision,
-        got.rounding,
-        got.calibration,
-        got.adapter,
-        got.asymmetric,
-        got.target_size,
-        got.target_kl,
-        got.frontier,
-        got.text,
-        got.accept,
-        got.report_to,
-        got.probes,
-    )
+    return Options(**vars(parser.parse_args(arguments)))
 
 
 if __name__ == "__main__":

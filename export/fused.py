@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -75,7 +76,7 @@ def convert(
         unquantized_rows=judged.unquantized_rows,
         stored=judged.stored if recipe.quantized else None,
         weight_errors=judged.weight_errors,
-        precise=judged.precise_stored if recipe.quantized else judged.precise,
+        precise=functools.partial(judged.stored if recipe.quantized else judged.unquantized, precise=True),
         precision=_precision(checkpoint, facts, recipe, folder),
     )
 
@@ -156,42 +157,29 @@ class _Judged:
         self._facts = facts
         self._built = built
 
-    def unquantized(self, texts: Sequence[Sequence[int]], past: Past | None) -> list[Computed]:
-        """What the model as published computes."""
+    def unquantized(
+        self, texts: Sequence[Sequence[int]], past: Past | None, *, precise: bool = False
+    ) -> list[Computed]:
+        """What the model as published computes, in float32 or, where `precise`, in float64."""
         from export.reference import streamed
 
         with self._source.weights() as weights:
-            return streamed(self._source.folder, self._named(weights), texts, past)
+            return streamed(self._source.folder, self._named(weights), texts, past, precise=precise)
 
     def unquantized_rows(self, texts: Sequence[list[int]], rows: Sequence[range]) -> list[Float32]:
-        """The same for many texts, each at its rows."""
+        """The model as published, of many texts, each at its rows."""
         from export.rows import streamed_rows
 
         with self._source.weights() as weights:
             return streamed_rows(self._source.folder, self._named(weights), texts, rows)
 
-    def stored(self, texts: Sequence[Sequence[int]], past: Past | None) -> list[Computed]:
-        """What the model that the bundle's bytes stand for computes."""
+    def stored(
+        self, texts: Sequence[Sequence[int]], past: Past | None, *, precise: bool = False
+    ) -> list[Computed]:
+        """The same by the weights that the bundle's bytes stand for."""
         from export.reference import streamed
 
-        return streamed(self._source.folder, self._readback(), texts, past)
-
-    def precise(self, texts: Sequence[Sequence[int]], past: Past | None) -> list[Computed]:
-        """What the model as published computes in float64."""
-        import torch
-
-        from export.reference import streamed
-
-        with self._source.weights() as weights:
-            return streamed(self._source.folder, self._named(weights), texts, past, dtype=torch.float64)
-
-    def precise_stored(self, texts: Sequence[Sequence[int]], past: Past | None) -> list[Computed]:
-        """What the model that the bundle's bytes stand for computes in float64."""
-        import torch
-
-        from export.reference import streamed
-
-        return streamed(self._source.folder, self._readback(), texts, past, dtype=torch.float64)
+        return streamed(self._source.folder, self._readback(), texts, past, precise=precise)
 
     def weight_errors(self) -> Iterator[WeightError]:
         """Every tensor as stored against the checkpoint's own."""

@@ -42,9 +42,10 @@ def streamed(
     texts: Sequence[Sequence[int]],
     past: Past | None = None,
     *,
-    dtype: torch.dtype = torch.float32,
+    precise: bool = False,
 ) -> list[Computed]:
     """What the architecture in `folder` computes on these weights; one pass over them for all texts."""
+    dtype = torch.float64 if precise else torch.float32
     return _compute(streamed_model(folder, tensors, dtype), texts, past)
 
 
