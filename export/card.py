@@ -5,10 +5,11 @@ Owns its wording. Does not measure anything.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 from export.judge import Verdict
-from export.markdown import table
+from export.markdown import section_lines, table
 from export.section import Section
 from handler.engine.bundle import Manifest, Quantization
 
@@ -45,8 +46,7 @@ def card(manifest: Manifest, verdict: Verdict, bundle_bytes: int, sections: Sequ
     ]
     lines += table(("", ""), rows)
     for section in sections:
-        lines += ["", f"## {section.title}"]
-        lines += [line for paragraph in section.text for line in ("", paragraph)]
+        lines += ["", *section_lines(dataclasses.replace(section, tables=(), charts=()))]
     return "\n".join(lines) + "\n"
 
 

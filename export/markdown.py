@@ -14,7 +14,7 @@ def document(title: str, sections: Sequence[Section]) -> str:
     """The whole document."""
     lines = [f"# {title}"]
     for section in sections:
-        lines += ["", *_section(section)]
+        lines += ["", *section_lines(section)]
     return "\n".join(lines) + "\n"
 
 
@@ -23,7 +23,8 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return [_row(head), "|" + "---|" * len(head), *map(_row, rows)]
 
 
-def _section(section: Section) -> Iterator[str]:
+def section_lines(section: Section) -> Iterator[str]:
+    """The lines of one section, its heading first."""
     yield f"## {section.title}"
     for paragraph in section.text:
         yield from ("", paragraph)
