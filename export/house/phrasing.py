@@ -14,7 +14,7 @@ from export.house.split import is_sentence_held_out, split_phrasings
 from export.house.topics import Family, MemorySlot, load_frames, load_phrases
 
 PLAIN_PATTERNS, PLAIN_FRAMES = 2, 4
-_KIND_WEIGHTS = {"ask": 0.4, "noun": 0.2, "do": 0.2, "can": 0.12, "know": 0.16, "about": 0.12}
+_KIND_WEIGHTS = {"ask": 0.4, "everyday": 0.4, "noun": 0.2, "do": 0.2, "can": 0.12, "know": 0.16, "about": 0.12}
 _OWN_WORDS = 0.6  # part of the sentences about a told fact without a frame around them
 _OTHER_LANGUAGE = 0.05  # part of the subjects named in the other language, as people do who mix
 _MOST_TRIES = 40
@@ -81,12 +81,13 @@ class Phrasings:
 
     def _any_question(self, family: Family, key: str, unseen: bool) -> Wording:
         language = family.language
-        kinds = ["ask", *family.subjects]
+        kinds = ["ask", *(["everyday"] if family.everyday else []), *family.subjects]
         if language == "zh" and "know" not in kinds:
             kinds.append("know")  # any Chinese question can be asked indirectly as it stands
         kind = self.rng.choices(kinds, [_KIND_WEIGHTS[kind] for kind in kinds])[0]
-        if kind == "ask":
-            return self._pick(f"{key}/ask", family.ask, PLAIN_PATTERNS, unseen)
+        if kind in ("ask", "everyday"):
+            own = family.ask if kind == "ask" else family.everyday
+            return self._pick(f"{key}/{kind}", own, PLAIN_PATTERNS, unseen)
         frame, plain = self._pick(f"{key}/{kind}", self.frames[language][kind], PLAIN_FRAMES, unseen)
         return frame.replace("{s}", self._subject(family, kind, key)), plain
 
