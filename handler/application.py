@@ -28,7 +28,7 @@ def build(settings: Settings, *, started_s: float) -> Application:
     Raises: StartupError with one line for the operator.
     """
     bundle = open_bundle(settings.bundle)
-    loading = start_loading(bundle, threads=settings.threads or None, exact=settings.exact)
+    loading = start_loading(bundle, threads=settings.model_threads, exact=settings.exact)
     # Here, since importing Powertools and pydantic takes as long as the model does.
     from handler.assembly import assemble
 

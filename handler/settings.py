@@ -106,7 +106,14 @@ class Settings:
         bool,
         Variable("1: answers do not depend on caches, cuts and guesses; 0 gives that up for speed", _flag),
     ] = True
-    threads: Annotated[int, Variable("threads of the model; 0 takes every core", _whole(0, 256))] = 0
+    threads: Annotated[
+        int,
+        Variable(
+            "threads of the model; 0 is one for each whole core, of the machine or of what its memory "
+            "(Lambda) or quota brings",
+            _whole(0, 256),
+        ),
+    ] = 0
     max_body_bytes: Annotated[
         int, Variable("largest request body; a longer one is answered with 413", _whole(1024, 10 << 20))
     ] = 1 << 20
@@ -137,6 +144,17 @@ class Settings:
     )
     memory_mib: int | None = None  # AWS_LAMBDA_FUNCTION_MEMORY_SIZE; absent outside Lambda
     snapshot: bool = False  # AWS_LAMBDA_INITIALIZATION_TYPE: this process will be frozen and copied
+
+    @property
+    def model_threads(self) -> int | None:
+        """Threads of the model; None for one for each usable core.
+
+        More threads than whole vCPUs halve the speed of a token: they wait for each other, one of them
+        without a share of the processor's time.
+        """
+        if self.threads or self.memory_mib is None:
+            return self.threads or None
+        return max(1, self.memory_mib // prices.MIB_PER_VCPU)
 
 
 def variables() -> dict[str, tuple[str, Variable]]:

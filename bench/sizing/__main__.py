@@ -75,7 +75,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     measuring.add_argument("--bundle", required=True, metavar="NAME=FOLDER")
     measuring.add_argument("--sizes", type=_numbers, default=list(SIZES_MIB), help="MiB, comma-separated")
     measuring.add_argument(
-        "--threads", type=_numbers, default=[0], help="threads to try; 0 is every core that is seen"
+        "--threads",
+        type=_numbers,
+        default=[0],
+        help="threads to try; 0 is one for each whole vCPU of the size",
     )
     measuring.add_argument("--out", type=Path, default=Path("build/bench/sizing.json"))
     measuring.set_defaults(act=measure)

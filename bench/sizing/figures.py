@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench.sizing.share import MIB_PER_VCPU, vcpus
+from bench.sizing.share import vcpus
+from handler.prices import MIB_PER_VCPU
 from infra import prices
 
 INPUT_TOKENS, OUTPUT_TOKENS = 200, 100

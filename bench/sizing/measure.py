@@ -6,7 +6,6 @@ Owns the rounds; shares and processes are given. A figure is the median of its r
 from __future__ import annotations
 
 import json
-import os
 import random
 import statistics
 import sys
@@ -17,6 +16,7 @@ from typing import Any
 from bench.passages import PASSAGE
 from bench.process import WorkerProcess
 from bench.sizing.share import quota, vcpus
+from handler.settings import Settings
 
 STARTS, ANSWERS = 3, 4
 PROMPT_TOKENS, OUTPUT_TOKENS = 128, 64
@@ -25,7 +25,8 @@ WORDS = PASSAGE.split()
 
 
 def measure(bundle: Path, memory_mib: int, threads: int) -> dict[str, Any]:
-    """All figures of one bundle at one size; threads of 0 are as many as the cores seen."""
+    """All figures of one bundle at one size; threads of 0 are as many as the function would take."""
+    threads = threads or Settings(memory_mib=memory_mib).model_threads or 1
     with quota(vcpus(memory_mib)) as processes, tempfile.TemporaryDirectory() as folder:
         starts, memories = [], []
         for round_ in range(-1, STARTS):  # round -1 warms the page cache
@@ -65,7 +66,7 @@ def facts(bundle: Path) -> dict[str, Any]:
 def _worker(processes: Path, bundle: Path, folder: Path, threads: int) -> WorkerProcess:
     inside = f'echo $$ > "{processes}" && exec "$@"'
     command = ["sh", "-c", inside, "sh", sys.executable, "-m", "bench.workers.handler"]
-    worker = WorkerProcess(command, log=folder / "log", environment={**os.environ})
+    worker = WorkerProcess(command, log=folder / "log")
     worker.ask(
         "load",
         timeout_s=TIMEOUT_S,

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-MIB_PER_VCPU = 1769
+from handler.prices import MIB_PER_VCPU
+
 PERIOD_US = 20_000
 ROOT = Path("/sys/fs/cgroup")
 NAME = "dormouse-sizing"

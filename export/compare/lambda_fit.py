@@ -14,14 +14,13 @@ from dataclasses import dataclass
 
 from export.speed import Speed
 from handler.engine.ort import usable_cores
-from handler.prices import GB_SECOND_USD, REQUEST_USD
+from handler.prices import GB_SECOND_USD, MIB_PER_VCPU, REQUEST_USD
 from infra.artifact import UNZIPPED_LIMIT_BYTES
 
 DEPENDENCY_BYTES = 115_000_000  # unzipped and pruned, x86_64 (ADR 51)
 RUNTIME_IMAGE_BYTES = 600_000_000  # AWS's base image for Python, unpacked
 IMAGE_LIMIT_BYTES = 10 << 30
 MOST_MEMORY_MIB = 10_240
-VCPU_MIB = 1769  # of memory bring one processor
 HEADROOM = 1.25  # over the peak measured
 
 PROMPT_BYTES, ANSWER_BYTES = 1000, 600  # of one answer: some 250 and 150 tokens of English
@@ -40,7 +39,7 @@ class Fit:
 def fit(bundle_bytes: int, speed: Speed, bytes_per_token: float) -> Fit:
     """The memory it gets, the price of a thousand warm answers, and which ways of packaging hold it."""
     needed_mib = speed.peak_bytes * HEADROOM / 2**20
-    memory_mib = max(round(needed_mib), VCPU_MIB * min(usable_cores(), MOST_MEMORY_MIB // VCPU_MIB))
+    memory_mib = max(round(needed_mib), MIB_PER_VCPU * min(usable_cores(), MOST_MEMORY_MIB // MIB_PER_VCPU))
     fits_memory = needed_mib <= MOST_MEMORY_MIB
     zipped = fits_memory and bundle_bytes + DEPENDENCY_BYTES <= UNZIPPED_LIMIT_BYTES
     image = bundle_bytes + DEPENDENCY_BYTES + RUNTIME_IMAGE_BYTES <= IMAGE_LIMIT_BYTES

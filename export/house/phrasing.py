@@ -14,7 +14,15 @@ from export.house.split import is_sentence_held_out, split_phrasings
 from export.house.topics import Family, MemorySlot, load_frames, load_phrases
 
 PLAIN_PATTERNS, PLAIN_FRAMES = 2, 4
-_KIND_WEIGHTS = {"ask": 0.4, "everyday": 0.4, "noun": 0.2, "do": 0.2, "can": 0.12, "know": 0.16, "about": 0.12}
+_KIND_WEIGHTS = {
+    "ask": 0.4,
+    "everyday": 0.4,
+    "noun": 0.2,
+    "do": 0.2,
+    "can": 0.12,
+    "know": 0.16,
+    "about": 0.12,
+}
 _OWN_WORDS = 0.6  # part of the sentences about a told fact without a frame around them
 _OTHER_LANGUAGE = 0.05  # part of the subjects named in the other language, as people do who mix
 _MOST_TRIES = 40

@@ -83,9 +83,17 @@ def open_session(
         raise BundleError(f"{name}: ONNX Runtime refuses it: {_first_line(error)}") from error
 
 
-def usable_cores() -> int:
-    """Count the cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def usable_cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """Count the whole cores this process may use: those it is shown, or what its container's quota is worth.
+
+    Source: https://docs.kernel.org/admin-guide/cgroup-v2.html (`cpu.max`: microseconds in a period, or `max`)
+    """
+    shown = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        allowed, period = quota.read_text().split()
+    except (OSError, ValueError):
+        return shown
+    return shown if allowed == "max" else min(shown, max(1, int(allowed) // int(period)))
 
 
 def check_tensors(session: Any, manifest: Manifest) -> None:

@@ -53,6 +53,17 @@ def test_lambda_facts() -> None:
     assert settings.snapshot
 
 
+@pytest.mark.parametrize(
+    ("memory", "threads"), [("512", 1), ("1769", 1), ("3537", 1), ("3538", 2), ("10240", 5)]
+)
+def test_a_function_has_a_thread_for_each_whole_vcpu(memory: str, threads: int) -> None:
+    """Lambda shows two cores to a function that pays for one; a thread for each would halve its speed."""
+    environment = {"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": memory}
+    assert read_settings(environment).model_threads == threads
+    assert read_settings({**environment, "DORMOUSE_THREADS": "3"}).model_threads == 3
+    assert read_settings({}).model_threads is None
+
+
 @pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md"])
 def test_the_readme_lists_them(name: str) -> None:
     """The README's table names every variable and no other; the English one explains it in the code's
