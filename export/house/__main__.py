@@ -37,6 +37,16 @@ def main() -> int:
     )
     parser.add_argument("--checkpoint", type=Path, default=Path("models/house/checkpoint"))
     parser.add_argument(
+        "--start", type=Path, help="checkpoint to go on from with train and save; without it, from nothing"
+    )
+    parser.add_argument(
+        "--before",
+        type=Path,
+        action="append",
+        default=[],
+        help="folder of a corpus that the checkpoint to go on from was trained on; may come again",
+    )
+    parser.add_argument(
         "--dialogues", type=int, default=stages.DIALOGUES, help="dialogues composed for training"
     )
     parser.add_argument("--steps", type=int, default=stages.STEPS, help="training steps")

@@ -11,7 +11,7 @@ import hashlib
 import json
 import random
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -29,13 +29,15 @@ class LeakError(ValueError):
     """Something held out is in the training part; the message says what."""
 
 
-def write_corpus(folder: Path, *, dialogues: int, seed: int) -> dict[str, Any]:
+def write_corpus(folder: Path, *, dialogues: int, seed: int, before: Sequence[Path] = ()) -> dict[str, Any]:
     """Write all parts and return the record also stored in `corpus.json`.
+
+    What the corpora in `before` asked in training is not held out.
 
     Raises: LeakError.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    parts = compose_parts(dialogues, seed)
+    parts = compose_parts(dialogues, seed, _asked(d for made in before for d in read_part(made, "train")))
     check_leaks(parts["train"], parts["held_out"])
     record: dict[str, Any] = {"seed": seed, "dialogues": {}, "sha256": {}}
     for part, made in parts.items():
@@ -50,8 +52,8 @@ def write_corpus(folder: Path, *, dialogues: int, seed: int) -> dict[str, Any]:
     return record
 
 
-def compose_parts(dialogues: int, seed: int) -> dict[str, list[Dialogue]]:
-    """Return part -> dialogues, no two alike within all parts together."""
+def compose_parts(dialogues: int, seed: int, asked: Set[str] = frozenset()) -> dict[str, list[Dialogue]]:
+    """Return part -> dialogues, no two alike in all parts together; questions `asked` are not held out."""
     seen: set[str] = set()
     train = Composer(random.Random(f"{seed}/train"))
     held_out = Composer(random.Random(f"{seed}/held_out"), held_out=True, typo=0.0)
@@ -59,7 +61,7 @@ def compose_parts(dialogues: int, seed: int) -> dict[str, list[Dialogue]]:
         "train": _distinct(train, dialogues, seen),
         "valid": _distinct(train, max(1, dialogues // _VALID_PART), seen),
     }
-    questions = {normalized(turn.user) for dialogue in parts["train"] for turn in dialogue.turns}
+    questions = asked | _asked(parts["train"])
     candidates = _distinct(held_out, max(1, dialogues // _HELD_OUT_PART), seen)
     parts["held_out"] = [without_leaks for d in candidates if (without_leaks := _unseen_only(d, questions))]
     return parts
@@ -70,7 +72,7 @@ def check_leaks(train: Iterable[Dialogue], held_out: Iterable[Dialogue]) -> None
 
     Raises: LeakError.
     """
-    asked = {normalized(turn.user) for dialogue in train for turn in dialogue.turns}
+    asked = _asked(train)
     for dialogue in held_out:
         for turn in dialogue.turns:
             if is_scored(turn) and normalized(turn.user) in asked:
@@ -107,7 +109,11 @@ def is_scored(turn: Turn) -> bool:
     return bool(turn.facts) and turn.kind not in ("recall", "summary")
 
 
-def _unseen_only(dialogue: Dialogue, asked: set[str]) -> Dialogue | None:
+def _asked(dialogues: Iterable[Dialogue]) -> set[str]:
+    return {normalized(turn.user) for dialogue in dialogues for turn in dialogue.turns}
+
+
+def _unseen_only(dialogue: Dialogue, asked: Set[str]) -> Dialogue | None:
     """The dialogue, facts struck out (so not scored) where the question is known from training."""
     turns = tuple(
         replace(turn, facts=()) if is_scored(turn) and normalized(turn.user) in asked else turn

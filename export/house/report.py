@@ -49,7 +49,7 @@ def details(results: Mapping[str, Mapping[str, Measured]]) -> str:
 
 def model_card(model: LlamaForCausalLM, made: Mapping[str, Any], measures: str) -> str:
     """Return the model card: the written part, the model's sizes, how it was made, what was measured."""
-    config, corpus = model.config, made["corpus"]
+    config = model.config
     return (
         (_FOLDER / "card.md")
         .read_text(encoding="utf-8")
@@ -61,28 +61,41 @@ def model_card(model: LlamaForCausalLM, made: Mapping[str, Any], measures: str) 
             kv_heads=config.num_key_value_heads,
             vocabulary=f"{config.vocab_size:,}",
             context=config.max_position_embeddings,
-            dialogues=f"{corpus['dialogues']['train']:,}",
-            sha256=corpus["sha256"]["train"],
-            seed=made["seed"],
-            steps=f"{made['steps']:,}",
-            tokens=f"{made['tokens']:,}",
+            history="\n".join(map(_run, _runs(made))),
             measures=measures.strip(),
         )
     )
 
 
-def read_losses(path: Path) -> dict[str, list[tuple[int, float]]]:
-    """Return part -> (step, loss) pairs of a run's `losses.csv`."""
+Curves = dict[str, list[tuple[int, float]]]
+"""Part -> (step, loss)."""
+
+
+def joined(before: Curves, after: Curves) -> Curves:
+    """Return the curves of a run and of one that went on from its end."""
+    end = max(step for points in before.values() for step, _ in points)
+    parts = [*before, *(part for part in after if part not in before)]
+    onward = {part: [(end + step, loss) for step, loss in points] for part, points in after.items()}
+    return {part: before.get(part, []) + onward.get(part, []) for part in parts}
+
+
+def write_losses(curves: Curves, path: Path) -> None:
+    """Write the curves as rows of step, part and loss."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        rows = ((step, part, f"{loss:.5f}") for part, points in curves.items() for step, loss in points)
+        csv.writer(file, lineterminator="\n").writerows(rows)
+
+
+def read_losses(path: Path) -> Curves:
+    """Return what a `losses.csv` holds."""
     curves: dict[str, dict[int, float]] = {}
     with path.open(newline="", encoding="utf-8") as file:
-        for step, _tokens, part, loss in csv.reader(file):
-            curves.setdefault(part, {})[int(step)] = float(
-                loss
-            )  # steps done again after a stop: the last counts
+        for step, part, loss in csv.reader(file):  # of steps done again after a stop the last counts
+            curves.setdefault(part, {})[int(step)] = float(loss)
     return {part: sorted(points.items()) for part, points in curves.items()}
 
 
-def plot_losses(curves: dict[str, list[tuple[int, float]]], path: Path) -> None:
+def plot_losses(curves: Curves, path: Path) -> None:
     """Write the loss curves as a picture."""
     import matplotlib
 
@@ -102,6 +115,20 @@ def plot_losses(curves: dict[str, list[tuple[int, float]]], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
     pyplot.close(figure)
+
+
+def _runs(made: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The runs one after the other, the first from nothing."""
+    return [*(_runs(made["after"]) if "after" in made else []), made]
+
+
+def _run(made: Mapping[str, Any]) -> str:
+    corpus = made["corpus"]
+    return (
+        f"- {corpus['dialogues']['train']:,} dialogues (sha256 of the training part "
+        f"`{corpus['sha256']['train']}`), seed {made['seed']}: "
+        f"{made['steps']:,} steps, {made['tokens']:,} tokens."
+    )
 
 
 def _cell(measured: Measured, name: str) -> str:

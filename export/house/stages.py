@@ -9,8 +9,10 @@ import json
 import math
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -31,7 +33,15 @@ from export.house.model import ModelSize, load_checkpoint, new_model, save_check
 from export.house.names import make_name
 from export.house.parallel import Workers, run_workers
 from export.house.replies import Answerer, BundleAnswerer, CheckpointAnswerer
-from export.house.report import comparison, details, model_card, plot_losses, read_losses
+from export.house.report import (
+    comparison,
+    details,
+    joined,
+    model_card,
+    plot_losses,
+    read_losses,
+    write_losses,
+)
 from export.house.tokenizer import load_tokenizer, train_tokenizer
 from export.house.train import Schedule, Trainer, mean_loss
 from export.house.turns import Dialogue
@@ -48,11 +58,22 @@ HELD_OUT_NAMES = 120
 HELD_OUT_NAMES_FILE = Path("tests/data/house_heldout_names.json")
 _TOKENIZER_DIALOGUES = 20_000
 _VALID_DIALOGUES = 150
+_ONWARD: dict[str, Any] = {
+    "batch_tokens": 8192,
+    "peak_lr": 1.5e-3,
+    "fall": 1.0,
+    "warmup_steps": 40,
+    "save_every_steps": 100,
+    "measure_every_steps": 200,
+}
+"""How weights that were trained before go on: in smaller steps, slower and slower from the start."""
 
 
 def corpus(options: argparse.Namespace) -> None:
     """Compose and write the corpus."""
-    record = write_corpus(options.work / "corpus", dialogues=options.dialogues, seed=options.seed)
+    record = write_corpus(
+        options.work / "corpus", dialogues=options.dialogues, seed=options.seed, before=options.before
+    )
     print(f"corpus: {record['dialogues']} dialogues, {record['turns']} training turns")
     print(f"corpus: train sha256 {record['sha256']['train']}")
 
@@ -105,10 +126,20 @@ def save(options: argparse.Namespace) -> None:
     trainer = _trainer(options, [], [], Workers())
     if not trainer.resume():
         raise FileNotFoundError(f"{options.work / 'run'} holds no training run; run `train` first")
-    save_checkpoint(trainer.model, load_tokenizer(options.work / "tokenizer"), options.checkpoint)
-    record = json.loads((options.work / "corpus" / "corpus.json").read_text(encoding="utf-8"))
-    made = {"corpus": record, "steps": trainer.step, "tokens": trainer.tokens, "seed": options.seed}
+    save_checkpoint(trainer.model, _pieces(options), options.checkpoint)
+    made = {
+        "corpus": _read(options.work / "corpus" / "corpus.json"),
+        "steps": trainer.step,
+        "tokens": trainer.tokens,
+        "seed": options.seed,
+    }
+    losses = read_losses(options.work / "run" / "losses.csv")
+    if options.start:
+        made["after"] = _read(options.start / "training.json")
+        losses = joined(read_losses(options.start / "losses.csv"), losses)
     (options.checkpoint / "training.json").write_text(json.dumps(made, indent=2) + "\n", encoding="utf-8")
+    write_losses(losses, options.checkpoint / "losses.csv")
+    plot_losses(losses, options.checkpoint / "losses.png")
     print(f"save: {options.checkpoint} at step {trainer.step}")
 
 
@@ -126,11 +157,8 @@ def evaluate(options: argparse.Namespace) -> None:
     text = f"Perplexity of the answers to unseen phrasings, unquantized: {perplexity:.3f}.\n\n"
     text += comparison(results) + "\n" + details(results)
     print(text)
-    made = json.loads((options.checkpoint / "training.json").read_text(encoding="utf-8"))
-    (options.checkpoint / "README.md").write_text(model_card(model, made, text), encoding="utf-8")
-    losses = options.work / "run" / "losses.csv"
-    if losses.exists():
-        plot_losses(read_losses(losses), options.checkpoint / "losses.png")
+    card = model_card(model, _read(options.checkpoint / "training.json"), text)
+    (options.checkpoint / "README.md").write_text(card, encoding="utf-8")
 
 
 def _forms(
@@ -169,7 +197,7 @@ def _probes(held_out: list[Dialogue], options: argparse.Namespace) -> dict[str, 
 
 
 def _examples(options: argparse.Namespace) -> tuple[list[Example], list[Example]]:
-    pieces, parts = load_tokenizer(options.work / "tokenizer"), options.work / "corpus"
+    pieces, parts = _pieces(options), options.work / "corpus"
     train_part = read_part(parts, "train")
     valid = islice(read_part(parts, "valid"), _VALID_DIALOGUES)
     return (
@@ -181,10 +209,13 @@ def _examples(options: argparse.Namespace) -> tuple[list[Example], list[Example]
 def _trainer(
     options: argparse.Namespace, train_part: list[Example], valid: list[Example], workers: Workers
 ) -> Trainer:
-    pieces = load_tokenizer(options.work / "tokenizer")
+    pieces = _pieces(options)
     schedule = Schedule(steps=options.steps, seed=options.seed, bfloat16=options.bfloat16)
+    if options.start:
+        model, schedule = load_checkpoint(options.start), replace(schedule, **_ONWARD)
+    else:
+        model = new_model(SIZE, pieces, options.seed)
     report = functools.partial(print, flush=True) if not workers.rank else _silent
-    model = new_model(SIZE, pieces, options.seed)
     folder: Path = options.work / "run"
     return Trainer(
         model,
@@ -198,6 +229,14 @@ def _trainer(
         compiled=options.compile,
         device=options.device,
     )
+
+
+def _pieces(options: argparse.Namespace) -> PreTrainedTokenizerFast:
+    return load_tokenizer(options.start or options.work / "tokenizer")
+
+
+def _read(file: Path) -> Any:
+    return json.loads(file.read_text(encoding="utf-8"))
 
 
 def _silent(_line: str) -> None:

@@ -193,7 +193,7 @@ class Trainer:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "losses.csv").open("a", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerow([self.step, self.tokens, part, f"{loss:.5f}"])
+            csv.writer(file).writerow([self.step, part, f"{loss:.5f}"])
 
 
 def answer_loss(

@@ -10,6 +10,7 @@ from export.house.corpus import HEAD_DIALOGUES, write_corpus
 from export.house.evaluate import measure, recall_probes
 from export.house.model import load_checkpoint
 from export.house.replies import CheckpointAnswerer
+from export.house.report import model_card
 from export.house.tokenizer import load_tokenizer
 
 CHECKPOINT = Path("models/house/checkpoint")
@@ -61,6 +62,14 @@ def test_it_is_made_for_export() -> None:
     assert config["tie_word_embeddings"] is True
     assert "license: apache-2.0" in (CHECKPOINT / "README.md").read_text(encoding="utf-8")
     assert torch.isfinite(load_checkpoint(CHECKPOINT).lm_head.weight).all()
+
+
+def test_the_card_tells_every_run(answerer: CheckpointAnswerer) -> None:
+    """A card of weights that went on from others names both corpora, the first one first."""
+    made = json.loads((CHECKPOINT / "training.json").read_text(encoding="utf-8"))
+    card = model_card(answerer.model, {**made, "after": {**made, "seed": 12345}}, "")
+    assert card.count(made["corpus"]["sha256"]["train"]) >= 2
+    assert card.index("seed 12345") < card.index(f"seed {made['seed']}:")
 
 
 def test_the_corpus_is_still_the_one_it_was_trained_on(tmp_path: Path) -> None:

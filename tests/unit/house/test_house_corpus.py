@@ -12,6 +12,7 @@ from export.house.corpus import (
     check_leaks,
     compose_parts,
     is_clean,
+    is_scored,
     normalized,
     read_part,
     write_corpus,
@@ -52,6 +53,22 @@ def test_no_dialogue_comes_twice(parts: dict[str, list[Dialogue]]) -> None:
 def test_every_dialogue_is_clean(parts: dict[str, list[Dialogue]]) -> None:
     """No text is empty, has an open slot, a control character or a control token."""
     assert all(is_clean(dialogue) for made in parts.values() for dialogue in made)
+
+
+def test_what_an_earlier_corpus_asked_is_not_held_out(
+    tmp_path: Path, parts: dict[str, list[Dialogue]]
+) -> None:
+    """Weights that go on from another corpus are not scored by what that one has taught them."""
+    asked = normalized(next(t.user for d in parts["held_out"] for t in d.turns if is_scored(t)))
+    (tmp_path / "train.jsonl").write_text(
+        json.dumps({"system": "", "turns": [dataclasses.asdict(Turn(asked, "", "", ""))]})
+    )
+    write_corpus(tmp_path / "again", dialogues=600, seed=11, before=[tmp_path])
+    scored = {
+        normalized(t.user) for d in read_part(tmp_path / "again", "held_out") for t in d.turns if is_scored(t)
+    }
+    assert scored
+    assert asked not in scored
 
 
 def test_parts_do_not_leak(parts: dict[str, list[Dialogue]]) -> None:

@@ -16,7 +16,7 @@ from export.house.evaluate import (
 )
 from export.house.measures import Rate, bleu, chrf, has_facts, is_in_language, rate, repeats_itself
 from export.house.replies import Messages, Reply
-from export.house.report import comparison, details, markdown, plot_losses, read_losses
+from export.house.report import comparison, details, joined, markdown, plot_losses, read_losses, write_losses
 from export.house.turns import Turn
 
 
@@ -180,8 +180,18 @@ def test_no_cases_is_said() -> None:
 
 def test_curves_are_read_and_drawn(tmp_path: Path) -> None:
     """The losses of a run become a picture."""
-    (tmp_path / "losses.csv").write_text("20,1000,train,2.5\n40,2000,train,1.5\n40,2000,valid,1.7\n")
+    (tmp_path / "losses.csv").write_text("20,train,2.5\n40,train,1.5\n40,valid,1.7\n")
     curves = read_losses(tmp_path / "losses.csv")
     assert curves == {"train": [(20, 2.5), (40, 1.5)], "valid": [(40, 1.7)]}
     plot_losses(curves, tmp_path / "losses.png")
     assert (tmp_path / "losses.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_run_that_went_on_continues_the_curves(tmp_path: Path) -> None:
+    """Its steps count from the end of the run before, and both are written as one."""
+    curves = joined(
+        {"train": [(20, 2.5)], "valid": [(40, 1.7)]}, {"train": [(20, 1.2)], "valid": [(30, 1.1)]}
+    )
+    assert curves == {"train": [(20, 2.5), (60, 1.2)], "valid": [(40, 1.7), (70, 1.1)]}
+    write_losses(curves, tmp_path / "losses.csv")
+    assert read_losses(tmp_path / "losses.csv") == curves
