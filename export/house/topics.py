@@ -112,7 +112,7 @@ def load_memory() -> list[MemorySlot]:
 
 @cache
 def load_compounds() -> dict[str, dict[str, tuple[str, ...]]]:
-    """Return language -> kind -> patterns: sentences that tell several facts, and frames of short questions."""
+    """Return language -> kind -> patterns: sentences of several facts, and frames of short questions."""
     table = _read(_FOLDER / _COMPOUNDS)
     return {language: {key: tuple(value) for key, value in table[language].items()} for language in LANGUAGES}
 

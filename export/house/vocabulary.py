@@ -15,11 +15,13 @@ from export.house.topics import Family, load_families
 
 _EN_WORD = re.compile(r"(?<![\w{/.`'-])[a-z]{3,14}(?![\w}/`'-])")
 _ZH_RUN = re.compile(r"[\u4e00-\u9fff]+")
-_SMALL_WORDS = frozenset(
-    "the and you are was were has had have can could will would not but for its his her our your their they"
-    " them this that these those with from what when where which who why how does did don one any all too"
-    " than then there here into onto over under about been being may might must shall should yes let tell"
-    " said say says told very just also some such only own she him out off isn aren".split()
+_SMALL_WORDS = re.compile(
+    r"the|and|you|are|was|were|has|had|have|can|could|will|would|not|but|for|"
+    r"its|his|her|our|your|their|they|them|this|that|these|those|with|from|what|"
+    r"when|where|which|who|why|how|does|did|don|one|any|all|too|than|then|there|"
+    r"here|into|onto|over|under|about|been|being|may|might|must|shall|should|yes|"
+    r"let|tell|said|say|says|told|very|just|also|some|such|only|own|she|him|out|"
+    r"off|isn|aren"
 )
 _LONGEST_SLICE = 4
 
@@ -82,7 +84,7 @@ def _unseen_listed() -> tuple[str, ...]:
 @cache
 def _english_words() -> tuple[str, ...]:
     found = {word for text in _texts("en") for word in _EN_WORD.findall(text.lower())}
-    return tuple(sorted(found - _SMALL_WORDS))
+    return tuple(sorted(word for word in found if not _SMALL_WORDS.fullmatch(word)))
 
 
 @cache
