@@ -93,16 +93,17 @@ class Phrasings:
 
         Return "" where none is written for these facts alone.
         """
-        patterns = [p for p in load_compounds()[language]["tell"] if set(slots(p)) <= set(kept)]
-        if not patterns:
+        written = load_compounds()[language]["tell"]
+        fitting = [pattern for pattern in written if set(slots(pattern)) <= set(kept)]
+        train, unseen = split_phrasings(f"compound/{language}", written, keep=PLAIN_PATTERNS)
+        seen = [pattern for pattern in fitting if pattern in train]
+        hidden = [pattern for pattern in fitting if pattern in unseen]
+        if not seen:
             return ""
-        train, unseen = split_phrasings(f"compound/{language}", load_compounds()[language]["tell"], keep=2)
-        seen = [pattern for pattern in patterns if pattern in train]
-        hidden = [pattern for pattern in patterns if pattern in unseen]
 
         def draw(from_unseen: bool) -> Wording:
-            chosen = self.rng.choice(hidden if from_unseen and hidden else seen or patterns)
-            return chosen, False
+            pattern = self.rng.choice(hidden if from_unseen and hidden else seen)
+            return pattern, pattern in written[:PLAIN_PATTERNS]
 
         return self._sentence(draw, language, kept)
 
