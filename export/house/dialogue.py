@@ -24,7 +24,13 @@ _SUMMARY_SLOTS = 3
 _EXERCISES, _LESSONS = 0.16, 0.03  # parts of the turns about nothing told
 _DRILLS = 0.07  # part of dialogues that are exercises one after another
 _DRILL_TURNS = (5, 12)
-_MEMORY_ONLY = 0.12  # part of dialogues about told facts alone: several, corrected, asked for in any order
+_MEMORY_ONLY = 0.28  # part of dialogues about told facts alone: several, corrected, asked for in any order
+_FAR = 0.08  # part of dialogues that tell at the start and ask after many other turns
+_FAR_TURNS = (2, 10)
+_UNKNOWN, _UNKNOWN_ONLY = 0.03, 0.10  # chance that a fact never told is asked for, and where facts are all
+_SHORT = 0.45  # part of the questions for a fact, after another about facts, that lean on it
+_SHORT_AFTER = ("recall", "unknown", "correct", "tell")
+_COMPOUND = 0.3  # part of the tellings that are one sentence made for several facts
 _FOLLOW_UP, _MEANT, _TRANSLATED = 0.30, 0.05, 0.03  # what may come after a question
 _FOLLOWED_AGAIN = 0.4  # chance that a follow-up may be followed by another
 
@@ -71,6 +77,8 @@ class Composer:
         turns: list[Turn] = []
         family: Family | None = None
         length = rng.choices(_LENGTHS, weights=_LENGTH_WEIGHTS)[0]
+        if draw > 1 - _FAR:
+            return Dialogue(tuple(self._far_turns(told)), system)
         small = 0.1 if draw < _DRILLS + _MEMORY_ONLY else 1.0
         while len(turns) < length:
             if rng.random() < _SWITCH:
@@ -111,26 +119,56 @@ class Composer:
     ) -> tuple[list[Turn], Family | None]:
         """The next turn or turns, and the family that a follow-up would lean on."""
         known = [name for name in told.values if _is_sayable(name, told)]
-        if known and self.rng.random() < (0.6 if end else 0.2 + 0.3 * (1 - small)):
-            return [self._ask_known(known, told, at)], None
         fresh = [name for name in self.slot_names if name not in told.values]
+        if fresh and self.rng.random() < (_UNKNOWN_ONLY if small < 1 else _UNKNOWN):
+            return [self._ask_unknown(fresh, told, last)], None
+        if known and self.rng.random() < (0.6 if end else 0.2 + 0.3 * (1 - small)):
+            return [self._ask_known(known, told, at, last)], None
         draw = self.rng.random()
         if fresh and not end and draw < (0.4 if at == 0 else 0.12) + 0.3 * (1 - small):
             return [self._tell(fresh, told, at)], None
-        if known and draw > 1 - 0.06 - 0.15 * (1 - small):
+        if known and draw > 1 - 0.08 - 0.15 * (1 - small):
             return [self.write.correct(self._slot(self.rng.choice(known), told), told, at)], None
-        if fresh and 0.9 < draw < 0.925:
-            return [self.write.ask_unknown(self._slot(self.rng.choice(fresh), told))], None
         return self._small_step(told.language, family, last)
 
-    def _ask_known(self, known: Sequence[str], told: Told, at: int) -> Turn:
+    def _far_turns(self, told: Told) -> list[Turn]:
+        """Facts told at once, talk of other things, then questions for the facts."""
+        turns = [self._tell(self.slot_names, told, 0)]
+        if self.rng.random() < 0.3:
+            turns.append(self.write.correct(self._slot(self.rng.choice(list(told.values)), told), told, 1))
+        turns += self._small_turns(told.language, self.rng.randint(*_FAR_TURNS) - len(turns))
+        for _ in range(self.rng.choice((1, 1, 2, 3))):
+            fresh = [name for name in self.slot_names if name not in told.values]
+            if self.rng.random() < 0.2:
+                turns.append(self._ask_unknown(fresh, told, turns[-1]))
+            else:
+                turns.append(self._ask_known(list(told.values), told, len(turns), turns[-1]))
+        return turns
+
+    def _ask_unknown(self, fresh: Sequence[str], told: Told, last: Turn | None) -> Turn:
+        weights = [_NAME_WEIGHT if name == "name" else 1.0 for name in fresh]
+        slot = self._slot(self.rng.choices(fresh, weights)[0], told)
+        return self.write.ask_unknown(slot, short=self._is_short(last, told))
+
+    def _is_short(self, last: Turn | None, told: Told) -> bool:
+        """Whether the next question may lean on the turn before."""
+        if not last or last.kind not in _SHORT_AFTER or last.language != told.language:
+            return False
+        return self.rng.random() < (_SHORT if last.kind != "tell" else _SHORT / 4)
+
+    def _ask_known(self, known: Sequence[str], told: Told, at: int, last: Turn | None) -> Turn:
         if len(known) > 1 and self.rng.random() < 0.12:
             return self.write.summary([self._slot(name, told) for name in known[:_SUMMARY_SLOTS]], told)
         weights = [_NAME_WEIGHT if name == "name" else 1.0 for name in known]
-        return self.write.recall(self._slot(self.rng.choices(known, weights)[0], told), told, at)
+        slot = self._slot(self.rng.choices(known, weights)[0], told)
+        return self.write.recall(slot, told, at, short=self._is_short(last, told))
 
     def _tell(self, fresh: Sequence[str], told: Told, at: int) -> Turn:
         first = "name" if "name" in fresh and self.rng.random() < 0.4 else self.rng.choice(fresh)
+        if self.rng.random() < _COMPOUND:
+            made = self.write.tell_compound({name: self._slot(name, told) for name in fresh}, told, at)
+            if made:
+                return made
         others = [name for name in fresh if name != first]
         if len(others) > 1 and self.rng.random() < 0.25:
             chosen = [first, *self.rng.sample(others, self.rng.choice((1, 1, 2)))]

@@ -9,9 +9,9 @@ import random
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 
-from export.house.grammar import expand, variety
+from export.house.grammar import expand, slots, variety
 from export.house.split import is_sentence_held_out, split_phrasings
-from export.house.topics import Family, MemorySlot, load_frames, load_phrases
+from export.house.topics import Family, MemorySlot, load_compounds, load_frames, load_phrases
 
 PLAIN_PATTERNS, PLAIN_FRAMES = 2, 4
 _KIND_WEIGHTS = {
@@ -23,6 +23,7 @@ _KIND_WEIGHTS = {
     "know": 0.16,
     "about": 0.12,
 }
+_EVERYDAY_WORDS = 0.35  # part of the sentences about a told fact in other words than the first written
 _OWN_WORDS = 0.6  # part of the sentences about a told fact without a frame around them
 _OTHER_LANGUAGE = 0.05  # part of the subjects named in the other language, as people do who mix
 _MOST_TRIES = 40
@@ -64,6 +65,8 @@ class Phrasings:
         key = f"memory/{slot.name}/{slot.language}/{act}"
 
         def draw(unseen: bool) -> Wording:
+            if slot.everyday.get(act) and self.rng.random() < _EVERYDAY_WORDS:
+                return self._pick(f"{key}/everyday", slot.everyday[act], PLAIN_PATTERNS, unseen)
             if self.rng.random() < _OWN_WORDS:
                 return self._pick(key, own, PLAIN_PATTERNS, unseen)
             frame, plain = self._pick(f"{key}/frame", self.frames[slot.language][act], PLAIN_FRAMES, unseen)
@@ -71,6 +74,36 @@ class Phrasings:
             return frame.replace("{s}", subject), plain
 
         return self._sentence(draw, slot.language, kept)
+
+    def short(self, slot: MemorySlot) -> str:
+        """Return a question of a few words that leans on one before, such as "and my job?"."""
+        key = f"memory/{slot.name}/{slot.language}/short"
+
+        def draw(unseen: bool) -> Wording:
+            frames = load_compounds()[slot.language]["short"]
+            frame, plain = self._pick(key, frames, PLAIN_FRAMES, unseen)
+            return frame.replace("{s}", self.rng.choice(slot.short)), plain
+
+        return self._sentence(draw, slot.language, {})
+
+    def compound(self, language: str, kept: dict[str, str]) -> str:
+        """Return a sentence that tells several facts, its slots open; all of them are among those kept.
+
+        Return "" where none is written for these facts alone.
+        """
+        written = load_compounds()[language]["tell"]
+        fitting = [pattern for pattern in written if set(slots(pattern)) <= set(kept)]
+        train, unseen = split_phrasings(f"compound/{language}", written, keep=PLAIN_PATTERNS)
+        seen = [pattern for pattern in fitting if pattern in train]
+        hidden = [pattern for pattern in fitting if pattern in unseen]
+        if not seen:
+            return ""
+
+        def draw(from_unseen: bool) -> Wording:
+            pattern = self.rng.choice(hidden if from_unseen and hidden else seen)
+            return pattern, pattern in written[:PLAIN_PATTERNS]
+
+        return self._sentence(draw, language, kept)
 
     def shared(self, name: str, language: str) -> str:
         """Return one of the phrases of the name that stand alone, such as "tell me more"."""

@@ -12,12 +12,15 @@ from export.house.names import make_name, words
 from export.house.numerals import numeral
 from export.house.split import held_out_values, split_phrasings, train_values
 from export.house.topics import load_skills
+from export.house.vocabulary import make_written
 
 LARGEST_OPERAND = 20
 _LARGEST_NUMBER = 40
 _ECHOED_WORDS = (1, 1, 2, 3, 5, 8)
 _STORIES = 0.12  # part of the sums that are told as a story
 _IN_WORDS = 0.3  # part of the sums whose numbers are words
+_SPELLED_NAMES, _SPELLED_WRITTEN = 0.4, 0.35  # parts of the words to spell
+_ECHOED_WRITTEN = 0.4  # part of the words to repeat that are real ones
 _PLAIN_ASKS = 2  # the first ways to ask are never held out
 
 
@@ -55,7 +58,7 @@ def make_echo(
     rng: random.Random, language: str, *, held_out: bool = False, rephrased: bool = False
 ) -> Exercise:
     """Return a wish to repeat some unknown words; the long ones are where copying is learned fastest."""
-    made = [make_name(rng, language, held_out=held_out) for _ in range(rng.choice(_ECHOED_WORDS))]
+    made = [_any_word(rng, language, held_out=held_out) for _ in range(rng.choice(_ECHOED_WORDS))]
     text = " ".join(word.lower() if rng.random() < 0.5 else word for word in made)
     ask = _way_to_ask("echo", language, rng, held_out=rephrased)
     return Exercise("echo", ask.format(w=text), text, text)
@@ -65,7 +68,7 @@ def make_ends(
     rng: random.Random, language: str, *, held_out: bool = False, rephrased: bool = False
 ) -> Exercise:
     """Return a question for the first, second or last of two to four words."""
-    listed = [make_name(rng, language, held_out=held_out) for _ in range(rng.choice((2, 3, 3, 4)))]
+    listed = [_any_word(rng, language, held_out=held_out) for _ in range(rng.choice((2, 3, 3, 4)))]
     place = rng.choice(("first", "first", "last", "last", "second"))
     chosen = {"first": listed[0], "last": listed[-1], "second": listed[1]}[place]
     joined = (", " if language == "en" else "、").join(listed)
@@ -146,13 +149,22 @@ def _joined_sum(spoken: tuple[str, str], signs: Sequence[str], rng: random.Rando
 
 
 def _spellable(rng: random.Random, *, held_out: bool) -> str:
-    if rng.random() < 0.4:
+    draw = rng.random()
+    if draw < _SPELLED_NAMES:
         return next(
             name for name in iter(lambda: make_name(rng, "en", held_out=held_out), "") if _is_plain(name)
         )
+    if draw < _SPELLED_NAMES + _SPELLED_WRITTEN:
+        return make_written(rng, "en", held_out=held_out)
     written = [w for kind in ("foods", "animals", "colours", "jobs") for w in words()["en"][kind].split("|")]
     plain = [word for word in written if word.isalpha()]
     return rng.choice(held_out_values(plain) if held_out else train_values(plain))
+
+
+def _any_word(rng: random.Random, language: str, *, held_out: bool) -> str:
+    if rng.random() < _ECHOED_WRITTEN:
+        return make_written(rng, language, held_out=held_out)
+    return make_name(rng, language, held_out=held_out)
 
 
 def _is_plain(name: str) -> bool:

@@ -12,9 +12,11 @@ from typing import Any
 
 LANGUAGES = ("en", "zh")
 _FOLDER = Path(__file__).parent / "topics"
-_MEMORY, _PHRASES, _SKILLS, _FRAMES, _LESSONS = (
-    f"{name}.toml" for name in ("memory", "phrases", "skills", "frames", "lessons")
+_MEMORY, _PHRASES, _SKILLS, _FRAMES, _LESSONS, _TELLING, _COMPOUNDS = (
+    f"{name}.toml" for name in ("memory", "phrases", "skills", "frames", "lessons", "telling", "compounds")
 )
+_NO_FAMILIES = frozenset((_MEMORY, _PHRASES, _SKILLS, _FRAMES, _LESSONS, _TELLING, _COMPOUNDS))
+ACTS = ("tell", "recall", "fix")  # what somebody does with a fact
 SUBJECTS = ("noun", "do", "can", "know", "about")  # the kinds of subject that frames go around
 _ANSWERS_FOR_ALL = "outside_place"  # families without answers of their own answer as this one does
 
@@ -52,6 +54,8 @@ class MemorySlot:
     fixed: tuple[str, ...]
     mine: str  # the fact in the person's own words, as part of a sentence
     clause: str  # the same in the model's words
+    everyday: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # act -> other words for it
+    short: tuple[str, ...] = ()  # the names of the fact that a question of three words leans on
 
 
 class BadTopic(ValueError):
@@ -65,7 +69,7 @@ def load_families() -> list[Family]:
     """
     families = []
     for path in sorted(_FOLDER.glob("*.toml")):
-        if path.name in (_MEMORY, _PHRASES, _SKILLS, _FRAMES, _LESSONS):
+        if path.name in _NO_FAMILIES:
             continue
         tables = _read(path)
         for name, table in tables.items():
@@ -86,13 +90,31 @@ def load_memory() -> list[MemorySlot]:
     """
     fields = ("tell", "ack", "ask", "say", "unknown", "fix", "fixed")
     found = []
+    telling = _read(_FOLDER / _TELLING)
     for name, table in _read(_FOLDER / _MEMORY).items():
         for language in LANGUAGES:
-            entry = table[language]
+            entry, other = table[language], telling[name][language]
             lists = {key: _strings(entry, key, f"{_MEMORY} [{name}] {language}") for key in fields}
             lists["know"] = tuple(entry.get("know", ()))
-            found.append(MemorySlot(name, language, **lists, mine=entry["mine"], clause=entry["clause"]))
+            found.append(
+                MemorySlot(
+                    name,
+                    language,
+                    **lists,
+                    mine=entry["mine"],
+                    clause=entry["clause"],
+                    everyday={act: tuple(other[act]) for act in ACTS},
+                    short=tuple(other["short"]),
+                )
+            )
     return found
+
+
+@cache
+def load_compounds() -> dict[str, dict[str, tuple[str, ...]]]:
+    """Return language -> kind -> patterns: sentences of several facts, and frames of short questions."""
+    table = _read(_FOLDER / _COMPOUNDS)
+    return {language: {key: tuple(value) for key, value in table[language].items()} for language in LANGUAGES}
 
 
 def load_phrases() -> dict[str, dict[str, tuple[str, ...]]]:

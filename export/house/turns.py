@@ -112,19 +112,38 @@ class TurnWriter:
         reply = self._noted(language) + _SPACE[language] + _joined(yours, language)
         return Turn(user, reply, "tell", language)
 
+    def tell_compound(self, slots: Mapping[str, MemorySlot], told: Told, turn: int) -> Turn | None:
+        """Let the person tell some of the facts in one sentence that is made for them, and note them."""
+        kept = {mark: f"{{{mark}}}" for name in slots for mark in (name, f"a_{name}")}
+        language = told.language
+        plain = self.words.compound(language, kept)
+        found = [(plain.index(mark), name) for name in slots for mark in _marks_of(name) if mark in plain]
+        if not found:
+            return None
+        named = [name for _, name in sorted(found)]
+        values = {name: self._new_value(slots[name], told, turn) for name in named}
+        user = as_typed(plain, self.rng, language, typo=self.typo / 2)
+        user = _filled(
+            user, values | {f"a_{name}": with_value("{a} {x}", value) for name, value in values.items()}
+        )
+        yours = [with_value(slots[name].clause, values[name]) for name in named]
+        return Turn(
+            user, self._noted(language) + _SPACE[language] + _joined(yours, language), "tell", language
+        )
+
     def correct(self, slot: MemorySlot, told: Told, turn: int) -> Turn:
         """Let the person correct a fact told before, and note it."""
         return self._memory(slot, "fix", slot.fixed, self._new_value(slot, told, turn), "correct")
 
-    def recall(self, slot: MemorySlot, told: Told, turn: int) -> Turn:
-        """Let the person ask for a fact told before."""
+    def recall(self, slot: MemorySlot, told: Told, turn: int, *, short: bool = False) -> Turn:
+        """Let the person ask for a fact told before; with `short`, in words that lean on the turn before."""
         value, told_at = told.values[slot.name]
-        asked = self._memory(slot, "recall", slot.say, value, "recall")
+        asked = self._memory(slot, "short" if short else "recall", slot.say, value, "recall")
         return replace(asked, facts=(value.lower(),), distance=turn - told_at)
 
-    def ask_unknown(self, slot: MemorySlot) -> Turn:
+    def ask_unknown(self, slot: MemorySlot, *, short: bool = False) -> Turn:
         """Let the person ask for a fact never told: the right answer says so."""
-        asked = self._memory(slot, "recall", slot.unknown, "", "unknown")
+        asked = self._memory(slot, "short" if short else "recall", slot.unknown, "", "unknown")
         return replace(asked, facts=_NOT_TOLD[slot.language])
 
     def summary(self, slots: Sequence[MemorySlot], told: Told) -> Turn:
@@ -145,7 +164,8 @@ class TurnWriter:
         return self.rng.choice(self.words.phrases[language]["system"])
 
     def _memory(self, slot: MemorySlot, act: str, says: Sequence[str], value: str, kind: str) -> Turn:
-        plain = self.words.memory(slot, act, {mark: f"{{{mark}}}" for mark in "xXaA"})
+        kept = {mark: f"{{{mark}}}" for mark in "xXaA"}
+        plain = self.words.short(slot) if act == "short" else self.words.memory(slot, act, kept)
         user = with_value(as_typed(plain, self.rng, slot.language, typo=self.typo / 2), value)
         return Turn(user, with_value(self.rng.choice(says), value), kind, slot.language)
 
@@ -169,6 +189,10 @@ _NOT_TOLD = {"en": ("have not|don't know",), "zh": ("还没有|还不知道",)}
 _NAMES = ("name", "friend", "pet_name")
 _SPACE = {"en": " ", "zh": ""}
 _AND = {"en": (" and ", ", and ", ", "), "zh": ("，", "，", "，而且")}
+
+
+def _marks_of(name: str) -> tuple[str, str]:
+    return f"{{{name}}}", f"{{a_{name}}}"
 
 
 def with_value(text: str, value: str) -> str:
