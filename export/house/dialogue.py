@@ -18,7 +18,7 @@ _ENGLISH = 0.5  # part of dialogues that begin in English
 _SWITCH = 0.03  # chance at each turn that the person changes the language
 _SYSTEM = 0.08  # part of dialogues under a system message
 _FAMILY_WEIGHTS = {"medical": 3.0, "statement": 3.0, "your_name": 1.5, "what_is_dormouse": 1.5, "sad": 1.5}
-_TOPIC_WEIGHTS = {"outside": 46.0}  # of all its families together: the world is wide
+_OUTSIDE, _OUTSIDE_PART = "outside", 0.28  # the world is wide: part of the questions that lie outside
 _NAME_WEIGHT = 2.5  # the name is asked for more often than any other fact
 _SUMMARY_SLOTS = 3
 _EXERCISES, _LESSONS = 0.16, 0.03  # parts of the turns about nothing told
@@ -56,9 +56,7 @@ class Composer:
         self.write = TurnWriter(rng, families, held_out=held_out, rephrased=words_unseen, typo=typo)
         self.tutor = Tutor(rng, rephrased=words_unseen)
         self.families = {lang: [f for f in families if f.language == lang] for lang in LANGUAGES}
-        self.weights = {
-            lang: [_weight(family, found) for family in found] for lang, found in self.families.items()
-        }
+        self.weights = {lang: _weights(found) for lang, found in self.families.items()}
         self.memory = {(slot.name, slot.language): slot for slot in load_memory()}
         self.slot_names = sorted({name for name, _ in self.memory})
 
@@ -205,13 +203,14 @@ class Composer:
         return self.memory[name, told.language]
 
 
-def _weight(family: Family, families: Sequence[Family]) -> float:
-    """How often a family is drawn; a topic with a weight of its own shares it among its families."""
-    if family.topic in _TOPIC_WEIGHTS:
-        return _TOPIC_WEIGHTS[family.topic] / sum(other.topic == family.topic for other in families)
-    return _FAMILY_WEIGHTS.get(family.name, 1.0)
-
-
 def _is_sayable(name: str, told: Told) -> bool:
     """Whether a told value can be said in the language spoken now."""
     return name in LANGUAGE_FREE or told.values[name][0].isascii() == (told.language == "en")
+
+
+def _weights(families: Sequence[Family]) -> list[float]:
+    """How often each family is asked for; those outside share a fixed part, however many they are."""
+    inside = sum(_FAMILY_WEIGHTS.get(f.name, 1.0) for f in families if f.topic != _OUTSIDE)
+    outside = sum(f.topic == _OUTSIDE for f in families)
+    each = inside * _OUTSIDE_PART / (1 - _OUTSIDE_PART) / max(outside, 1)
+    return [each if f.topic == _OUTSIDE else _FAMILY_WEIGHTS.get(f.name, 1.0) for f in families]
