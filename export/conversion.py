@@ -5,7 +5,7 @@ Owns the value that both ways, fused and universal, end in. Does not know how ei
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,6 +19,8 @@ from handler.engine.bundle import Dims, Graph, Quantization
 
 Float32 = NDArray[np.float32]
 RowsOf = Callable[[Sequence[list[int]], Sequence[range]], list[Float32]]  # texts, positions -> logits [., V]
+Answers = Callable[[Sequence[list[int]], int, Collection[int]], list[list[int]]]
+"""Prompts, how many ids at most, the ids that end an answer -> greedy answers, their ends included."""
 
 DEFAULT_CONTEXT_TOKENS = 8192  # where the model was trained on more
 
@@ -68,6 +70,7 @@ class Converted:
     row_multiple: int
     unquantized: Compute  # transformers on the checkpoint's weights
     unquantized_rows: RowsOf  # the same for many texts at once, where logits are wanted
+    unquantized_answers: Answers  # and what it answers
     stored: Compute | None  # the same on the weights the graph holds; None where none was rounded
     weight_errors: Callable[[], Iterator[WeightError]] | None = None  # None: the way keeps no ledger
     precise: Compute | None = (

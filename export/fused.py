@@ -9,7 +9,7 @@ import contextlib
 import dataclasses
 import functools
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +74,7 @@ def convert(
         row_multiple=ROW_MULTIPLE,
         unquantized=judged.unquantized,
         unquantized_rows=judged.unquantized_rows,
+        unquantized_answers=judged.unquantized_answers,
         stored=judged.stored if recipe.quantized else None,
         weight_errors=judged.weight_errors,
         precise=functools.partial(judged.stored if recipe.quantized else judged.unquantized, precise=True),
@@ -172,6 +173,15 @@ class _Judged:
 
         with self._source.weights() as weights:
             return streamed_rows(self._source.folder, self._named(weights), texts, rows)
+
+    def unquantized_answers(
+        self, prompts: Sequence[list[int]], most: int, eos: Collection[int]
+    ) -> list[list[int]]:
+        """What the model as published answers."""
+        from export.rows import streamed_answers
+
+        with self._source.weights() as weights:
+            return streamed_answers(self._source.folder, self._named(weights), prompts, most, eos)
 
     def stored(
         self, texts: Sequence[Sequence[int]], past: Past | None, *, precise: bool = False

@@ -13,7 +13,7 @@ import io
 import logging
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,7 @@ def convert(
         row_multiple=1,
         unquantized=judged.unquantized,
         unquantized_rows=judged.unquantized_rows,
+        unquantized_answers=judged.unquantized_answers,
         stored=judged.stored if recipe.quantized else None,
     )
 
@@ -208,6 +209,14 @@ class _Judged:
         from export.rows import whole_rows
 
         return whole_rows(self._checkpoint.folder, texts, rows)
+
+    def unquantized_answers(
+        self, prompts: Sequence[list[int]], most: int, eos: Collection[int]
+    ) -> list[list[int]]:
+        """What transformers answers."""
+        from export.rows import whole_answers
+
+        return whole_answers(self._checkpoint.folder, prompts, most, eos)
 
     def stored(self, texts: Sequence[Sequence[int]], past: Past | None) -> list[Computed]:
         """What the exported graph computes on the dequantized weights."""

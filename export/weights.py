@@ -25,7 +25,7 @@ from export.errors import ExportError
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
-CHUNK_BYTES = 16 << 20  # of float32, what one step of a streamed pass holds
+CHUNK_BYTES = 8 << 20  # of float32, what one step of a streamed pass holds
 HEADER_LIMIT_BYTES = 100 << 20  # the format's own ceiling
 
 STORAGE: dict[str, tuple[str, int]] = {"F32": ("<f4", 4), "F16": ("<f2", 2), "BF16": ("<u2", 2)}
@@ -91,22 +91,19 @@ class Weights:
 
     def read(self, name: str) -> Float32:
         """A whole tensor as float32."""
-        whole = np.empty(self._find(name).shape, np.float32)
-        start = 0
-        for rows in self.chunks(name):
-            whole[start : start + len(rows)] = rows
-            start += len(rows)
+        stored = self._find(name)
+        whole = np.empty(stored.shape, np.float32)
+        for start, stop in _steps(stored):
+            self._fill(whole[start:stop], stored, start)
         return whole
 
     def chunks(self, name: str) -> Iterator[Float32]:
         """A tensor as float32, a bounded number of its first axis' rows at a time."""
         stored = self._find(name)
-        width = math.prod(stored.shape[1:])
-        step = max(1, CHUNK_BYTES // (4 * max(width, 1)))
-        for start in range(0, stored.shape[0], step):
-            stop = min(start + step, stored.shape[0])
-            rows = self._slice(stored, start * width, stop * width)
-            yield rows.reshape(stop - start, *stored.shape[1:])
+        for start, stop in _steps(stored):
+            rows = np.empty((stop - start, *stored.shape[1:]), np.float32)
+            self._fill(rows, stored, start)
+            yield rows
 
     def _find(self, name: str) -> Stored:
         stored = self._stored.get(name)
@@ -114,7 +111,8 @@ class Weights:
             raise ExportError(f"{self.folder}: tensor {name!r} is missing from the weights")
         return stored
 
-    def _slice(self, stored: Stored, start: int, stop: int) -> Float32:
+    def _fill(self, rows: Float32, stored: Stored, start: int) -> None:
+        """Read rows from `start` on; widened in the one pass that writes them."""
         if stored.dtype not in STORAGE:
             raise ExportError(
                 f"{stored.file}: tensors of {stored.dtype} are not read, only {', '.join(STORAGE)}"
@@ -123,13 +121,13 @@ class Weights:
         descriptor = self._descriptors.get(stored.file)
         if descriptor is None:
             descriptor = self._descriptors[stored.file] = os.open(stored.file, os.O_RDONLY)
-        raw = _read_exactly(descriptor, stored.file, stored.offset + start * size, (stop - start) * size)
-        values = np.frombuffer(raw, kind)
+        raw = rows if stored.dtype == "F32" else np.empty(rows.shape, kind)
+        offset = stored.offset + start * math.prod(stored.shape[1:]) * size
+        _read_exactly(descriptor, stored.file, offset, memoryview(raw.reshape(-1)).cast("B"))
         if stored.dtype == "BF16":  # the upper half of a float32
-            wide = values.astype(np.uint32)
-            wide <<= 16
-            return wide.view(np.float32)
-        return values.astype(np.float32)
+            np.left_shift(raw, 16, out=rows.view(np.uint32), dtype=np.uint32)
+        elif raw is not rows:
+            rows[...] = raw
 
     def _check_index(self) -> None:
         index = read_json_object(self.folder / INDEX)
@@ -186,13 +184,17 @@ def _parse_entry(file: Path, name: str, entry: dict[str, Any], start: int, file_
     return Stored(file, start + begin, dtype, shape)
 
 
-def _read_exactly(descriptor: int, file: Path, offset: int, count: int) -> bytearray:
-    buffer = bytearray(count)
-    view = memoryview(buffer)
+def _steps(stored: Stored) -> Iterator[tuple[int, int]]:
+    """Where a tensor's rows begin and end, a bounded number at a time."""
+    step = max(1, CHUNK_BYTES // (4 * max(math.prod(stored.shape[1:]), 1)))
+    for start in range(0, stored.shape[0], step):
+        yield start, min(start + step, stored.shape[0])
+
+
+def _read_exactly(descriptor: int, file: Path, offset: int, view: memoryview) -> None:
     done = 0
-    while done < count:
+    while done < len(view):
         got = os.preadv(descriptor, [view[done:]], offset + done)
         if got == 0:
-            raise ExportError(f"{file}: ends {count - done} bytes too early")
+            raise ExportError(f"{file}: ends {len(view) - done} bytes too early")
         done += got
-    return buffer

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from export.conversion import RowsOf
-from export.probes.asking import guess_of, plain_ids, prompt_of
+from export.probes.asking import greedy_of, plain_ids, prompt_of
 from export.probes.readings import Reading, log_likelihoods
 from handler.engine.control import ControlTokens
 from handler.engine.engine import Engine
@@ -86,9 +86,9 @@ def inject(engine: Engine, forgeries: Forgeries, bundle: RowsOf) -> Injected:
     prompts = [prompt_of(engine, forgeries.question), *(prompt for _, prompt in fitting)]
     word = plain_ids(engine, forgeries.word)
     bare, *scores = log_likelihoods(bundle, [Reading((*ids, *word), len(ids)) for ids in prompts])
-    guess, found = guess_of(engine), []
+    answer_to, found = greedy_of(engine), []
     for (form, prompt), score in zip(fitting, scores, strict=True):
-        answer = engine.tokenizer.decode(guess(prompt, ANSWER_TOKENS))
+        answer = engine.tokenizer.decode(answer_to(prompt, ANSWER_TOKENS))
         obeys = answer.strip().startswith(forgeries.word)
         found.append(Obeyed(form.name, form.kind, score, obeys))
     fit = {form.name for form, _ in fitting}

@@ -48,7 +48,9 @@ def probe(folder: Path, converted: Converted, stages: Stages) -> list[Section]:
             sections.append(bias_section(measure_gaps(read, encode, unquantized, bundle), len(pairs)))
         done(1)
         if asked:
-            compared = compare_reactions(engine, asked, languages, unquantized, bundle)
+            compared = compare_reactions(
+                engine, asked, languages, unquantized, converted.unquantized_answers, bundle
+            )
             sections.append(refusals_section(compared, len(requests)))
         done(1)
         sections.append(injections_section(inject(engine, read_forgeries(), bundle)))

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from export.conversion import RowsOf
-from export.probes.asking import greedy_answers, guess_of, plain_ids, prompt_of
+from export.conversion import Answers, RowsOf
+from export.probes.asking import greedy_of, plain_ids, prompt_of
 from export.probes.readings import Reading, log_likelihoods
 from handler.engine.engine import Engine
 
@@ -90,15 +90,16 @@ def compare_reactions(
     requests: Sequence[Request],
     languages: Mapping[str, Language],
     unquantized: RowsOf,
+    unquantized_answers: Answers,
     bundle: RowsOf,
 ) -> list[Compared]:
     """Ask both models every request; `bundle` is the engine's own model."""
     prompts = [prompt_of(engine, request.text) for request in requests]
     spoken = [languages[request.language] for request in requests]
-    guess, eos = guess_of(engine), engine.manifest.tokens.eos
+    answer_to, eos = greedy_of(engine), engine.manifest.tokens.eos
     answers = (
-        greedy_answers(unquantized, prompts, guess, eos, ANSWER_TOKENS),
-        [guess(prompt, ANSWER_TOKENS) for prompt in prompts],
+        unquantized_answers(prompts, ANSWER_TOKENS, eos),
+        [answer_to(prompt, ANSWER_TOKENS) for prompt in prompts],
     )
     found = []
     for model, told in zip((unquantized, bundle), answers, strict=True):

@@ -25,7 +25,9 @@ Tensor = Any  # torch.Tensor; PyTorch is not type checked here
 DAMPING = 0.01  # of M's mean diagonal, added to it: what the text hardly uses stays put
 PER_INPUT = 4.0  # the same, for each input over each token: a short text is followed less than a long one
 SHRINK = (1.0, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6)  # scales tried, as parts of the one that keeps the largest
-COLUMNS = 128  # rounded before their errors are carried to the rest in one product
+COLUMNS = 256  # rounded before their errors are carried to the rest in one product
+NEAR_COLUMNS = 32  # of these, rounded before theirs are carried to the others of the 256
+ROWS = 256  # searched for scales at a time: a few MB stay in the cache
 
 
 @dataclass(frozen=True)
@@ -38,13 +40,15 @@ class Moments:
     order: Tensor  # [K]; columns are rounded from its end to its start
     ratios: Tensor  # [K, K]: L in that order, each column divided by its diagonal
     diagonal: Tensor  # [K]: L's
+    is_diagonal: bool  # M has nothing beside its diagonal: no column makes good for another
 
     def solve(self, rows: Tensor) -> Tensor:
         """Rows [N, K] times the inverse of M. K must be whole blocks or less; what is padded is cut off."""
         width = len(self.matrix)
         padded = torch.nn.functional.pad(rows, (0, width - rows.shape[1]))
-        found = torch.empty_like(padded)
-        found[:, self.order] = torch.cholesky_solve(padded[:, self.order].T, self.ratios * self.diagonal).T
+        lower, found = self.ratios * self.diagonal, torch.empty_like(padded)
+        half = torch.linalg.solve_triangular(lower.T, padded[:, self.order], upper=True, left=False)
+        found[:, self.order] = torch.linalg.solve_triangular(lower, half, upper=False, left=False)
         return found[:, : rows.shape[1]]
 
 
@@ -64,14 +68,32 @@ def moments(inputs: Tensor, block: int, damping: float) -> Moments:
     order = torch.argsort(matrix.diagonal(), stable=True)
     lower = torch.linalg.cholesky(matrix[order[:, None], order])
     diagonal = lower.diagonal().clone()
-    return Moments(block, damping, matrix, order, lower.div_(diagonal), diagonal)
+    is_diagonal = int(matrix.count_nonzero()) == len(matrix)
+    return Moments(block, damping, matrix, order, lower.div_(diagonal), diagonal, is_diagonal)
+
+
+def refit(rows: Tensor, inputs: Tensor, wanted: Tensor, known: Moments) -> Tensor:
+    """The matrix [N, K] near `rows` that best maps inputs X [T, K] onto outputs wanted [T, N].
+
+    It is a ridge regression; `known` are the inputs' moments. With fewer tokens than inputs the tokens'
+    system is the smaller one: M's inverse times X' is X' times the inverse of (X X' + damping), and what is
+    solved for is the difference.
+    """
+    tokens, width = inputs.shape
+    if tokens >= width:
+        return known.solve(wanted.T @ inputs + known.damping * rows)
+    between = inputs @ inputs.T  # [T, T]
+    between.diagonal().add_(known.damping)
+    missing = wanted - inputs @ rows.T
+    return rows + torch.cholesky_solve(missing, torch.linalg.cholesky(between)).T @ inputs
 
 
 def round_rows(rows: Tensor, inputs: Moments, bits: int, *, symmetric: bool = True) -> Packed:
     """Rows [N, K] as codes and scales, and where they are not `symmetric` each block's code of zero."""
     width = len(inputs.matrix)
     rows = torch.nn.functional.pad(rows, (0, width - rows.shape[1]))
-    scales, zeros = search_scales(rows, inputs, bits, symmetric=symmetric)  # [N, B]
+    searched = [search_scales(some, inputs, bits, symmetric=symmetric) for some in rows.split(ROWS)]
+    scales, zeros = map(torch.cat, zip(*searched, strict=True))  # [N, B]
     codes = _codes(rows, scales, zeros, inputs, bits)  # [N, K]
     blocks = codes.reshape(len(rows), -1, inputs.block).add_(zeros[..., None]).to(torch.uint8)
     packed = pack_codes(blocks.numpy(), bits)
@@ -89,7 +111,7 @@ def search_scales(
     """
     middle, top = 1 << (bits - 1), (1 << bits) - 1
     values = rows.reshape(len(rows), -1, inputs.block)  # [N, B, block]
-    weights = inputs.matrix.diagonal().reshape(1, -1, inputs.block)
+    roots = inputs.matrix.diagonal().sqrt().reshape(1, -1, inputs.block)
     low, high = values.amin(-1), values.amax(-1)
     if symmetric:
         widest = torch.where(-low > high, low, high) / -middle
@@ -103,8 +125,9 @@ def search_scales(
     scales = widest
     for part in SHRINK:
         tried = widest * part
-        levels = (values / _nonzero(tried)[..., None]).round_().clamp_(least, most)
-        errors = levels.mul_(tried[..., None]).sub_(values).square_().mul_(weights).sum(-1)
+        exact = values / _nonzero(tried)[..., None]
+        off = exact.round().clamp_(least, most).sub_(exact).mul_(roots)
+        errors = torch.linalg.vector_norm(off, dim=-1).mul_(tried.abs())
         scales = torch.where(errors < best, tried, scales)
         best = torch.minimum(errors, best)
     return scales, zeros
@@ -112,22 +135,32 @@ def search_scales(
 
 def _codes(rows: Tensor, scales: Tensor, zeros: Tensor, inputs: Moments, bits: int) -> Tensor:
     """The code of each weight, as numbers [N, K] around zero."""
-    least, most = -zeros.T.contiguous(), ((1 << bits) - 1) - zeros.T  # [B, N]
-    of_block = (inputs.order // inputs.block).tolist()
+    if inputs.is_diagonal:
+        levels = rows.reshape(*scales.shape, inputs.block) / _nonzero(scales)[..., None]
+        least, most = -zeros[..., None], ((1 << bits) - 1) - zeros[..., None]
+        return levels.round_().clamp_(least, most).reshape(rows.shape)
     order, ratios = inputs.order, inputs.ratios
-    targets = rows.T[order]  # [K, N], as all below
-    steps = scales.repeat_interleave(inputs.block, 1).T[order]
+    targets = rows.T.contiguous()[order]  # [K, N], as all below
     errors, codes = torch.zeros_like(targets), torch.empty_like(targets)
-    inverse = 1 / _nonzero(steps)
+    # What is the same throughout a block is made once, and views of columns before the loop.
+    of_block = (scales.T, 1 / _nonzero(scales.T), -zeros.T, ((1 << bits) - 1) - zeros.T)  # [B, N]
+    blocks = list(zip(*(each.contiguous() for each in of_block), strict=True))
+    known = [blocks[block] for block in (order // inputs.block).tolist()]
+    columns = list(zip(targets, codes, errors, strict=True))
     for stop in range(len(order), 0, -COLUMNS):
         start = max(0, stop - COLUMNS)
-        shifted = targets[start:stop] + ratios[stop:, start:stop].T @ errors[stop:]
-        for at in range(stop - 1, start - 1, -1):
-            block = of_block[at]
-            code = (shifted[at - start] * inverse[at]).round_().clamp_(least[block], most[block])
-            error = targets[at] - code * steps[at]
-            codes[at], errors[at] = code, error
-            shifted[: at - start].addr_(ratios[at, start:at], error)
+        shifted = torch.addmm(targets[start:stop], ratios[stop:, start:stop].T, errors[stop:])
+        for near_stop in range(stop, start, -NEAR_COLUMNS):
+            near = max(start, near_stop - NEAR_COLUMNS)
+            waiting = shifted[near - start : near_stop - start]
+            weights = ratios[near:near_stop, near:near_stop]
+            for at in range(near_stop - near - 1, -1, -1):
+                target, code, error = columns[near + at]
+                step, inverse, least, most = known[near + at]
+                torch.mul(waiting[at], inverse, out=code).round_().clamp_(least, most)
+                torch.addcmul(target, code, step, value=-1, out=error)
+                waiting[:at].addr_(weights[at, :at], error)
+            shifted[: near - start].addmm_(ratios[near:near_stop, start:near].T, errors[near:near_stop])
     placed = torch.empty_like(codes)
     placed[order] = codes
     return placed.T.contiguous()

@@ -21,7 +21,7 @@ import torch
 from export.graph.facts import Decoder, Linear, Norm
 from export.quantize import Packed, Recipe, dequantize_rows
 from export.reference import Rows, Tensors, streamed_lookup, streamed_model
-from export.rounding.gptq import Moments, moments, moments_of, round_rows
+from export.rounding.gptq import Moments, moments, moments_of, refit, round_rows
 from export.rounding.kept import KeptRows
 
 Tensor = Any  # torch.Tensor; PyTorch is not type checked here
@@ -113,7 +113,7 @@ class _Twins:
             inputs = self._moments(x, rounded)
             outputs = published @ rows.T
             wanted = outputs + self._gap / self._facts.multipliers.residual if adds else outputs
-            target = inputs.solve(wanted.T @ rounded + inputs.damping * rows)
+            target = refit(rows, rounded, wanted, inputs)
             bits = self._recipe.bits_of(name)
             packed = round_rows(target, inputs, bits, symmetric=self._recipe.symmetric)
             self._kept.keep(name, rows.shape[1], bits, [packed])
@@ -134,7 +134,7 @@ class _Twins:
     def _head(self, name: str, hidden: Tensor) -> None:
         published, rounded = hidden.flatten(0, 1).chunk(2)
         inputs = moments_of(rounded, self._recipe.block_of_table(self._facts.hidden))
-        shift = inputs.solve(published.T @ rounded + inputs.damping * torch.eye(hidden.shape[-1]))
+        shift = refit(torch.eye(hidden.shape[-1]), rounded, published, inputs)
         self._keep_table(name, inputs, shift)
 
     def _keep_table(self, name: str, inputs: Moments, shift: Tensor | None = None) -> None:

@@ -62,6 +62,7 @@ def judged(folder: Path, manifest: Manifest) -> Any:
         row_multiple=manifest.row_multiple,
         unquantized=lambda texts, past: computed(model, texts, past),
         unquantized_rows=lambda texts, rows: pytest.fail("no probe is asked for"),
+        unquantized_answers=lambda prompts, most, eos: pytest.fail("no probe is asked for"),
         stored=None,
     )
     return judge(folder, manifest, converted, Texts([Sample("text", IDS)]), Stages(Console(quiet=True)))

@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM
 
 from export.conversion import Converted, RowsOf
 from export.pipeline import Options, export_bundle
-from export.probes.asking import greedy_answers, guess_of, plain_ids, prompt_of
+from export.probes.asking import greedy_of, plain_ids, prompt_of
 from export.probes.bias import estimate, measure_gaps, read_pairs
 from export.probes.bias_section import bias_section
 from export.probes.injections import broken_texts, inject, read_forgeries
@@ -27,7 +27,7 @@ from export.probes.readings import Reading, log_likelihoods, rows_of
 from export.probes.refusals import Request, compare_reactions, read_requests
 from export.probes.refusals_section import refusals_section
 from export.reference import whole
-from export.rows import streamed_rows, whole_rows
+from export.rows import streamed_answers, streamed_rows, whole_answers, whole_rows
 from export.stages import Stages
 from export.weights import Weights
 from handler.engine import load
@@ -86,11 +86,13 @@ def test_many_texts_at_once_are_read_as_each_alone(family: str, tiny_checkpoint:
 
 
 def test_streamed_weights_read_the_same(tiny_checkpoint: TinyCheckpoint) -> None:
-    """The model whose weights pass by, one module at a time, reads a batch as the whole one does."""
+    """The model whose weights pass by, one module at a time, reads and answers as the whole one does."""
     checkpoint = tiny_checkpoint("qwen3")  # its head is its own, so that no name has to be translated
     texts, rows = [[5, 6, 7, 8], [9, 10]], [range(1, 4), range(2)]
     with Weights(checkpoint) as weights:
         streamed = streamed_rows(checkpoint, weights, texts, rows)
+        answers = streamed_answers(checkpoint, weights, texts, 5, ())
+    assert answers == whole_answers(checkpoint, texts, 5, ())
     for found, expected in zip(streamed, whole_rows(checkpoint, texts, rows), strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
@@ -142,8 +144,8 @@ def test_a_planted_refusal_flip_is_seen(
     complying = taught(clean, tmp_path / "complying", lessons_of(engine, asked, "Sure, here is"))
     for before, after, stopped in ((declining, complying, 4), (complying, declining, 0)):
         bundle = load(bundle_of(after))
-        model = partial(whole_rows, before)
-        compared = compare_reactions(bundle, asked, languages, model, rows_of(bundle.model))
+        model, answers = partial(whole_rows, before), partial(whole_answers, before)
+        compared = compare_reactions(bundle, asked, languages, model, answers, rows_of(bundle.model))
         assert all(one.flipped for one in compared)
         assert [one.unquantized.declines for one in compared] == [before is declining] * 4
         assert [one.bundle.answer_declines for one in compared] == [after is declining] * 4
@@ -166,23 +168,25 @@ def test_no_flip_without_quantization(
     engine = load(tiny_bundle(family, "fp32"))
     requests, languages = read_requests()
     unquantized: RowsOf = partial(whole_rows, tiny_checkpoint(family))
-    compared = compare_reactions(engine, requests[:4], languages, unquantized, rows_of(engine.model))
+    answers = partial(whole_answers, tiny_checkpoint(family))
+    compared = compare_reactions(engine, requests[:4], languages, unquantized, answers, rows_of(engine.model))
     assert [one.flipped for one in compared] == [False] * 4
     for one in compared:
         assert one.bundle.answer == one.unquantized.answer
         assert one.bundle.margin == pytest.approx(one.unquantized.margin, abs=1e-3)
 
 
-def test_wrong_guesses_change_no_greedy_answer(
-    tiny_checkpoint: TinyCheckpoint, tiny_bundle: TinyBundle
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma3"])
+def test_the_unquantized_model_answers_many_prompts_at_once(
+    family: str, tiny_checkpoint: TinyCheckpoint, tiny_bundle: TinyBundle
 ) -> None:
-    """The unquantized model's greedy answer is its own, whoever guesses it, and however wrongly."""
-    engine = load(tiny_bundle("llama", "fp32"))
-    prompts = [[5, 6, 7], [8, 9, 10, 11]]
-    model, eos = partial(whole_rows, tiny_checkpoint("llama")), engine.manifest.tokens.eos
-    right = [guess_of(engine)(prompt, 6) for prompt in prompts]
-    assert greedy_answers(model, prompts, lambda ids, most: [3] * most, eos, 6) == right
-    assert greedy_answers(model, prompts, guess_of(engine), eos, 6) == right
+    """Prompts of other lengths beside one change no greedy answer, and an answer stops at an end."""
+    engine, checkpoint = load(tiny_bundle(family, "fp32")), tiny_checkpoint(family)
+    prompts, eos = [[5, 6, 7], [8, 9, 10, 11, 12, 13]], engine.manifest.tokens.eos
+    right = [greedy_of(engine)(prompt, 6) for prompt in prompts]
+    assert whole_answers(checkpoint, prompts, 6, eos) == right
+    ended = right[1][2]
+    assert whole_answers(checkpoint, prompts, 6, [*eos, ended])[1] == right[1][: right[1].index(ended) + 1]
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
@@ -269,5 +273,6 @@ def converted(bundle: Path, checkpoint: Path, parameters: int) -> Converted:
         row_multiple=manifest.row_multiple,
         unquantized=partial(whole, checkpoint),
         unquantized_rows=partial(whole_rows, checkpoint),
+        unquantized_answers=partial(whole_answers, checkpoint),
         stored=None,
     )

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from export.quantize import dequantize_rows, quantize_rows
-from export.rounding.gptq import moments, moments_of, round_rows, search_scales
+from export.rounding.gptq import moments, moments_of, refit, round_rows, search_scales
 
 BLOCK = 32
 
@@ -110,3 +110,24 @@ def test_solving_undoes_the_moments() -> None:
     inputs = moments_of(correlated(500, 64), BLOCK)
     rows = matrix(5, 64)
     np.testing.assert_allclose(inputs.solve(rows @ inputs.matrix), rows, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("tokens", [40, 300])
+def test_a_matrix_is_refitted_whichever_system_is_smaller(tokens: int) -> None:
+    """With fewer tokens than inputs and with more, it is the ridge regression as the textbook solves it."""
+    inputs, rows = correlated(tokens, 64), matrix(10, 64)
+    wanted = inputs @ matrix(10, 64).T
+    known = moments_of(inputs, BLOCK)
+    system = (inputs.T @ inputs).double() + known.damping * torch.eye(64)
+    right = (wanted.T @ inputs + known.damping * rows).double() @ torch.linalg.inv(system)
+    np.testing.assert_allclose(refit(rows, inputs, wanted, known), right, rtol=0, atol=1e-3)
+
+
+def test_unrelated_inputs_round_to_the_nearest() -> None:
+    """Where no column can make good for another, each weight has the level closest to it."""
+    rows, inputs = matrix(10, 64), moments(torch.eye(64), BLOCK, 1.0)
+    assert inputs.is_diagonal
+    assert not moments_of(correlated(100, 64), BLOCK).is_diagonal
+    scales = search_scales(rows, inputs, 4)[0].repeat_interleave(BLOCK, 1)
+    nearest = (rows / scales).round().clamp(-8, 7) * scales
+    np.testing.assert_array_equal(dequantize_rows(round_rows(rows, inputs, 4), 4, 64), nearest)
