@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from export.judge import Verdict
 from export.markdown import section_lines, table
 from export.section import Section
-from handler.engine.bundle import Manifest, Quantization
+from export.wording import in_full
+from handler.engine.bundle import Manifest
 
 CARD_FILE = "MODEL_CARD.md"
 
@@ -31,7 +32,7 @@ def card(manifest: Manifest, verdict: Verdict, bundle_bytes: int, sections: Sequ
         ("parameters", f"{dims.parameters:,}"),
         ("layers, heads, kv heads", f"{dims.layers}, {dims.heads}, {dims.kv_heads}"),
         ("vocabulary, context", f"{dims.vocabulary:,}, {manifest.context_tokens:,} tokens"),
-        ("weights", stored_as(manifest.quantization)),
+        ("weights", in_full(manifest.quantization)),
         ("results", exact),
         ("measured on", manifest.instruction_set or "not recorded"),
         *_accepted(verdict),
@@ -55,12 +56,3 @@ def _accepted(verdict: Verdict) -> list[tuple[str, str]]:
         return []
     failed = ", ".join(check.name for check in verdict.failed)
     return [("failed checks", f"{failed}; accepted: {verdict.accepted}")]
-
-
-def stored_as(quantization: Quantization) -> str:
-    """The recipe in words."""
-    if not quantization.block:
-        return quantization.recipe
-    said = f"{quantization.recipe}, block {quantization.block}, head block {quantization.head_block}"
-    said += ", rounded by GPTQ" if quantization.rounding == "gptq" else ", rounded to the nearest"
-    return said + (f" with {quantization.calibration}" if quantization.calibration else "")

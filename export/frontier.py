@@ -20,7 +20,8 @@ from export.mixed.section import KL_AXIS, SIZE_AXIS
 from export.section import Chart, Section, Series, Table
 from export.speed import Speed, measure
 from export.stages import Stages
-from handler.engine.bundle import Manifest, Quantization, read_manifest
+from export.wording import title
+from handler.engine.bundle import Manifest, read_manifest
 
 if TYPE_CHECKING:
     from export.pipeline import Options
@@ -68,15 +69,6 @@ def sweep(options: Options, folder: Path, verdict: Verdict, export: Export, stag
             kl, top1 = told["kl_mean"], told["top1_agreement"]
             points.append(Point(name, loaded_bytes(bundle), kl, top1, speeds[name], failed))
     return section(points, chosen)
-
-
-def title(quantization: Quantization) -> str:
-    """A recipe by what sets it apart."""
-    block = f", block {quantization.block}" if quantization.block else ""
-    asymmetric = "" if quantization.symmetric else ", asymmetric"
-    if quantization.recipe != "mixed":
-        return f"{quantization.recipe}{block}{asymmetric}"
-    return f"mixed, {len(quantization.widened)} in int8{block}{asymmetric}"
 
 
 def section(points: Sequence[Point], chosen: str) -> Section:

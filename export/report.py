@@ -13,12 +13,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from export.card import CARD_FILE, card, stored_as
+from export.card import CARD_FILE, card
 from export.findings import checks, fidelity
 from export.judge import Verdict
 from export.markdown import document
 from export.page import page
 from export.section import Section, Table
+from export.wording import in_full
 from handler.engine.bundle import Manifest
 from handler.engine.ort import usable_cores
 
@@ -79,7 +80,7 @@ def _model(manifest: Manifest, sizes: Mapping[str, int], source_bytes: int) -> S
     rows = (
         ("source", f"{source.id} at {source.revision}"),
         ("licence", source.license),
-        ("weights", stored_as(manifest.quantization)),
+        ("weights", in_full(manifest.quantization)),
         ("parameters", f"{manifest.dims.parameters:,}"),
         ("context", f"{manifest.context_tokens:,} tokens"),
         ("checkpoint", f"{source_bytes / 1e6:.1f} MB"),

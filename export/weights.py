@@ -121,7 +121,7 @@ class Weights:
         descriptor = self._descriptors.get(stored.file)
         if descriptor is None:
             descriptor = self._descriptors[stored.file] = os.open(stored.file, os.O_RDONLY)
-        raw = rows if stored.dtype == "F32" else np.empty(rows.shape, kind)
+        raw: NDArray[Any] = rows if stored.dtype == "F32" else np.empty(rows.shape, kind)
         offset = stored.offset + start * math.prod(stored.shape[1:]) * size
         _read_exactly(descriptor, stored.file, offset, memoryview(raw.reshape(-1)).cast("B"))
         if stored.dtype == "BF16":  # the upper half of a float32

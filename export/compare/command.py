@@ -16,13 +16,13 @@ from export.compare.models import bundles
 from export.compare.quality import quality
 from export.compare.results import Result, result, section, text_lines
 from export.errors import ExportError
-from export.frontier import title
 from export.markdown import document
 from export.passage import PASSAGE
 from export.pipeline import Options
 from export.rounding.text import read_text
 from export.speed import measure
 from export.stages import Stages
+from export.wording import title
 from handler.engine.bundle import read_manifest
 
 FILES = ("compare.md", "compare.json", "compare.svg")
