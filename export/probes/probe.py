@@ -23,7 +23,7 @@ from export.stages import Stages
 from handler.engine import load
 
 WORK = 1e12  # tokens times parameters, for pairs and for requests each
-FEWEST_TOKENS = 1024
+FEWEST_TOKENS = 512
 FEWEST_CONTEXT_TOKENS = 128  # a shorter context holds no question within a template
 
 Asked = TypeVar("Asked")

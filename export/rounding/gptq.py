@@ -13,7 +13,7 @@ Source: https://arxiv.org/abs/2210.17323 (GPTQ), https://arxiv.org/abs/2507.1855
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -41,6 +41,7 @@ class Moments:
     ratios: Tensor  # [K, K]: L in that order, each column divided by its diagonal
     diagonal: Tensor  # [K]: L's
     is_diagonal: bool  # M has nothing beside its diagonal: no column makes good for another
+    between: Tensor | None = None  # [T, T]: the factor of X X' + damping, where T is less than K
 
     def solve(self, rows: Tensor) -> Tensor:
         """Rows [N, K] times the inverse of M. K must be whole blocks or less; what is padded is cut off."""
@@ -55,7 +56,12 @@ class Moments:
 def moments_of(inputs: Tensor, block: int) -> Moments:
     """The moments of inputs X [T, K]: the fewer they are for their width, the less they are trusted."""
     tokens, width = inputs.shape
-    return moments(inputs.T @ inputs, block, DAMPING + PER_INPUT * width / tokens)
+    found = moments(inputs.T @ inputs, block, DAMPING + PER_INPUT * width / tokens)
+    if tokens >= width:
+        return found
+    between = inputs @ inputs.T
+    between.diagonal().add_(found.damping)
+    return replace(found, between=torch.linalg.cholesky(between))
 
 
 def moments(inputs: Tensor, block: int, damping: float) -> Moments:
@@ -79,13 +85,10 @@ def refit(rows: Tensor, inputs: Tensor, wanted: Tensor, known: Moments) -> Tenso
     system is the smaller one: M's inverse times X' is X' times the inverse of (X X' + damping), and what is
     solved for is the difference.
     """
-    tokens, width = inputs.shape
-    if tokens >= width:
+    if known.between is None:
         return known.solve(wanted.T @ inputs + known.damping * rows)
-    between = inputs @ inputs.T  # [T, T]
-    between.diagonal().add_(known.damping)
     missing = wanted - inputs @ rows.T
-    return rows + torch.cholesky_solve(missing, torch.linalg.cholesky(between)).T @ inputs
+    return rows + torch.cholesky_solve(missing, known.between).T @ inputs
 
 
 def round_rows(rows: Tensor, inputs: Moments, bits: int, *, symmetric: bool = True) -> Packed:

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from export.graph.facts import Decoder, Linear, Norm
+from export.memory import give_back, large_arrays_kept
 from export.quantize import Packed, Recipe, dequantize_rows
 from export.reference import Rows, Tensors, streamed_lookup, streamed_model
 from export.rounding.gptq import Moments, moments, moments_of, refit, round_rows
@@ -40,7 +41,7 @@ def round_matrices(
     progress: Progress,
 ) -> None:
     """Round every matrix of the model in `source` into `kept`; the windows of text are of one length."""
-    with torch.inference_mode():
+    with torch.inference_mode(), large_arrays_kept():
         text = torch.tensor(windows)  # [B, T]
         twins = _Twins(tensors, facts, recipe, kept, progress)
         twins.embedding(source, text)
@@ -97,6 +98,7 @@ class _Twins:
                 for name in linear.weights:
                     module = model.get_submodule(name.removesuffix(".weight"))
                     module.forward = self._rounding(name, module, linear, adds)
+                module.register_forward_hook(_give_back)
             if part.norm is not None:
                 _module_of(model, part.norm).register_forward_pre_hook(self._note_gap)
 
@@ -166,3 +168,7 @@ def _read(model: Any, ids: Tensor) -> Tensor:
 
 def _module_of(model: Any, norm: Norm) -> Any:
     return model.get_submodule(norm.weight.removesuffix(".weight"))
+
+
+def _give_back(_module: Any, _inputs: Any, _output: Any) -> None:
+    give_back()
