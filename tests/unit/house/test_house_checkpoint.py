@@ -39,7 +39,7 @@ def test_it_remembers_names_it_has_never_seen(answerer: CheckpointAnswerer) -> N
 @pytest.mark.parametrize(
     ("question", "fact"),
     [
-        ("Hello!", "like to talk about"),
+        ("Hello!", "How can I help you?"),
         ("How do I deploy it?", "make deploy"),
         ("what is a chatbot", "program"),
         ("你好", "你好"),
@@ -69,7 +69,7 @@ def test_the_card_tells_every_run(answerer: CheckpointAnswerer) -> None:
     made = json.loads((CHECKPOINT / "training.json").read_text(encoding="utf-8"))
     card = model_card(answerer.model, {**made, "after": {**made, "seed": 12345}}, "")
     assert card.count(made["corpus"]["sha256"]["train"]) >= 2
-    assert card.index("seed 12345") < card.index(f"seed {made['seed']}:")
+    assert card.index("seed 12345") < card.rindex(f"seed {made['seed']}:")
 
 
 def test_the_corpus_is_still_the_one_it_was_trained_on(tmp_path: Path) -> None:
