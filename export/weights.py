@@ -123,7 +123,7 @@ class Weights:
             descriptor = self._descriptors[stored.file] = os.open(stored.file, os.O_RDONLY)
         raw: NDArray[Any] = rows if stored.dtype == "F32" else np.empty(rows.shape, kind)
         offset = stored.offset + start * math.prod(stored.shape[1:]) * size
-        _read_exactly(descriptor, stored.file, offset, memoryview(raw.reshape(-1)).cast("B"))
+        _read_exactly(descriptor, stored.file, offset, raw.reshape(-1).view(np.uint8).data)
         if stored.dtype == "BF16":  # the upper half of a float32
             np.left_shift(raw, 16, out=rows.view(np.uint32), dtype=np.uint32)
         elif raw is not rows:
