@@ -91,10 +91,11 @@ class Weights:
 
     def read(self, name: str) -> Float32:
         """A whole tensor as float32."""
-        stored = self._find(name)
-        whole = np.empty(stored.shape, np.float32)
-        for start, stop in _steps(stored):
-            self._fill(whole[start:stop], stored, start)
+        whole = np.empty(self._find(name).shape, np.float32)
+        start = 0
+        for rows in self.chunks(name):
+            whole[start : start + len(rows)] = rows
+            start += len(rows)
         return whole
 
     def chunks(self, name: str) -> Iterator[Float32]:
