@@ -68,7 +68,7 @@ def divergence(reference: Any, engine: Any, texts: list[list[int]]) -> float:
 def test_default_int4_of_the_embedded_model_is_closer_than_q4_0(
     text: str, part: float, house: Callable[..., Path]
 ) -> None:
-    """Its KL to float32 is below that of plain rounding at block 32; on dialogues, the kind of text that it was
+    """Its KL to float32 is below that of plain rounding at block 32; on dialogues, the kind of text it was
     calibrated on but not the same, below 0.6 of it."""
     reference = load(house("fp32"))
     texts = [reference.prompt.encode_text(PASSAGE)]
