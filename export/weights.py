@@ -101,8 +101,9 @@ class Weights:
     def chunks(self, name: str) -> Iterator[Float32]:
         """A tensor as float32, a bounded number of its first axis' rows at a time."""
         stored = self._find(name)
-        for start, stop in _steps(stored):
-            rows = np.empty((stop - start, *stored.shape[1:]), np.float32)
+        step = max(1, CHUNK_BYTES // (4 * max(math.prod(stored.shape[1:]), 1)))
+        for start in range(0, stored.shape[0], step):
+            rows = np.empty((min(step, stored.shape[0] - start), *stored.shape[1:]), np.float32)
             self._fill(rows, stored, start)
             yield rows
 
@@ -183,13 +184,6 @@ def _parse_entry(file: Path, name: str, entry: dict[str, Any], start: int, file_
             f"{file}: tensor {name!r} is cut short or misshapen: the file is truncated or damaged"
         )
     return Stored(file, start + begin, dtype, shape)
-
-
-def _steps(stored: Stored) -> Iterator[tuple[int, int]]:
-    """Where a tensor's rows begin and end, a bounded number at a time."""
-    step = max(1, CHUNK_BYTES // (4 * max(math.prod(stored.shape[1:]), 1)))
-    for start in range(0, stored.shape[0], step):
-        yield start, min(start + step, stored.shape[0])
 
 
 def _read_exactly(descriptor: int, file: Path, offset: int, view: memoryview) -> None:

@@ -137,7 +137,7 @@ class SqliteFile:
         )
         connection.row_factory = sqlite3.Row
         connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA cache_size = -256")  # KiB, not 2 MB for every thread as the file grows
+        connection.execute("PRAGMA cache_size = -256")  # KiB, not 2 MB for every one as the file grows
         return connection
 
     def _prepare(self) -> None:
