@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import LlamaForCausalLM
 
+from export.house.attention import BATCHED_PRODUCTS
 from export.house.batches import IGNORED, Example, epoch_batches, stack
 from export.house.muon import Muon
 from export.house.parallel import Workers
@@ -80,6 +81,8 @@ class Trainer:
         self.model, self.train, self.valid = model.to(self.device), train, valid
         self.schedule, self.folder, self.pad, self.report = schedule, folder, pad, report
         self.workers = workers or Workers()
+        if self.device.type == "cpu":
+            self.model.set_attn_implementation(BATCHED_PRODUCTS)
         self.backbone = torch.compile(model.model, dynamic=True) if compiled else model.model
         self.step, self.epoch, self.tokens = 0, 0, 0
         self.batches = self._batches(0)
