@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -152,12 +151,11 @@ class AdaptedWeights(Weights):
             self._changes[stored] = change
         self.changed = frozenset(self._changes)
 
-    def chunks(self, name: str) -> Iterator[Float32]:
-        """A tensor as float32, changed, a bounded number of its first axis' rows at a time."""
-        change, start = self._changes.get(name), 0
-        for rows in super().chunks(name):
-            yield rows if change is None else rows + change.rows(start, start + len(rows))
-            start += len(rows)
+    def _fill(self, rows: Float32, name: str, start: int) -> None:
+        """Read a tensor's rows from `start` on, changed."""
+        super()._fill(rows, name, start)
+        if name in self._changes:
+            rows += self._changes[name].rows(start, start + len(rows))
 
     def _stored_as(self, name: str) -> str | None:
         """The base's name for a tensor: a checkpoint of the bare model lacks the first part of it."""

@@ -11,7 +11,9 @@ from __future__ import annotations
 import json
 import math
 import os
+import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -26,6 +28,7 @@ from export.errors import ExportError
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
 CHUNK_BYTES = 8 << 20  # of float32, what one step of a streamed pass holds
+READERS = 2  # threads that widen a tensor; memory has no room for more
 HEADER_LIMIT_BYTES = 100 << 20  # the format's own ceiling
 
 STORAGE: dict[str, tuple[str, int]] = {"F32": ("<f4", 4), "F16": ("<f2", 2), "BF16": ("<u2", 2)}
@@ -57,6 +60,8 @@ class Weights:
             self._stored.update(_read_header(file))
         self._check_index()
         self._descriptors: dict[Path, int] = {}
+        self._opening = threading.Lock()
+        self._readers = ThreadPoolExecutor(READERS, "weights")  # starts no thread before its first task
         self.changed: frozenset[str] = frozenset()  # given out with something added to what is stored
 
     def __enter__(self) -> Weights:
@@ -65,6 +70,7 @@ class Weights:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._readers.shutdown()
         for descriptor in self._descriptors.values():
             os.close(descriptor)
         self._descriptors.clear()
@@ -92,20 +98,25 @@ class Weights:
     def read(self, name: str) -> Float32:
         """A whole tensor as float32."""
         whole = np.empty(self._find(name).shape, np.float32)
-        start = 0
-        for rows in self.chunks(name):
-            whole[start : start + len(rows)] = rows
-            start += len(rows)
+        step = self._rows_of_a_chunk(name)
+
+        def fill(start: int) -> None:
+            self._fill(whole[start : start + step], name, start)
+
+        for _ in self._readers.map(fill, range(0, len(whole), step)):
+            pass  # a chunk that could not be read raises here
         return whole
 
     def chunks(self, name: str) -> Iterator[Float32]:
         """A tensor as float32, a bounded number of its first axis' rows at a time."""
-        stored = self._find(name)
-        step = max(1, CHUNK_BYTES // (4 * max(math.prod(stored.shape[1:]), 1)))
-        for start in range(0, stored.shape[0], step):
-            rows = np.empty((min(step, stored.shape[0] - start), *stored.shape[1:]), np.float32)
-            self._fill(rows, stored, start)
+        shape, step = self._find(name).shape, self._rows_of_a_chunk(name)
+        for start in range(0, shape[0], step):
+            rows = np.empty((min(step, shape[0] - start), *shape[1:]), np.float32)
+            self._fill(rows, name, start)
             yield rows
+
+    def _rows_of_a_chunk(self, name: str) -> int:
+        return max(1, CHUNK_BYTES // (4 * max(math.prod(self._find(name).shape[1:]), 1)))
 
     def _find(self, name: str) -> Stored:
         stored = self._stored.get(name)
@@ -113,16 +124,15 @@ class Weights:
             raise ExportError(f"{self.folder}: tensor {name!r} is missing from the weights")
         return stored
 
-    def _fill(self, rows: Float32, stored: Stored, start: int) -> None:
-        """Read rows from `start` on; widened in the one pass that writes them."""
+    def _fill(self, rows: Float32, name: str, start: int) -> None:
+        """Read a tensor's rows from `start` on; widened in the one pass that writes them."""
+        stored = self._find(name)
         if stored.dtype not in STORAGE:
             raise ExportError(
                 f"{stored.file}: tensors of {stored.dtype} are not read, only {', '.join(STORAGE)}"
             )
         kind, size = STORAGE[stored.dtype]
-        descriptor = self._descriptors.get(stored.file)
-        if descriptor is None:
-            descriptor = self._descriptors[stored.file] = os.open(stored.file, os.O_RDONLY)
+        descriptor = self._descriptor(stored.file)
         raw: NDArray[Any] = rows if stored.dtype == "F32" else np.empty(rows.shape, kind)
         offset = stored.offset + start * math.prod(stored.shape[1:]) * size
         _read_exactly(descriptor, stored.file, offset, raw.reshape(-1).view(np.uint8).data)
@@ -130,6 +140,12 @@ class Weights:
             np.left_shift(raw, 16, out=rows.view(np.uint32), dtype=np.uint32)
         elif raw is not rows:
             rows[...] = raw
+
+    def _descriptor(self, file: Path) -> int:
+        with self._opening:
+            if file not in self._descriptors:
+                self._descriptors[file] = os.open(file, os.O_RDONLY)
+            return self._descriptors[file]
 
     def _check_index(self) -> None:
         index = read_json_object(self.folder / INDEX)

@@ -1,7 +1,7 @@
 """Causal attention for training on a processor: two batched products, all scores held at once.
 
-PyTorch's kernel for processors never holds all scores, which long rows need; for rows as short as a dialogue its
-way back is several times slower than plain products (docs/LOG.md). Knows nothing of the model around it.
+PyTorch's kernel for processors never holds all scores, which long rows need; for rows as short as a dialogue
+its way back is up to six times slower than plain products (docs/LOG.md). Knows nothing of the model around.
 """
 
 from typing import Any

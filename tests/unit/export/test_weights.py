@@ -24,11 +24,12 @@ def test_every_kind_of_float_is_widened_exactly(dtype: torch.dtype, tmp_path: Pa
 
 
 def test_chunks_laid_end_to_end_are_the_tensor(tmp_path: Path) -> None:
-    """A tensor larger than a chunk comes in several, none above the bound."""
+    """A tensor larger than a chunk comes in several, none above the bound; as a whole it is the same."""
     tensor = torch.randn(3, CHUNK_BYTES // 8)
     save_file({"w": tensor}, tmp_path / "model.safetensors")
     with Weights(tmp_path) as weights:
         chunks = list(weights.chunks("w"))
+        assert np.array_equal(weights.read("w"), tensor.numpy())
     assert len(chunks) == 2
     assert np.array_equal(np.concatenate(chunks), tensor.numpy())
 
