@@ -11,13 +11,14 @@ PEERS  ?= llama genai openvino convert
 SECONDS_OF_LOAD ?= 60
 ENVIRONMENTS    ?= 2
 USERS           ?= 6
+NAME            ?= $(if $(filter models/house/bundle,$(BUNDLE)),embedded,$(notdir $(patsubst %/,%,$(BUNDLE))))
 
 load: .venv/dev/.made .venv/load/.made      ## a conversation mix on environments of one vCPU (ENVIRONMENTS=, USERS=, SECONDS_OF_LOAD=)
 	.venv/dev/bin/python -m bench.load --environments $(ENVIRONMENTS) --users $(USERS) --seconds $(SECONDS_OF_LOAD) \
 		--bundle $(BUNDLE)
 
-sizing: .venv/dev/.made      ## memory size against speed, measured with a quota of processor time (BUNDLE=)
-	.venv/dev/bin/python -m bench.sizing measure --bundle $(notdir $(patsubst %/,%,$(dir $(BUNDLE))))=$(BUNDLE) --threads 0,1
+sizing: .venv/dev/.made      ## memory size against speed, measured with a quota of processor time (BUNDLE=, NAME=)
+	.venv/dev/bin/python -m bench.sizing measure --bundle $(NAME)=$(BUNDLE) --threads 0,1
 
 bench: .venv/dev/.made bench-peers      ## ours and its peers, interleaved (SHAPES=, ROUNDS=, ONLY=)
 	.venv/dev/bin/python -m bench --shapes $(SHAPES) --rounds $(ROUNDS) $(if $(ONLY),--only $(ONLY))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -103,6 +104,7 @@ def test_unsure_words_are_marked_and_the_answer_stays(explaining: Callable[..., 
     assert "".join("".join(marks(chat).all_text_contents()).split()) == "".join(squeezed)
     for mark in marks(chat).all():
         assert "%" in (mark.get_attribute("title") or "")
+    expect(chat.page.locator(".doubts li")).to_have_text([re.compile("%$")] * len(told["low_confidence"]))
     assert "underline" in marks(chat).first.evaluate("node => getComputedStyle(node).textDecorationLine")
     assert chat.answers.last.locator(".text").text_content() == text
     button.click()
@@ -118,7 +120,7 @@ def test_the_message_that_told_the_name_is_named(explaining: Callable[..., ChatP
     set_(chat, temperature=0)
     for text in CONVERSATION[language]:
         chat.ask(text)
-    first_reason = chat.answers.last.locator(".grounds li").first
+    first_reason = chat.answers.last.locator(".grounds ul:not(.doubts) li").first
     chat.button(HOW_SURE[language]).last.click()
     expect(first_reason).to_contain_text(CONVERSATION[language][0])
     words = first_reason.inner_text()
