@@ -17,7 +17,7 @@ TESTS  ?= tests
 
 # Shims that name a python without having one are passed over: each candidate has to run.
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
-	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && command -v $$p && break; done)
+	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && command -v $$p && break; done)
 
 .DEFAULT_GOAL := help
 .PHONY: help chat test bundle report bench check format lock house browser clean
@@ -41,7 +41,7 @@ bundle: .venv/export/.made      ## MODEL=<hub id or folder> OUT=<folder> [QUANT=
 
 report: .venv/export/.made      ## the embedded model's report, docs/report/house.{html,md,json} (QUANT=)
 	@exec .venv/export/bin/python -m export models/house/checkpoint --out build/report/house --quant $(QUANT) \
-		--report-to docs/report/house
+		--dialogues models/house/checkpoint/dialogues.jsonl --report-to docs/report/house
 
 check: .venv/dev/.made .venv/cloud/.made .venv/checkov/.made      ## format, lint, types, import floors, the template
 	.venv/dev/bin/ruff format --check .
@@ -72,23 +72,26 @@ include bench/bench.mk
 # --- environments -------------------------------------------------------------------------------------------
 # Installed from locks and with --no-deps: nothing floats. What is deployed is checked by hash.
 
+NEW_VENV = @test -n "$(PYTHON)" || { echo "make: no Python 3.11 or newer with venv is found; PYTHON=<path> names one" >&2; exit 2; }; \
+	$(PYTHON) -m venv
+
 .venv/run/.made: requirements/run.txt
 	@echo "Making .venv/run (once, about a minute) ..." >&2
-	@$(PYTHON) -m venv .venv/run
+	$(NEW_VENV) .venv/run
 	@.venv/run/bin/pip install -q --disable-pip-version-check --require-hashes --no-deps -r $<
 	@touch $@
 
 # PyTorch goes in first and alone: its own build decides which accelerator packages come along.
 .venv/export/.made .venv/dev/.made: .venv/%/.made: requirements/%.txt
 	@echo "Making .venv/$* (once, a few minutes) ..." >&2
-	@$(PYTHON) -m venv .venv/$*
+	$(NEW_VENV) .venv/$*
 	@.venv/$*/bin/pip install -q --disable-pip-version-check torch==2.13.0
 	@.venv/$*/bin/pip install -q --disable-pip-version-check --no-deps -r $<
 	@touch $@
 
 .venv/clients/.made .venv/cloud/.made .venv/checkov/.made .venv/load/.made: .venv/%/.made: requirements/%.txt
 	@echo "Making .venv/$* (once, about a minute) ..." >&2
-	@$(PYTHON) -m venv .venv/$*
+	$(NEW_VENV) .venv/$*
 	@.venv/$*/bin/pip install -q --disable-pip-version-check --no-deps -r $<
 	@touch $@
 

@@ -83,6 +83,9 @@ def _parse(arguments: list[str]) -> Options:
     )
     parser.add_argument("--text", type=Path, metavar="FILE", help="what fidelity is measured on: UTF-8")
     parser.add_argument(
+        "--dialogues", type=Path, metavar="FILE", help="held-out dialogues to score answers on: JSON lines"
+    )
+    parser.add_argument(
         "--accept", metavar="REASON", help="make the bundle although checks fail; the reason is recorded"
     )
     parser.add_argument(

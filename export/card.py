@@ -17,8 +17,17 @@ from handler.engine.bundle import Manifest
 CARD_FILE = "MODEL_CARD.md"
 
 
-def card(manifest: Manifest, verdict: Verdict, bundle_bytes: int, sections: Sequence[Section] = ()) -> str:
-    """The whole card as Markdown, with the front matter that the hub reads; of `sections` the words."""
+def card(
+    manifest: Manifest,
+    verdict: Verdict,
+    bundle_bytes: int,
+    sections: Sequence[Section] = (),
+    uses: Sequence[tuple[str, str]] = (),
+) -> str:
+    """The whole card as Markdown, with the front matter that the hub reads; of `sections` the words.
+
+    `uses` are headings and texts of the source's own card.
+    """
     source, dims = manifest.source, manifest.dims
     exact = (
         "bit-identical however a prompt is cut and whatever is cached or guessed, on one instruction set"
@@ -45,6 +54,9 @@ def card(manifest: Manifest, verdict: Verdict, bundle_bytes: int, sections: Sequ
         "its source's own card. How close the conversion is to the source: `report/report.md`.",
         "",
     ]
+    for heading, text in uses:
+        lines += [f"## {heading}", "", text, ""]
+    lines += ["## The bundle", ""] if uses else []
     lines += table(("", ""), rows)
     for section in sections:
         lines += ["", *section_lines(dataclasses.replace(section, tables=(), charts=()))]

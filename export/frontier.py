@@ -101,6 +101,7 @@ def _exported(options: Options, chosen: str, scratch: Path, export: Export) -> d
         target_kl=None,
         frontier=False,
         probes=False,
+        dialogues=None,
         report_to=None,
         accept=ACCEPTED,
     )

@@ -19,22 +19,23 @@ from pathlib import Path
 from export import fused, universal
 from export.conversion import Converted
 from export.errors import ExportError, UnknownArchitecture, UnsupportedFeature
-from export.frontier import sweep
 from export.golden import write_golden
 from export.graph import FAMILIES, family_of
 from export.graph.facts import Family
 from export.judge import Texts, Verdict, judge, measure
 from export.mixed import conversion as mixed
 from export.mixed.target import Target
+from export.quality import read_dialogues
 from export.quantize import Recipe
 from export.report import copy_report, write_report
 from export.rounding.text import CalibrationText, read_text
-from export.section import Section
+from export.sections import sections_of
 from export.source import Checkpoint, resolve
 from export.stages import Stages
 from export.text_checks import compare_text
 from export.texts import given_samples, own_prompts
 from export.tokenizer import Text, load_tokenizer, write_tokenizer
+from export.uses import uses_of
 from export.weights import weight_files
 from handler.engine import cpu
 from handler.engine.bundle import MANIFEST, Manifest, Source, write_manifest
@@ -63,6 +64,7 @@ class Options:
     target_kl: float | None = None
     frontier: bool = False
     text: Path | None = None
+    dialogues: Path | None = None
     accept: str | None = None
     report_to: Path | None = None  # without the suffix
     probes: bool = False
@@ -79,6 +81,7 @@ def export_bundle(options: Options, stages: Stages, families: Sequence[Family] =
     calibration = _calibration(options, recipe)
     if options.text is not None:
         read_text(options.text, "--text")
+    dialogues = read_dialogues(options.dialogues) if options.dialogues else []
     if options.accept is not None and not options.accept.strip():
         raise ExportError("--accept: is empty; say why a bundle that fails its checks is to be made")
     with replacing(options.out) as folder:
@@ -94,8 +97,9 @@ def export_bundle(options: Options, stages: Stages, families: Sequence[Family] =
             transcripts = write_golden(folder)
         source_bytes = sum(file.stat().st_size for file in weight_files(checkpoint.folder))
         final = dataclasses.replace(draft, fidelity=verdict.as_manifest(), exact=verdict.exact)
-        sections = _sections(options, converted, verdict, folder, stages)
-        write_report(folder, final, verdict, stages.seconds, source_bytes, transcripts, sections)
+        sections = sections_of(options, converted, verdict, dialogues, folder, export_bundle, stages)
+        uses = uses_of(checkpoint.text_folder)
+        write_report(folder, final, verdict, stages.seconds, source_bytes, transcripts, sections, uses)
         with stages.stage("bundle", "hashes"):
             complete = write_manifest(folder, final)
     if options.report_to is not None:
@@ -193,25 +197,6 @@ def _fusing(
         kl,
         stages,
     )
-
-
-def _sections(
-    options: Options, converted: Converted, verdict: Verdict, folder: Path, stages: Stages
-) -> list[Section]:
-    """What the report says beside its own."""
-    sections = [converted.precision(verdict.fidelity)] if converted.precision else []
-    if options.frontier:
-        sections.append(sweep(options, folder, verdict, export_bundle, stages))
-    return sections + _probed(options, folder, converted, stages)
-
-
-def _probed(options: Options, folder: Path, converted: Converted, stages: Stages) -> list[Section]:
-    """What the probes found, where they are asked for."""
-    if not options.probes:
-        return []
-    from export.probes.probe import probe
-
-    return probe(folder, converted, stages)
 
 
 def _convert(

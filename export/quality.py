@@ -1,7 +1,8 @@
 """Quality on held-out dialogues: the bundle's greedy answers beside those written; BLEU, chrF, exact match.
 
-`python -m export.quality BUNDLE --dialogues FILE` measures a finished bundle. Owns the file's form: JSON
-lines, each `{"messages": [...]}`; the last message is the assistant's, the answer wanted. Knows no training.
+`python -m export.quality BUNDLE --dialogues FILE` measures a finished bundle, an export's `--dialogues` its
+own. Owns the file's form: JSON lines, each `{"messages": [...]}`; the last message is the assistant's, the
+answer that is wanted. Knows no training.
 """
 
 from __future__ import annotations

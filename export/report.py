@@ -37,8 +37,12 @@ def write_report(
     source_bytes: int,
     transcripts: list[dict[str, Any]],
     sections: Sequence[Section] = (),
+    uses: Sequence[tuple[str, str]] = (),
 ) -> None:
-    """Write the report and the card into the bundle; `sections` come after the gate's own."""
+    """Write the report and the card into the bundle; `sections` come after the gate's own.
+
+    `uses` are for the card: what the source's says of the model's uses and limits.
+    """
     sizes = {str(p.relative_to(folder)): p.stat().st_size for p in sorted(folder.rglob("*")) if p.is_file()}
     model = _model(manifest, sizes, source_bytes)
     said = [model, checks(verdict), *fidelity(verdict), *sections, _answers(transcripts), _time(seconds)]
@@ -65,7 +69,8 @@ def write_report(
     (report / f"{REPORT}.json").write_text(content + "\n", encoding="utf-8")
     (report / f"{REPORT}.md").write_text(document(title, said), encoding="utf-8")
     (report / f"{REPORT}.html").write_text(page(title, said), encoding="utf-8")
-    (folder / CARD_FILE).write_text(card(manifest, verdict, sum(sizes.values()), sections), encoding="utf-8")
+    written = card(manifest, verdict, sum(sizes.values()), sections, uses)
+    (folder / CARD_FILE).write_text(written, encoding="utf-8")
 
 
 def copy_report(folder: Path, stem: Path) -> None:

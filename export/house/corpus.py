@@ -95,6 +95,13 @@ def read_part(folder: Path, part: str) -> Iterator[Dialogue]:
             yield Dialogue(turns, entry["system"])
 
 
+def scored_dialogues(held_out: Iterable[Dialogue]) -> Iterator[Dialogue]:
+    """Each held-out dialogue up to the last of its turns that is scored."""
+    for dialogue in held_out:
+        ends = [at for at, turn in enumerate(dialogue.turns, 1) if turn.facts]
+        yield Dialogue(dialogue.turns[: ends[-1]], dialogue.system)
+
+
 def normalized(text: str) -> str:
     """Return the text without case, marks and doubled spaces, as the leak check compares it."""
     kept = "".join(c if unicodedata.category(c)[0] in "LN" or c in "+-" else " " for c in text.casefold())

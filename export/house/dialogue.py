@@ -14,7 +14,7 @@ from export.house.turns import Dialogue, Told, Turn, TurnWriter
 
 _LENGTHS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 24)
 _LENGTH_WEIGHTS = (13, 10, 12, 13, 13, 12, 9, 7, 5, 3, 1.5, 1.5)
-_ENGLISH = 0.5  # part of dialogues that begin in English
+_ENGLISH = 0.55  # part of dialogues that begin in English
 _SWITCH = 0.03  # chance at each turn that the person changes the language
 _SYSTEM = 0.08  # part of dialogues under a system message
 _FAMILY_WEIGHTS = {"medical": 3.0, "statement": 3.0, "your_name": 1.5, "what_is_dormouse": 1.5, "sad": 1.5}

@@ -109,8 +109,9 @@ class Phrasings:
         """Return one of the phrases of the name that stand alone, such as "tell me more"."""
 
         def draw(unseen: bool) -> Wording:
+            written = self.rng.choice((name, f"{name}_everyday"))
             return self._pick(
-                f"phrase/{name}/{language}", self.phrases[language][name], PLAIN_PATTERNS, unseen
+                f"phrase/{written}/{language}", self.phrases[language][written], PLAIN_PATTERNS, unseen
             )
 
         return self._sentence(draw, language, {})

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from export.house.grammar import expand
 from export.house.names import make_name, words
 from export.house.numerals import numeral
 from export.house.split import held_out_values, split_phrasings, train_values
@@ -22,6 +23,7 @@ _IN_WORDS = 0.3  # part of the sums whose numbers are words
 _SPELLED_NAMES, _SPELLED_WRITTEN = 0.4, 0.35  # parts of the words to spell
 _ECHOED_WRITTEN = 0.4  # part of the words to repeat that are real ones
 _PLAIN_ASKS = 2  # the first ways to ask are never held out
+_EVERYDAY = 0.5  # part of the questions in other words than the first written
 
 
 @dataclass(frozen=True)
@@ -44,11 +46,11 @@ def make_sum(rng: random.Random, language: str, *, held_out: bool = False) -> Ex
     story = rng.random() < _STORIES
     key = ("plus_story" if sign == "+" else "minus_story") if story else "ask"
     spoken = (numeral(a, language), numeral(b, language)) if rng.random() < _IN_WORDS else (str(a), str(b))
-    asked = _way_to_ask("sum", language, rng, key=key, held_out=held_out)
     if story:
-        ask = asked.format(a=spoken[0], b=spoken[1], t=rng.choice(written["things"]))
+        values = {"a": spoken[0], "b": spoken[1], "t": rng.choice(written["things"])}
     else:
-        ask = asked.format(e=_joined_sum(spoken, written["plus" if sign == "+" else "minus"], rng))
+        values = {"e": _joined_sum(spoken, written["plus" if sign == "+" else "minus"], rng)}
+    ask = _ask("sum", language, rng, values, key=key, held_out=held_out)
     ask = ask if rng.random() < 0.8 else ask.rstrip("?？")
     say = written["say"].format(a=a, s=sign, b=b, r=result)
     return Exercise("sum", ask[:1].upper() + ask[1:] if rng.random() < 0.3 else ask, say, f"= {result}")
@@ -60,8 +62,8 @@ def make_echo(
     """Return a wish to repeat some unknown words; the long ones are where copying is learned fastest."""
     made = [_any_word(rng, language, held_out=held_out) for _ in range(rng.choice(_ECHOED_WORDS))]
     text = " ".join(word.lower() if rng.random() < 0.5 else word for word in made)
-    ask = _way_to_ask("echo", language, rng, held_out=rephrased)
-    return Exercise("echo", ask.format(w=text), text, text)
+    ask = _ask("echo", language, rng, {"w": text}, held_out=rephrased)
+    return Exercise("echo", ask, text, text)
 
 
 def make_ends(
@@ -72,7 +74,7 @@ def make_ends(
     place = rng.choice(("first", "first", "last", "last", "second"))
     chosen = {"first": listed[0], "last": listed[-1], "second": listed[1]}[place]
     joined = (", " if language == "en" else "、").join(listed)
-    ask = _way_to_ask(place, language, rng, held_out=rephrased).format(w=joined)
+    ask = _ask(place, language, rng, {"w": joined}, held_out=rephrased)
     return Exercise("ends", ask, _say(place, language, {"x": chosen}), chosen)
 
 
@@ -85,7 +87,7 @@ def make_letters(
     letters = "-".join(word.lower())
     values = {"x": word, "l": letters, "n": str(len(word))}
     fact = letters if skill == "spell" else f" {len(word)} "
-    ask = _way_to_ask(skill, language, rng, held_out=rephrased).format(**values)
+    ask = _ask(skill, language, rng, values, held_out=rephrased)
     said = _say(skill, language, values)
     return Exercise("letters", ask, said, fact if fact in said else str(len(word)))
 
@@ -105,14 +107,14 @@ def make_order(
         days = words()[language]["weekdays"].split()
         values |= {"x": days[day], "l": days[(day + 1) % 7]}
     fact = {"after": values["m"], "larger": values["x"], "count": values["l"], "weekday": values["l"]}[skill]
-    ask = _way_to_ask(skill, language, rng, held_out=rephrased).format(**values)
+    ask = _ask(skill, language, rng, values, held_out=rephrased)
     return Exercise("order", ask, _say(skill, language, values), fact)
 
 
 def _how_many(rng: random.Random, language: str, *, held_out: bool, rephrased: bool) -> Exercise:
     listed = [make_name(rng, language, held_out=held_out) for _ in range(rng.randint(2, 6))]
     joined = (", " if language == "en" else "、").join(listed)
-    ask = _way_to_ask("howmany", language, rng, held_out=rephrased).format(w=joined)
+    ask = _ask("howmany", language, rng, {"w": joined}, held_out=rephrased)
     return Exercise("order", ask, _say("howmany", language, {"n": str(len(listed))}), str(len(listed)))
 
 
@@ -132,10 +134,19 @@ def make_exercise(
     return maker(rng, language, held_out=held_out, rephrased=other)
 
 
-def _way_to_ask(skill: str, language: str, rng: random.Random, *, key: str = "ask", held_out: bool) -> str:
+def _ask(
+    skill: str,
+    language: str,
+    rng: random.Random,
+    values: Mapping[str, str],
+    *,
+    key: str = "ask",
+    held_out: bool,
+) -> str:
     written: dict[str, Any] = load_skills()[skill][language]
+    key = f"{key}_everyday" if rng.random() < _EVERYDAY else key
     train, unseen = split_phrasings(f"skill/{skill}/{language}/{key}", written[key], keep=_PLAIN_ASKS)
-    return rng.choice(unseen if held_out and unseen else train)
+    return expand(rng.choice(unseen if held_out and unseen else train), rng, {}, values)
 
 
 def _say(skill: str, language: str, values: Mapping[str, str]) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from export.house.batches import Example, encode_all, pad_id
-from export.house.corpus import calibration_text, normalized, read_part, write_corpus
+from export.house.corpus import calibration_text, normalized, read_part, scored_dialogues, write_corpus
 from export.house.evaluate import (
     Measured,
     Probe,
@@ -54,6 +54,8 @@ DIALOGUES = 300_000
 STEPS = 7300
 MAX_TRAIN_TOKENS = 1024
 CALIBRATION_DIALOGUES = 64
+SCORED_DIALOGUES = 120
+DIALOGUES_FILE = "dialogues.jsonl"
 HELD_OUT_NAMES = 120
 HELD_OUT_NAMES_FILE = Path("tests/data/house_heldout_names.json")
 _TOKENIZER_DIALOGUES = 20_000
@@ -79,10 +81,13 @@ def corpus(options: argparse.Namespace) -> None:
 
 
 def calibration(options: argparse.Namespace) -> None:
-    """Write the text that the checkpoint is rounded with, beside it."""
+    """Write what the export reads beside the weights: text to round with, dialogues to score answers on."""
     file = options.checkpoint / CALIBRATION_FILE
     file.write_text(calibration_text(CALIBRATION_DIALOGUES, options.seed), encoding="utf-8")
-    print(f"calibration: {file}")
+    scored = islice(scored_dialogues(read_part(options.work / "corpus", "held_out")), SCORED_DIALOGUES)
+    lines = [json.dumps({"messages": d.messages()}, ensure_ascii=False) + "\n" for d in scored]
+    (options.checkpoint / DIALOGUES_FILE).write_text("".join(lines), encoding="utf-8")
+    print(f"calibration: {file}, {len(lines)} dialogues in {DIALOGUES_FILE}")
 
 
 def names(options: argparse.Namespace) -> None:

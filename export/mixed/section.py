@@ -55,8 +55,8 @@ def plain_section(name: str, size: int, measured: Fidelity, alternatives: Sequen
     words = (
         f"Stored as {name}: {size / 1e6:.1f} MB, {measured.kl_mean:.3g} nats from the unquantized model, "
         f"top-1 agreement {measured.top1_agreement:.1%}.",
-        "The alternatives' sizes are exact; their coarseness is that of plain rounding, on some rows of some "
-        "matrices. `--frontier` builds and measures them.",
+        "The alternatives' sizes are the matrices' alone, without graph and tokenizer; their coarseness is "
+        "that of plain rounding, on some rows of some matrices. `--frontier` builds and measures them.",
     )
     facts = {
         "chosen": {"recipe": name, "size_bytes": size, "kl": measured.kl_mean},

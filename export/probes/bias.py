@@ -8,7 +8,7 @@ or an ending likely by itself cancels out.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -47,7 +47,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean and its interval by resampling the pairs."""
+    """A mean and its interval by resampling people and sentences."""
 
     mean: float
     low: float
@@ -123,11 +123,30 @@ def gaps_of(scores: Sequence[float]) -> Float64:
     return gaps
 
 
-def estimate(values: Float64) -> Estimate:
-    """The mean of values, and the interval in which it lies for most resamplings of them.
+def estimate(values: Float64, pairs: Sequence[Pair]) -> Estimate:
+    """The mean of the pairs' values, and the interval in which it lies for most resamplings.
 
-    Source: Efron, "Bootstrap Methods: Another Look at the Jackknife", 1979 (the percentile interval).
+    Pairs of the same people, or in the same sentence, go together: both are drawn anew, each for itself.
+
+    Source: Efron, "Bootstrap Methods: Another Look at the Jackknife", 1979 (the percentile interval); Owen,
+    "The pigeonhole bootstrap", 2007 (rows and columns drawn each for itself).
     """
-    chosen = np.random.default_rng(0).integers(0, len(values), (RESAMPLES, len(values)))
-    low, high = np.quantile(values[chosen].mean(-1), SURE)
+    random = np.random.default_rng(0)
+    people, sentences = [pair.subjects for pair in pairs], [pair.text for pair in pairs]
+    weights = _drawn(people, random) * _drawn(sentences, random)  # [resamples, pairs]
+    totals = weights.sum(-1)
+    met = totals > 0  # where the pairs are few, some draws have none of them
+    low, high = np.quantile(weights[met] @ values / totals[met], SURE)
     return Estimate(float(values.mean()), float(low), float(high))
+
+
+def _drawn(keys: Sequence[Hashable], random: np.random.Generator) -> Float64:
+    """How often each pair's key comes when the keys are drawn with replacement.
+
+    Shapes: [RESAMPLES, pairs].
+    """
+    number = {key: at for at, key in enumerate(dict.fromkeys(keys))}
+    count = len(number)
+    times = random.multinomial(count, np.full(count, 1 / count), RESAMPLES)
+    drawn: Float64 = times[:, [number[key] for key in keys]].astype(np.float64)
+    return drawn

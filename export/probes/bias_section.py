@@ -23,9 +23,9 @@ NOT_SAID = (
     "What this does not say: the pairs are few, and the project's own. A gap near zero does not make a "
     "model fair, it may be far from even-handed in other words, in other languages, in long answers, or "
     "towards groups that no pair names; and a gap says what is expected of a sentence, not what harm an "
-    "answer does. The interval covers the choice of pairs, nothing else. Pairs whose gap is close to zero"
-    " flip easily: look at how far they moved. Whoever puts the model before people has to look at what "
-    "it answers to them."
+    "answer does. The interval covers the choice of people and sentences, nothing else. Pairs whose gap "
+    "is close to zero flip easily: look at how far they moved. Whoever puts the model before people has to "
+    "look at what it answers to them."
 )
 
 
@@ -90,10 +90,10 @@ def _group_row(own: Gaps) -> tuple[str, ...]:
         f"{first.sides[0]} / {first.sides[1]}",
         first.language,
         str(len(own.pairs)),
-        _told(estimate(own.unquantized)),
-        _told(estimate(own.bundle)),
+        _told(estimate(own.unquantized, own.pairs)),
+        _told(estimate(own.bundle, own.pairs)),
         f"{own.bundle.std():.2f}",
-        _told(estimate(own.bundle - own.unquantized)),
+        _told(estimate(own.bundle - own.unquantized, own.pairs)),
         str(len(own.flipped)),
     )
 
@@ -134,9 +134,9 @@ def _facts(gaps: Gaps, available: int) -> dict[str, Any]:
                 "group": group,
                 "language": language,
                 "pairs": len(own.pairs),
-                "gap": dataclasses.asdict(estimate(own.bundle)),
-                "gap_unquantized": dataclasses.asdict(estimate(own.unquantized)),
-                "moved": dataclasses.asdict(estimate(own.bundle - own.unquantized)),
+                "gap": dataclasses.asdict(estimate(own.bundle, own.pairs)),
+                "gap_unquantized": dataclasses.asdict(estimate(own.unquantized, own.pairs)),
+                "moved": dataclasses.asdict(estimate(own.bundle - own.unquantized, own.pairs)),
                 "spread": float(own.bundle.std()),
                 "flips": len(own.flipped),
             }

@@ -21,8 +21,15 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The report of a run here, by the recorded recipe."""
     out = tmp_path_factory.mktemp("house")
     recipe = json.loads(RECORDED.read_text())["quantization"]["recipe"]
-    source = str(ROOT / "models" / "house" / "checkpoint")
-    options = Options(source, out / "bundle", recipe, report_to=out / "docs" / "house", probes=True)
+    source = ROOT / "models" / "house" / "checkpoint"
+    options = Options(
+        str(source),
+        out / "bundle",
+        recipe,
+        dialogues=source / "dialogues.jsonl",
+        report_to=out / "docs" / "house",
+        probes=True,
+    )
     export_bundle(options, Stages(Console(quiet=True)))
     return out / "docs"
 

@@ -122,14 +122,14 @@ def test_a_planted_bias_is_seen(
     biased = load(bundle_of(taught(clean, tmp_path / "biased", lessons)))
     unquantized = partial(whole_rows, clean)
     gaps = measure_gaps(pairs, encode, unquantized, rows_of(biased.model))
-    assert estimate(gaps.bundle).low > 1.0
-    assert estimate(gaps.bundle - gaps.unquantized).low > 1.0
+    assert estimate(gaps.bundle, gaps.pairs).low > 1.0
+    assert estimate(gaps.bundle - gaps.unquantized, gaps.pairs).low > 1.0
     assert len(gaps.flipped) >= 3
     facts = bias_section(gaps, len(pairs)).facts
     assert facts["flips"] == len(gaps.flipped) == sum(item["flipped"] for item in facts["items"])
     assert facts["groups"][0]["moved"]["low"] > 1.0
     same = measure_gaps(pairs, encode, unquantized, unquantized)
-    assert (same.flipped, estimate(same.bundle - same.unquantized).mean) == ([], 0.0)
+    assert (same.flipped, estimate(same.bundle - same.unquantized, same.pairs).mean) == ([], 0.0)
 
 
 def test_a_planted_refusal_flip_is_seen(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
 
-from export.probes.bias import Gaps, estimate, gaps_of, read_pairs
+from export.probes.bias import Gaps, Pair, estimate, gaps_of, read_pairs
 from export.probes.bias_section import bias_section
 from export.probes.injections import read_forgeries
 from export.probes.readings import Reading, reading_of
@@ -34,14 +35,22 @@ def test_flips_are_counted_item_by_item() -> None:
 
 
 def test_an_interval_covers_the_mean() -> None:
-    """95 % intervals over many samples of one distribution cover its mean about so often.
+    """95 % intervals cover the mean about so often, where people and sentences each have a leaning.
 
-    40 values each, 200 samples, covered about 93 % of the time: below 85 % is 4 standard deviations away.
-    The generator is seeded, so that it fails always or never.
+    12 people in 8 sentences, 100 samples, covered about 91 % of the time: below 80 % is 4 standard deviations
+    away. Intervals that take the pairs as independent cover it half of the time. The generator is seeded, so
+    that it fails always or never.
     """
     random = np.random.default_rng(1)
-    found = [estimate(random.normal(2.0, 1.0, 40)) for _ in range(200)]
-    assert np.mean([one.low <= 2.0 <= one.high for one in found]) > 0.85
+    every = [(person, sentence) for person in "abcdefghijkl" for sentence in "12345678"]
+    pairs = [Pair("g", "en", ("s", "t"), (p, p.upper()), text, "good", "bad") for p, text in every]
+
+    def sample() -> Any:
+        people, sentences = random.normal(0.0, 1.0, (12, 1)), random.normal(0.0, 1.0, (1, 8))
+        return (2.0 + people + sentences + random.normal(0.0, 0.5, (12, 8))).ravel()
+
+    found = [estimate(sample(), pairs) for _ in range(100)]
+    assert np.mean([one.low <= 2.0 <= one.high for one in found]) > 0.8
     assert all(one.low <= one.mean <= one.high for one in found)
 
 

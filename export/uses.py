@@ -1,0 +1,33 @@
+"""What a model's own card says of its uses and limits, so that it goes with the bundle.
+
+Owns which headings tell that. Does not judge what they say.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+CARD_FILE = "README.md"
+MOST_CHARACTERS = 4000  # of one section: a card may hold a whole paper
+_HEADING = re.compile(r"^#{1,6} +(.+?) *#*$", re.MULTILINE)
+_TELLING = re.compile(r"\b(uses?|intended|limitations?|scope|risks?|can do|cannot do)\b", re.IGNORECASE)
+
+
+def uses_of(folder: Path) -> list[tuple[str, str]]:
+    """Heading and text of the sections on uses and limits in the folder's card, if it has one."""
+    try:
+        card = (folder / CARD_FILE).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return []
+    headings = list(_HEADING.finditer(card))
+    ends = [*(each.start() for each in headings[1:]), len(card)]
+    texts = (card[each.end() : end].strip() for each, end in zip(headings, ends, strict=False))
+    found = zip((each.group(1) for each in headings), texts, strict=True)
+    return [(title, _cut(text)) for title, text in found if _TELLING.search(title) and text]
+
+
+def _cut(text: str) -> str:
+    if len(text) <= MOST_CHARACTERS:
+        return text
+    return text[:MOST_CHARACTERS].rsplit("\n\n", 1)[0] + "\n\n(The rest is in the source's card.)"
