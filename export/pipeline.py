@@ -81,6 +81,8 @@ def export_bundle(options: Options, stages: Stages, families: Sequence[Family] =
         read_text(options.text, "--text")
     if options.accept is not None and not options.accept.strip():
         raise ExportError("--accept: is empty; say why a bundle that fails its checks is to be made")
+    if options.report_to is not None:  # what cannot be written at the end is refused at the beginning
+        options.report_to.parent.mkdir(parents=True, exist_ok=True)
     with replacing(options.out) as folder:
         with stages.stage("source", options.source):
             checkpoint = resolve(options.source, options.revision, options.adapter)

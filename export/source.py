@@ -14,7 +14,7 @@ from pathlib import Path
 
 from export.adapter import CONFIG_FILE, AdaptedWeights, Adapter
 from export.config import Config
-from export.errors import ExportError
+from export.errors import ExportError, about
 from export.weights import Weights, weight_files
 
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
@@ -155,7 +155,7 @@ def _download(hub_id: str, revision: str | None) -> tuple[Path, str]:
 def _hash(files: list[Path]) -> str:
     digest = hashlib.sha256()
     for file in files:
-        with file.open("rb", buffering=0) as stream:
+        with about(file), file.open("rb", buffering=0) as stream:
             while chunk := stream.read(1 << 20):
                 digest.update(chunk)
     return digest.hexdigest()
