@@ -37,6 +37,11 @@ def reason(error: DormouseError | OSError) -> str:
     if isinstance(error, OSError) and error.strerror:
         names = [str(name) for name in (error.filename, error.filename2) if name is not None]
         return ": ".join(filter(None, (" -> ".join(names), error.strerror)))
+    return first_line(error)
+
+
+def first_line(error: Exception) -> str:
+    """The first line of its message, or what it is where it says nothing."""
     return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
