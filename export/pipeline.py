@@ -33,7 +33,7 @@ from export.section import Section
 from export.source import Checkpoint, resolve
 from export.stages import Stages
 from export.text_checks import compare_text
-from export.texts import given_samples, own_prompts
+from export.texts import check_text, given_samples, own_prompts
 from export.tokenizer import Text, load_tokenizer, write_tokenizer
 from export.weights import weight_files
 from handler.engine import cpu
@@ -88,6 +88,8 @@ def export_bundle(options: Options, stages: Stages, families: Sequence[Family] =
             checkpoint = resolve(options.source, options.revision, options.adapter)
         with stages.stage("tokenizer", "tokenizer and chat template"):
             text = write_tokenizer(checkpoint, folder)
+            if options.text is not None:  # it can be counted now, and not after the work
+                check_text(options.text, load_tokenizer(checkpoint.text_folder))
         fuse = _fusing(options, checkpoint, recipe, target, calibration, text, folder, stages)
         converted = _convert(options, checkpoint, recipe, fuse, families, folder, stages)
         draft = write_manifest(folder, _manifest(options, checkpoint, converted, text))

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
+from export.errors import ExportError
 from export.evaluate import log_softmax
 from export.served import all_logits
+from export.texts import FEWEST_PREDICTED
 from handler.engine import load
 from handler.engine.token_bytes import token_bytes
 
@@ -31,9 +33,17 @@ class Quality:
 
 
 def quality(bundle: Path, text: str) -> Quality:
-    """Read the text in windows of the bundle's context; the first token of each is not predicted."""
+    """Read the text in windows of the bundle's context; the first token of each is not predicted.
+
+    Raises: ExportError naming `--text` when that leaves nothing.
+    """
     engine = load(bundle)
     ids = list(engine.prompt.encode_text(text))
+    if len(ids) < FEWEST_PREDICTED:
+        raise ExportError(
+            f"--text: too short: it has {len(ids)} of this model's tokens, "
+            f"and at least {FEWEST_PREDICTED} are needed"
+        )
     window = engine.model.context_tokens - 2
     surprise, count_bytes = 0.0, 0
     for start in range(0, len(ids), window):

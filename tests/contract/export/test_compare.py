@@ -14,6 +14,7 @@ import pytest
 from export.__main__ import main
 from export.compare.lambda_fit import DEPENDENCY_BYTES, Fit, fit
 from export.compare.quality import quality
+from export.errors import ExportError
 from export.passage import PASSAGE
 from export.speed import Speed
 from handler.engine.bundle import read_manifest
@@ -60,6 +61,15 @@ def test_a_byte_costs_the_same_bits_whatever_the_tokens(tiny_bundle: TinyBundle)
     found = quality(tiny_bundle("llama", "fp32"), PASSAGE)
     assert found.bytes_per_token > 1
     assert found.perplexity_per_byte == pytest.approx(2**found.bits_per_byte)
+
+
+@pytest.mark.parametrize(("text", "tokens"), [("", 0), ("z", 1)])
+def test_a_text_without_a_second_token_measures_nothing(
+    text: str, tokens: int, tiny_bundle: TinyBundle
+) -> None:
+    """The first token is not predicted: with no other, the option is named, and what it needs."""
+    with pytest.raises(ExportError, match=f"--text: too short: it has {tokens} of .* at least 2 are needed"):
+        quality(tiny_bundle("llama", "fp32"), text)
 
 
 def test_a_zip_holds_what_dependencies_leave_room_for() -> None:
