@@ -88,5 +88,10 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="for table, chart and bundles")
     parser.add_argument("--quant", choices=("int4", "int8", "fp32"), default="int4")
     parser.add_argument("--block", type=int, default=128, metavar="N")
-    parser.add_argument("--text", type=Path, metavar="FILE", help="to measure quality on: UTF-8")
+    parser.add_argument(
+        "--text",
+        type=Path,
+        metavar="FILE",
+        help="to measure quality on: UTF-8, read in windows of each context",
+    )
     return parser.parse_args(arguments)

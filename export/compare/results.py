@@ -57,7 +57,7 @@ def section(results: Sequence[Result], machine: str) -> Section:
     """All results; a column for each model, a row for each measure."""
     words = (
         f"Measured on {machine}: every model in a process of its own, in turns. Perplexity and cost are by "
-        "the byte of text, so that tokenizers compare.",
+        "the byte of text, so that tokenizers compare; a model reads it in windows of its own context.",
         f"An answer is a prompt of {PROMPT_BYTES:,} bytes and a text of {ANSWER_BYTES}, in a process that is "
         "warm; its cost is that of Lambda's time at us-east-1's list price, if a processor there were as "
         "fast as here.",

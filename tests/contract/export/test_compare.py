@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import subprocess
 import sys
+import tracemalloc
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from export.__main__ import main
 from export.compare.lambda_fit import DEPENDENCY_BYTES, Fit, fit
-from export.compare.quality import quality
+from export.compare.quality import READ_ROWS, quality, surprise
 from export.errors import ExportError
+from export.evaluate import log_softmax
 from export.passage import PASSAGE
+from export.served import all_logits
 from export.speed import Speed
+from handler.engine import load
 from handler.engine.bundle import read_manifest
+from handler.engine.token_bytes import token_bytes
 from infra.artifact import UNZIPPED_LIMIT_BYTES
 from tests.conftest import TinyBundle, TinyCheckpoint
 
@@ -61,6 +70,47 @@ def test_a_byte_costs_the_same_bits_whatever_the_tokens(tiny_bundle: TinyBundle)
     found = quality(tiny_bundle("llama", "fp32"), PASSAGE)
     assert found.bytes_per_token > 1
     assert found.perplexity_per_byte == pytest.approx(2**found.bits_per_byte)
+
+
+def test_a_window_read_in_parts_gives_the_number_of_the_whole(tiny_bundle: TinyBundle) -> None:
+    """The text fills windows of the context and part of another: the sum is that over their whole logits."""
+    bundle = tiny_bundle("llama", "int8")
+    engine = load(bundle)
+    ids = list(engine.prompt.encode_text(PASSAGE))
+    window = engine.model.context_tokens - 2
+    assert READ_ROWS < window < len(ids)
+    nats, count_bytes = 0.0, 0
+    for start in range(0, len(ids), window):
+        part = ids[start : start + window]
+        known = log_softmax(all_logits(engine.model, part))
+        nats -= sum(known[at, id_] for at, id_ in enumerate(part[1:]))
+        count_bytes += sum(len(token_bytes(engine.tokenizer, id_)) for id_ in part[1:])
+    expected = nats / math.log(2) / count_bytes
+    assert quality(bundle, PASSAGE).bits_per_byte == pytest.approx(expected, rel=1e-12)
+
+
+class IndifferentModel:
+    """Finds every id as likely as any other."""
+
+    vocabulary = 4096
+
+    def new_cache(self) -> None:
+        """It remembers nothing."""
+
+    def forward(self, ids: Sequence[int], cache: None, rows: int) -> NDArray[np.float32]:
+        assert rows == len(ids)
+        return np.zeros((rows, self.vocabulary), np.float32)
+
+
+def test_a_long_window_holds_a_few_rows_of_logits() -> None:
+    """8,000 rows would be 131 MB; what is held does not grow with the window."""
+    model, ids = IndifferentModel(), [1] * 8001
+    tracemalloc.start()
+    nats = surprise(model, ids)
+    _, most_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert nats == pytest.approx(8000 * math.log(model.vocabulary))
+    assert most_bytes < 10_000_000
 
 
 @pytest.mark.parametrize(("text", "tokens"), [("", 0), ("z", 1)])
