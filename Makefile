@@ -11,13 +11,18 @@ ADAPTER     ?=
 TARGET_SIZE ?=
 TARGET_KL   ?=
 TEXT        ?=
+DIALOGUES   ?=
 ACCEPT      ?=
+FRONTIER    ?=
 ARCH   ?= x86_64
 TESTS  ?= tests
 
 # Shims that name a python without having one are passed over: each candidate has to run.
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && command -v $$p && break; done)
+
+# A folder's name may have spaces; and once it is quoted, no shell looks for the tilde of a home.
+path = "$(patsubst ~/%,$(HOME)/%,$(1))"
 
 .DEFAULT_GOAL := help
 .PHONY: help chat test bundle report bench check format lock house browser clean
@@ -26,21 +31,23 @@ help:                ## this list
 	@grep -hE '^[a-z0-9-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/' | expand -t 16
 
 chat: .venv/run/.made      ## serve the model on http://127.0.0.1:8080 (PORT=, BUNDLE=)
-	@exec .venv/run/bin/python -m handler.local --port $(PORT) --bundle $(BUNDLE)
+	@exec .venv/run/bin/python -m handler.local --port "$(PORT)" --bundle $(call path,$(BUNDLE))
 
 test: .venv/dev/.made .venv/cloud/.made .venv/clients/.made .venv/load/.made browser      ## the whole test suite, real components included (TESTS=)
 	.venv/dev/bin/python -m pytest $(TESTS)
 
-bundle: .venv/export/.made      ## MODEL=<hub id or folder> OUT=<folder> [QUANT=int4|int8|fp32] [CALIBRATION=<text file>] [ROUNDING=gptq|nearest] [ADAPTER=<peft folder>] [TARGET_SIZE=400MB|TARGET_KL=0.02] [TEXT=<text file to judge on>] [ACCEPT="why, though checks fail"]
+bundle: .venv/export/.made      ## MODEL=<hub id or folder> OUT=<folder> [QUANT=int4|int8|fp32] [CALIBRATION=<text file>] [ROUNDING=gptq|nearest] [ADAPTER=<peft folder>] [TARGET_SIZE=400MB|TARGET_KL=0.02] [TEXT=<text file to judge on>] [DIALOGUES=<JSON lines to score answers on>] [ACCEPT="why, though checks fail"] [FRONTIER=1]
 	@test -n "$(MODEL)" || { echo "make bundle: MODEL= is missing: a hub id or a folder" >&2; exit 2; }
 	@test -n "$(OUT)" || { echo "make bundle: OUT= is missing: the folder to write" >&2; exit 2; }
-	@exec .venv/export/bin/python -m export $(MODEL) --out $(OUT) --quant $(QUANT) \
-		$(if $(ROUNDING),--rounding $(ROUNDING)) $(if $(CALIBRATION),--calibration "$(CALIBRATION)") \
-		$(if $(ADAPTER),--adapter "$(ADAPTER)") $(if $(TEXT),--text "$(TEXT)") $(if $(ACCEPT),--accept "$(ACCEPT)") \
-		$(if $(TARGET_SIZE),--target-size "$(TARGET_SIZE)") $(if $(TARGET_KL),--target-kl $(TARGET_KL))
+	@exec .venv/export/bin/python -m export $(call path,$(MODEL)) --out $(call path,$(OUT)) --quant "$(QUANT)" \
+		$(if $(ROUNDING),--rounding "$(ROUNDING)") $(if $(CALIBRATION),--calibration $(call path,$(CALIBRATION))) \
+		$(if $(ADAPTER),--adapter $(call path,$(ADAPTER))) $(if $(TEXT),--text $(call path,$(TEXT))) \
+		$(if $(DIALOGUES),--dialogues $(call path,$(DIALOGUES))) \
+		$(if $(ACCEPT),--accept "$(ACCEPT)") $(if $(FRONTIER),--frontier) \
+		$(if $(TARGET_SIZE),--target-size "$(TARGET_SIZE)") $(if $(TARGET_KL),--target-kl "$(TARGET_KL)")
 
 report: .venv/export/.made      ## the embedded model's report, docs/report/house.{html,md,json} (QUANT=)
-	@exec .venv/export/bin/python -m export models/house/checkpoint --out build/report/house --quant $(QUANT) \
+	@exec .venv/export/bin/python -m export models/house/checkpoint --out build/report/house --quant "$(QUANT)" \
 		--dialogues models/house/checkpoint/dialogues.jsonl --report-to docs/report/house
 
 check: .venv/dev/.made .venv/cloud/.made .venv/checkov/.made      ## format, lint, types, import floors, the template

@@ -9,11 +9,12 @@ import argparse
 import sys
 from pathlib import Path
 
+from export.command import run
 from export.compare.command import main as compare
+from export.errors import ExportError
 from export.memory import give_back_large_arrays
 from export.pipeline import Options, export_bundle
 from export.stages import Stages
-from handler.errors import DormouseError
 
 COMPARE = "compare"
 
@@ -22,17 +23,16 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one export or comparison; the exit code is 0, 1 for a failure, 2 for wrong usage."""
     given = sys.argv[1:] if arguments is None else arguments
     give_back_large_arrays()
+    if given[:1] == [COMPARE]:
+        return run("export", lambda: compare(given[1:]))
+    return run("export", lambda: _export(_parse(given)))
+
+
+def _export(options: Options) -> int:
     try:
-        if given[:1] == [COMPARE]:
-            return compare(given[1:])
-        options = _parse(given)
         manifest = export_bundle(options, Stages())
-    except DormouseError as error:
-        print(f"export: {error}", file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
-        print("export: interrupted, nothing was written", file=sys.stderr)
-        return 1
+        raise ExportError("interrupted, nothing was written") from None
     size_mb = sum(entry.size_bytes for entry in manifest.files.values()) / 1e6
     print(f"{options.out}: {manifest.name}, {manifest.quantization.recipe}, {size_mb:.1f} MB")
     return 0

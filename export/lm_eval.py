@@ -20,10 +20,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from export.command import run
 from export.errors import ExportError
 from export.tokenizer import TOKENIZER_FILE
 from handler.engine.bundle import Manifest, read_manifest
-from handler.errors import DormouseError
 
 ROOT = Path(__file__).parents[1]
 HARNESS = ROOT / ".venv" / "clients" / "bin" / "lm_eval"
@@ -113,11 +113,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--task", required=True, metavar="NAME", help="a task by the name in its file")
     parser.add_argument("--tasks", type=Path, default=TASKS, metavar="DIR", help="the folder of task files")
     got = parser.parse_args(arguments)
-    try:
-        print(json.dumps(evaluate(got.bundle.resolve(), got.task, got.tasks.resolve()), indent=1))
-    except DormouseError as error:
-        print(f"export.lm_eval: {error}", file=sys.stderr)
-        return 1
+    return run("export.lm_eval", lambda: _print(got.bundle.resolve(), got.task, got.tasks.resolve()))
+
+
+def _print(bundle: Path, task: str, tasks: Path) -> int:
+    print(json.dumps(evaluate(bundle, task, tasks), indent=1))
     return 0
 
 

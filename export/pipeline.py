@@ -33,7 +33,7 @@ from export.sections import sections_of
 from export.source import Checkpoint, resolve
 from export.stages import Stages
 from export.text_checks import compare_text
-from export.texts import given_samples, own_prompts
+from export.texts import check_text, given_samples, own_prompts
 from export.tokenizer import Text, load_tokenizer, write_tokenizer
 from export.uses import uses_of
 from export.weights import weight_files
@@ -84,11 +84,15 @@ def export_bundle(options: Options, stages: Stages, families: Sequence[Family] =
     dialogues = read_dialogues(options.dialogues) if options.dialogues else []
     if options.accept is not None and not options.accept.strip():
         raise ExportError("--accept: is empty; say why a bundle that fails its checks is to be made")
+    if options.report_to is not None:  # what cannot be written at the end is refused at the beginning
+        options.report_to.parent.mkdir(parents=True, exist_ok=True)
     with replacing(options.out) as folder:
         with stages.stage("source", options.source):
             checkpoint = resolve(options.source, options.revision, options.adapter)
         with stages.stage("tokenizer", "tokenizer and chat template"):
             text = write_tokenizer(checkpoint, folder)
+            if options.text is not None:  # it can be counted now, and not after the work
+                check_text(options.text, load_tokenizer(checkpoint.text_folder))
         fuse = _fusing(options, checkpoint, recipe, target, calibration, text, folder, stages)
         converted = _convert(options, checkpoint, recipe, fuse, families, folder, stages)
         draft = write_manifest(folder, _manifest(options, checkpoint, converted, text))

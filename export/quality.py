@@ -14,15 +14,14 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from export.command import run
 from export.errors import ExportError
 from export.house.measures import bleu, chrf, is_in_language
 from export.section import Section, Table
 from handler.engine import load
 from handler.engine.engine import Engine
 from handler.engine.prompt import ROLES
-from handler.errors import DormouseError
 
 ANSWER_TOKENS = 256
 SHOWN = 5
@@ -173,13 +172,12 @@ def main(arguments: list[str] | None = None) -> int:
         "--dialogues", required=True, type=Path, metavar="FILE", help="JSON lines of messages"
     )
     got = parser.parse_args(arguments)
-    try:
-        dialogues = read_dialogues(got.dialogues)
-        facts: dict[str, Any] = dict(quality(load(got.bundle), dialogues).facts)
-    except DormouseError as error:
-        print(f"export.quality: {error}", file=sys.stderr)
-        return 1
-    print(json.dumps(facts, indent=1))
+    return run("export.quality", lambda: _print(got.bundle, got.dialogues))
+
+
+def _print(bundle: Path, file: Path) -> int:
+    dialogues = read_dialogues(file)
+    print(json.dumps(dict(quality(load(bundle), dialogues).facts), indent=1))
     return 0
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from export.card import CARD_FILE, card
+from export.errors import about
 from export.findings import checks, fidelity
 from export.judge import Verdict
 from export.markdown import document
@@ -77,7 +78,9 @@ def copy_report(folder: Path, stem: Path) -> None:
     """Put a bundle's report also at `stem`.html, .md and .json."""
     stem.parent.mkdir(parents=True, exist_ok=True)
     for kind in KINDS:
-        shutil.copyfile(folder / REPORT / f"{REPORT}.{kind}", stem.parent / f"{stem.name}.{kind}")
+        copy = stem.parent / f"{stem.name}.{kind}"
+        with about(copy):
+            shutil.copyfile(folder / REPORT / f"{REPORT}.{kind}", copy)
 
 
 def _model(manifest: Manifest, sizes: Mapping[str, int], source_bytes: int) -> Section:

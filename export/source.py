@@ -14,7 +14,7 @@ from pathlib import Path
 
 from export.adapter import CONFIG_FILE, AdaptedWeights, Adapter
 from export.config import Config
-from export.errors import ExportError
+from export.errors import ExportError, about, first_line
 from export.weights import Weights, weight_files
 
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
@@ -148,14 +148,15 @@ def _download(hub_id: str, revision: str | None) -> tuple[Path, str]:
     except RevisionNotFoundError:
         raise ExportError(f"{hub_id}: the hub has no revision {revision!r}") from None
     except (HfHubHTTPError, OSError, ConnectionError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ExportError(f"{hub_id}: no such folder here, and the hub cannot be reached: {reason}") from None
+        raise ExportError(
+            f"{hub_id}: no such folder here, and the hub cannot be reached: {first_line(error)}"
+        ) from None
 
 
 def _hash(files: list[Path]) -> str:
     digest = hashlib.sha256()
     for file in files:
-        with file.open("rb", buffering=0) as stream:
+        with about(file), file.open("rb", buffering=0) as stream:
             while chunk := stream.read(1 << 20):
                 digest.update(chunk)
     return digest.hexdigest()

@@ -39,10 +39,19 @@ class Speed:
     peak_bytes: int  # resident, after the answers
 
 
+class CannotRun(ExportError):
+    """A bundle's process failed; `name` is the bundle's."""
+
+    def __init__(self, name: str, failure: WorkerFailed) -> None:
+        super().__init__(f"{name}: cannot be run: {failure}")
+        self.name = name
+        self.failure = failure
+
+
 def measure(bundles: Mapping[str, Path], scratch: Path, rounds: int = ROUNDS) -> dict[str, Speed]:
     """Every bundle's speed by name; all are loaded at once. `scratch` gets the processes' logs.
 
-    Raises: ExportError when one of them cannot be run.
+    Raises: CannotRun for the first of them that does not run.
     """
     with ExitStack() as ends:
         runners = {}
@@ -93,7 +102,7 @@ class _Runner:
             return self.process.ask(op, timeout_s=TIMEOUT_S, **arguments)
         except WorkerFailed as error:
             self.process.close()
-            raise ExportError(f"{self._name}: cannot be run: {error}") from None
+            raise CannotRun(self._name, error) from None
 
 
 def _lengths(manifest: Manifest) -> tuple[int, int]:

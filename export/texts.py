@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from export.errors import ExportError
 from export.golden import QUESTIONS
 from export.passage import PASSAGES
 from export.rounding.text import encode_passage, passages, read_text
@@ -23,6 +24,7 @@ ANSWERS_SHARE = 3  # a third of it is the model's own answers
 FEWEST_ANSWERS = 2
 WINDOW_TOKENS = 128
 SHORTEST_WINDOW = 8
+FEWEST_PREDICTED = 2  # tokens: the first of a passage is not predicted
 ANSWER_TOKENS = 24
 OWN_ANSWERS = "its own answers"
 PROMPTS = (*QUESTIONS, "What is your name?", "请介绍一下你自己。", "Write a function that adds two numbers.")
@@ -37,11 +39,24 @@ class Sample:
     start: int | None = None
 
 
-def given_samples(file: Path | None, tokenizer: Any, context_tokens: int, vocabulary: int) -> list[Sample]:
-    """The user's text, or the shipped passages, in windows; `tokenizer` is transformers'.
+def check_text(file: Path, tokenizer: Any) -> None:
+    """Refuse a user's text in which nothing would be predicted; `tokenizer` is transformers'.
 
     Raises: ExportError naming `--text` when the file is no text or too short.
     """
+    longest = 0
+    for passage in passages(read_text(file, "--text").text):
+        longest = max(longest, len(encode_passage(passage, tokenizer)))
+        if longest >= FEWEST_PREDICTED:
+            return
+    raise ExportError(
+        f"--text: {file} is too short: its longest passage has {longest} of this model's tokens, "
+        f"and one of {FEWEST_PREDICTED} at least is needed"
+    )
+
+
+def given_samples(file: Path | None, tokenizer: Any, context_tokens: int, vocabulary: int) -> list[Sample]:
+    """The user's text, which `check_text` has passed, or the shipped passages, in windows."""
     if file is None:
         named = list(PASSAGES.items())
     else:
@@ -54,7 +69,7 @@ def given_samples(file: Path | None, tokenizer: Any, context_tokens: int, vocabu
         ids = encode_passage(passage, tokenizer)
         starts = range(0, max(1, len(ids) - SHORTEST_WINDOW), length) if file else (0,)
         windows += [Sample(kind, ids[at : at + length]) for at in starts]
-    windows = [window for window in windows if len(window.ids) > 1]
+    windows = [window for window in windows if len(window.ids) >= FEWEST_PREDICTED]
     rows = max(1, most // length)
     if len(windows) > rows:  # some from everywhere rather than the beginning
         windows = [windows[at * len(windows) // rows] for at in range(rows)]

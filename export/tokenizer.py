@@ -7,6 +7,7 @@ file that is written.
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from export.config import read_json_object
-from export.errors import ExportError
+from export.errors import ExportError, first_line
 from export.passage import PASSAGE
 from export.source import Checkpoint
 from handler.engine.bundle import Tokens
@@ -83,20 +84,33 @@ def _agrees(packed: bytes, whole: str) -> bool:
 
 
 def load_tokenizer(folder: Path) -> Any:
-    """transformers' fast tokenizer of a checkpoint folder."""
+    """transformers' fast tokenizer of a checkpoint folder.
+
+    Raises: ExportError naming the file, or the folder where there is none, and the reason.
+    """
     from transformers import AutoTokenizer, logging
 
     logging.set_verbosity_error()  # its advice is for callers of transformers, not of this command
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, local_files_only=True)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ExportError(f"{folder}: no tokenizer can be loaded: {reason}") from None
+    except Exception as error:  # tokenizers' own share no base class but this one
+        raise ExportError(f"{_unread(folder, error)}: {first_line(error)}") from None
+    if tokenizer is False:  # what transformers returns for a vocabulary that sentencepiece cannot parse
+        raise ExportError(f"{folder}: no tokenizer can be loaded: its vocabulary is damaged")
     if not tokenizer.is_fast:
         raise ExportError(
             f"{folder}: {type(tokenizer).__name__} has no fast form, so no {TOKENIZER_FILE} can be made"
         )
     return tokenizer
+
+
+def _unread(folder: Path, error: Exception) -> str:
+    """What cannot be loaded; a bare Exception is the word of tokenizers on the one file that it reads."""
+    file = folder / TOKENIZER_FILE
+    if type(error) is not Exception or not file.is_file():
+        return f"{folder}: no tokenizer can be loaded"
+    version = importlib.metadata.version("tokenizers")
+    return f"{file}: damaged, or newer than tokenizers {version} can read"
 
 
 def _eos_ids(

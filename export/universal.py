@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from export.config import Config
 from export.conversion import Computed, Converted, Float32, Past, context_tokens
-from export.errors import ExportError, UnknownArchitecture, VerificationError
+from export.errors import ExportError, UnknownArchitecture, VerificationError, first_line
 from export.graph.writer import DATA_FILE, GRAPH_FILE
 from export.quantize import Recipe
 from export.requantize import quantize_graph, restore_graph
@@ -94,9 +94,8 @@ def _export(checkpoint: Checkpoint, folder: Path) -> None:
                 library_name="transformers",
             )
     except Exception as error:  # optimum raises whatever its parts raise
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UnknownArchitecture(
-            f"{checkpoint.config.architecture}: optimum cannot export it: {reason}"
+            f"{checkpoint.config.architecture}: optimum cannot export it: {first_line(error)}"
         ) from error
 
 

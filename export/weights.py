@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.config import read_json_object
-from export.errors import ExportError
+from export.errors import ExportError, about
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
@@ -175,7 +175,7 @@ def weight_files(folder: Path) -> list[Path]:
 
 def _read_header(file: Path) -> dict[str, Stored]:
     size = file.stat().st_size
-    with file.open("rb") as stream:
+    with about(file), file.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
         if not 2 <= length <= min(HEADER_LIMIT_BYTES, size - 8):
             raise ExportError(f"{file}: not a safetensors file (header of {length} bytes in {size})")
@@ -205,7 +205,8 @@ def _parse_entry(file: Path, name: str, entry: dict[str, Any], start: int, file_
 def _read_exactly(descriptor: int, file: Path, offset: int, view: memoryview) -> None:
     done = 0
     while done < len(view):
-        got = os.preadv(descriptor, [view[done:]], offset + done)
+        with about(file):
+            got = os.preadv(descriptor, [view[done:]], offset + done)
         if got == 0:
             raise ExportError(f"{file}: ends {len(view) - done} bytes too early")
         done += got

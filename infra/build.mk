@@ -3,7 +3,7 @@
 SAM_BUILD  ?= .aws-sam/build
 STACK      ?=
 PARAMETERS ?=
-SAM         = SAM_CLI_TELEMETRY=0 ARCH=$(ARCH) BUNDLE=$(BUNDLE) .venv/cloud/bin/sam
+SAM         = SAM_CLI_TELEMETRY=0 ARCH=$(ARCH) BUNDLE=$(call path,$(BUNDLE)) .venv/cloud/bin/sam
 DEPLOY      = $(SAM) deploy --template $(SAM_BUILD)/template.yaml --config-file $(CURDIR)/samconfig.toml \
 	$(if $(STACK),--stack-name $(STACK),--guided)
 
@@ -32,7 +32,7 @@ deploy-image: build-image      ## IMAGE=<the image in ECR> (STACK=, or it asks f
 
 # `sam build` comes here for the resource Function of template.yaml, with the folder to fill in ARTIFACTS_DIR.
 build-Function: .venv/cloud/.made
-	@.venv/cloud/bin/python -m infra.artifact --arch $(ARCH) --bundle $(BUNDLE) --out $(ARTIFACTS_DIR)
+	@.venv/cloud/bin/python -m infra.artifact --arch $(ARCH) --bundle $(call path,$(BUNDLE)) --out $(ARTIFACTS_DIR)
 
 # The authorizer is its own few files and no package; all of one age, so that equal inputs make equal zips.
 build-Authorizer:

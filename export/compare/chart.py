@@ -17,7 +17,7 @@ PANELS = (
     ("start to ready, s", lambda each: each.speed.load_s),
     ("decode, tokens/s", lambda each: each.speed.decode_tokens_per_s),
     ("bits per byte", lambda each: each.quality.bits_per_byte),
-    ("KL to the source, nats", lambda each: each.kl or 0.0),
+    ("KL to the source, nats", lambda each: each.kl),
     ("cost of 1,000 answers, USD", lambda each: each.fit.usd_per_1000),
     ("prefill, tokens/s", lambda each: each.speed.prefill_tokens_per_s),
 )
@@ -36,9 +36,11 @@ def draw(results: Sequence[Result], file: Path) -> None:
     names = [each.name for each in results]
     for axis, (title, value) in zip(axes.flat, PANELS, strict=True):
         values = [value(each) for each in results]
-        axis.barh(names, values, color=BAR)
+        axis.barh(names, [number or 0.0 for number in values], color=BAR)
         axis.invert_yaxis()  # in the order they were given, from the top
         for at, number in enumerate(values):
+            if number is None:  # not known: no bar, and no number either
+                continue
             axis.text(number, at, f"  {number:,.{0 if number >= 100 else 3}f}", va="center", fontsize=8)
         axis.set_title(title, fontsize=10, loc="left")
         axis.tick_params(labelsize=8)

@@ -1,44 +1,88 @@
-"""The models to compare: bundles as they are, everything else exported first.
+"""The models to compare: bundles as they are, everything else exported, unless an earlier run has done it.
 
-Owns names and folders. Does not know what is measured.
+Owns names and folders, and which bundle may be taken again. Does not know what is measured.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from export.errors import ExportError
+from export.errors import ExportError, reason
 from export.pipeline import Options, export_bundle
+from export.quantize import Recipe
+from export.rounding.text import default_text
+from export.source import Checkpoint, resolve
 from export.stages import Stages
-from handler.engine.bundle import MANIFEST
+from handler.engine import integrity
+from handler.engine.bundle import MANIFEST, Manifest, read_manifest
+from handler.errors import BundleError, DormouseError
 
 
-def bundles(sources: Sequence[str], recipe: Options, made: Path, stages: Stages) -> dict[str, Path]:
-    """Every source's bundle by a name of its own; those made here are under `made`, by `recipe`.
+def names_of(sources: Sequence[str]) -> dict[str, str]:
+    """The sources, each by a name of its own: the same in every run, whatever becomes of the others.
 
-    Raises: ExportError naming the source that is none.
+    Raises: ExportError when one is given twice.
     """
     if len(sources) != len(set(sources)):
         twice = next(source for source in sources if sources.count(source) > 1)
         raise ExportError(f"{twice}: given twice; a comparison is of different models")
-    found: dict[str, Path] = {}
+    named: dict[str, str] = {}
     for source in sources:
-        name = _free_name(source, found)
-        if (Path(source) / MANIFEST).is_file():
-            found[name] = Path(source)
-            continue
-        out = made / name
-        try:
-            export_bundle(dataclasses.replace(recipe, source=source, out=out, name=name), stages)
-        except ExportError as error:
-            raise ExportError(f"{source}: cannot be exported: {error}") from None
-        found[name] = out
-    return found
+        named[_free_name(source, named)] = source
+    return named
 
 
-def _free_name(source: str, taken: dict[str, Path]) -> str:
+def bundle_of(source: str, name: str, recipe: Options, made: Path, stages: Stages) -> Path:
+    """A source's bundle; one that is made here, by `recipe`, is `made / name`.
+
+    Raises: ExportError when the source is none; BundleError.
+    """
+    if (Path(source) / MANIFEST).is_file():
+        read_manifest(Path(source))
+        return Path(source)
+    options = dataclasses.replace(recipe, source=source, out=made / name, name=name)
+    try:
+        if is_made(options):
+            stages.note(f"{options.out}: made before, taken as it is")
+        else:
+            export_bundle(options, stages)
+    except (DormouseError, OSError) as error:
+        raise ExportError(f"cannot be exported: {reason(error)}") from error
+    return options.out
+
+
+def is_made(options: Options) -> bool:
+    """Whether `options.out` is what an export would make of the source as it is now."""
+    out = options.out
+    if not (out / MANIFEST).is_file():
+        return False
+    try:
+        manifest = read_manifest(out)
+        integrity.verify(out, manifest.files, manifest.files)
+    except BundleError:
+        return False
+    if "accepted" in manifest.fidelity and options.accept is None:
+        return False
+    checkpoint = resolve(options.source, options.revision, options.adapter)
+    is_of_source = (manifest.source.id, manifest.source.revision) == (checkpoint.id, checkpoint.revision)
+    return is_of_source and _is_by_recipe(manifest, checkpoint, options)
+
+
+def _is_by_recipe(manifest: Manifest, checkpoint: Checkpoint, options: Options) -> bool:
+    """Whether the weights are stored as asked, in the way that the source was converted."""
+    asked = Recipe.named(options.quant, options.block, options.rounding, symmetric=not options.asymmetric)
+    found = manifest.quantization
+    if not asked.quantized:
+        return found.recipe == asked.name
+    rounding = asked.rounding if manifest.source.way == "fused" else "nearest"
+    text = default_text(checkpoint.folder).fingerprint if rounding == "gptq" else None
+    wanted = asked.name, asked.block, asked.symmetric, rounding, text
+    return wanted == (found.recipe, found.block, found.symmetric, found.rounding, found.calibration)
+
+
+def _free_name(source: str, taken: Collection[str]) -> str:
     """The last part of a source that says something, with a number where another one has it."""
     parts = [part for part in Path(source).expanduser().resolve().parts if part not in ("/", "")]
     name = parts[-1]

@@ -6,7 +6,7 @@ Owns the columns and their wording. Does not measure anything.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,7 @@ class Result:
     bundle_bytes: int
     kl: float | None  # of the bundle to its source; None where the manifest does not say
     top1_agreement: float | None
+    accepted: str | None  # why it is a bundle although checks failed
     quality: Quality
     speed: Speed
     fit: Fit
@@ -47,24 +48,30 @@ def result(name: str, manifest: Manifest, recipe: str, quality: Quality, speed: 
         bundle_bytes=sum(entry.size_bytes for entry in manifest.files.values()),
         kl=manifest.fidelity.get("kl_mean"),
         top1_agreement=manifest.fidelity.get("top1_agreement"),
+        accepted=manifest.fidelity.get("accepted", {}).get("reason"),
         quality=quality,
         speed=speed,
         fit=fit,
     )
 
 
-def section(results: Sequence[Result], machine: str) -> Section:
-    """All results; a column for each model, a row for each measure."""
+def section(results: Sequence[Result], machine: str, left_out: Mapping[str, str]) -> Section:
+    """All results; a column for each model, a row for each measure. `left_out` says of other sources why."""
     words = (
         f"Measured on {machine}: every model in a process of its own, in turns. Perplexity and cost are by "
-        "the byte of text, so that tokenizers compare.",
+        "the byte of text, so that tokenizers compare; a model reads it in windows of its own context.",
         f"An answer is a prompt of {PROMPT_BYTES:,} bytes and a text of {ANSWER_BYTES}, in a process that is "
         "warm; its cost is that of Lambda's time at us-east-1's list price, if a processor there were as "
         "fast as here.",
+        *(f"Left out: {source}: {reason}" for source, reason in left_out.items()),
     )
     rows = tuple((label, *(write(each) for each in results)) for label, write in ROWS)
     head = ("", *(each.name for each in results))
-    facts = {"machine": machine, "models": [as_facts(each) for each in results]}
+    facts = {
+        "machine": machine,
+        "models": [as_facts(each) for each in results],
+        "left_out": dict(left_out),
+    }
     return Section("Comparison", "comparison", words, (Table(head, rows),), (), facts)
 
 
@@ -106,6 +113,7 @@ ROWS = (
     ("decode, tokens/s", lambda each: f"{each.speed.decode_tokens_per_s:,.0f}"),
     ("KL to the source, nats", lambda each: _or_dash(each.kl, ".3g")),
     ("top-1 agreement with the source", lambda each: _or_dash(each.top1_agreement, ".1%")),
+    ("checks", lambda each: "passed" if each.accepted is None else f"failed, accepted: {each.accepted}"),
     ("bits per byte", lambda each: f"{each.quality.bits_per_byte:.3f}"),
     ("perplexity per byte", lambda each: f"{each.quality.perplexity_per_byte:.3f}"),
     ("bytes per token", lambda each: f"{each.quality.bytes_per_token:.2f}"),

@@ -18,6 +18,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from export.errors import about
+
 MICROSOFT = "com.microsoft"  # onnxruntime's own operators
 OPSET = 21
 MICROSOFT_OPSET = 1
@@ -77,11 +79,11 @@ class GraphWriter:
 
     def weight(self, name: str, shape: tuple[int, ...], chunks: Iterable[NDArray[Any]]) -> str:
         """A tensor streamed to the data file; the chunks, laid end to end, fill `shape`."""
-        self._data.write(bytes(-self._data.tell() % ALIGNMENT_BYTES))
+        self._write(bytes(-self._data.tell() % ALIGNMENT_BYTES))
         offset, dtype = self._data.tell(), np.dtype(np.float32)
         for chunk in chunks:
             dtype = chunk.dtype
-            self._data.write(np.ascontiguousarray(chunk).data)
+            self._write(np.ascontiguousarray(chunk).data)
         length = self._data.tell() - offset
         if length != math.prod(shape) * dtype.itemsize:
             raise ValueError(f"{name}: {length} bytes were written for shape {shape} of {dtype}")
@@ -103,11 +105,17 @@ class GraphWriter:
         model = helper.make_model(
             graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="dormouse"
         )
-        onnx.save_model(model, self.folder / GRAPH_FILE)
+        with about(self.folder / GRAPH_FILE):
+            onnx.save_model(model, self.folder / GRAPH_FILE)
 
     def close(self) -> None:
         """Close the data file, finished or not."""
-        self._data.close()
+        with about(self.folder / DATA_FILE):
+            self._data.close()
+
+    def _write(self, content: bytes | memoryview) -> None:
+        with about(self.folder / DATA_FILE):
+            self._data.write(content)
 
     def _external(self, name: str, dtype: int, shape: tuple[int, ...], offset: int, length: int) -> str:
         tensor = TensorProto(name=name, data_type=dtype, dims=shape, data_location=TensorProto.EXTERNAL)

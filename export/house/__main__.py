@@ -14,6 +14,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from export.command import run
+from export.errors import ExportError
 from export.house import stages
 
 COMMANDS = {
@@ -65,12 +67,15 @@ def main() -> int:
     )
     parser.add_argument("--temperature", type=float, default=0.7, help="of evaluate's sampled answers")
     options = parser.parse_args()
+    return run("export.house", lambda: _do(options))
+
+
+def _do(options: argparse.Namespace) -> int:
     try:
         for stage in COMMANDS[options.command]:
             stage(options)
-    except (ValueError, FileNotFoundError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    except ValueError as error:
+        raise ExportError(str(error)) from error
     return 0
 
 

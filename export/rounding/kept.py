@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from export.errors import about
 from export.quantize import Packed, dequantize_rows
 
 CHUNK_ROWS = 4096
@@ -44,7 +45,7 @@ class KeptRows:
     def keep(self, name: str, width: int, bits: int, chunks: Iterable[Packed]) -> None:
         """Write one matrix, its rows some at a time."""
         place = _Place(self._folder / str(len(self._places)), width, bits, (0, 0), False)
-        with contextlib.ExitStack() as files:
+        with about(place.file), contextlib.ExitStack() as files:
             codes, scales, zeros = (files.enter_context(place.part(part).open("wb")) for part in PARTS)
             for packed in chunks:
                 place = replace(place, row_codes=packed.codes.shape[1:], zeros=packed.zeros is not None)

@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import subprocess
 import sys
+import tracemalloc
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from export.__main__ import main
+from export.compare.chart import draw
 from export.compare.lambda_fit import DEPENDENCY_BYTES, Fit, fit
-from export.compare.quality import quality
+from export.compare.quality import READ_ROWS, Quality, quality, surprise
+from export.compare.results import Result
+from export.errors import ExportError
+from export.evaluate import log_softmax
 from export.passage import PASSAGE
+from export.served import all_logits
 from export.speed import Speed
+from handler.engine import load
 from handler.engine.bundle import read_manifest
+from handler.engine.token_bytes import token_bytes
 from infra.artifact import UNZIPPED_LIMIT_BYTES
 from tests.conftest import TinyBundle, TinyCheckpoint
 
@@ -62,6 +74,56 @@ def test_a_byte_costs_the_same_bits_whatever_the_tokens(tiny_bundle: TinyBundle)
     assert found.perplexity_per_byte == pytest.approx(2**found.bits_per_byte)
 
 
+def test_a_window_read_in_parts_gives_the_number_of_the_whole(tiny_bundle: TinyBundle) -> None:
+    """The text fills windows of the context and part of another: the sum is that over their whole logits."""
+    bundle = tiny_bundle("llama", "int8")
+    engine = load(bundle)
+    ids = list(engine.prompt.encode_text(PASSAGE))
+    window = engine.model.context_tokens - 2
+    assert READ_ROWS < window < len(ids)
+    nats, count_bytes = 0.0, 0
+    for start in range(0, len(ids), window):
+        part = ids[start : start + window]
+        known = log_softmax(all_logits(engine.model, part))
+        nats -= sum(known[at, id_] for at, id_ in enumerate(part[1:]))
+        count_bytes += sum(len(token_bytes(engine.tokenizer, id_)) for id_ in part[1:])
+    expected = nats / math.log(2) / count_bytes
+    assert quality(bundle, PASSAGE).bits_per_byte == pytest.approx(expected, rel=1e-12)
+
+
+class IndifferentModel:
+    """Finds every id as likely as any other."""
+
+    vocabulary = 4096
+
+    def new_cache(self) -> None:
+        """It remembers nothing."""
+
+    def forward(self, ids: Sequence[int], cache: None, rows: int) -> NDArray[np.float32]:
+        assert rows == len(ids)
+        return np.zeros((rows, self.vocabulary), np.float32)
+
+
+def test_a_long_window_holds_a_few_rows_of_logits() -> None:
+    """8,000 rows would be 131 MB; what is held does not grow with the window."""
+    model, ids = IndifferentModel(), [1] * 8001
+    tracemalloc.start()
+    nats = surprise(model, ids)
+    _, most_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert nats == pytest.approx(8000 * math.log(model.vocabulary))
+    assert most_bytes < 10_000_000
+
+
+@pytest.mark.parametrize(("text", "tokens"), [("", 0), ("z", 1)])
+def test_a_text_without_a_second_token_measures_nothing(
+    text: str, tokens: int, tiny_bundle: TinyBundle
+) -> None:
+    """The first token is not predicted: with no other, the option is named, and what it needs."""
+    with pytest.raises(ExportError, match=f"--text: too short: it has {tokens} of .* at least 2 are needed"):
+        quality(tiny_bundle("llama", "fp32"), text)
+
+
 def test_a_zip_holds_what_dependencies_leave_room_for() -> None:
     """One byte more, and it is an image or S3; beyond Lambda's memory it is nothing."""
     room = UNZIPPED_LIMIT_BYTES - DEPENDENCY_BYTES
@@ -84,22 +146,52 @@ def test_a_slower_model_and_smaller_tokens_cost_more() -> None:
     assert usd(fit(0, SPEED, 2.0)) == pytest.approx(2 * once, rel=1e-3)
 
 
+NOWHERE = "cannot be exported: "
+
+
 @pytest.mark.parametrize(
     ("sources", "said"),
     [
-        (["only-one"], "compare: needs two models at least"),
-        (["same", "same"], "same: given twice"),
-        (["./no-such-folder", "./nor-this"], "./no-such-folder: cannot be exported: "),
+        (["only-one"], ["compare: needs two models at least"]),
+        (["same", "same"], ["same: given twice"]),
+        (
+            ["./no-such-folder", "./nor-this"],
+            [f"./no-such-folder: {NOWHERE}", f"./nor-this: {NOWHERE}", "compare: none of the models"],
+        ),
     ],
 )
-def test_what_cannot_be_compared_is_one_line(
-    sources: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_what_cannot_be_compared_is_a_line_each(
+    sources: list[str], said: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Exit code 1, and the source is named."""
+    """Exit code 1, every source is named, and no table is written."""
     assert main(["compare", *sources, "--out", str(tmp_path / "out")]) == 1
-    error = capsys.readouterr().err
-    assert f"export: {said}" in error
-    assert len(error.splitlines()) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == len(said)
+    for line, words in zip(lines, said, strict=True):
+        assert line.startswith(f"export: {words}")
+    assert not (tmp_path / "out" / "compare.md").exists()
+
+
+@pytest.mark.parametrize(("kl", "drawn"), [(0.0, True), (None, False)])
+def test_a_divergence_that_is_not_known_is_not_drawn(kl: float | None, drawn: bool, tmp_path: Path) -> None:
+    """Zero is a perfect model, and None is no number: the panel stays empty."""
+    one = Result(
+        name="one",
+        source="one",
+        licence="unknown",
+        parameters=10**6,
+        context_tokens=256,
+        recipe="int4",
+        bundle_bytes=10**6,
+        kl=kl,
+        top1_agreement=None,
+        accepted=None,
+        quality=Quality(1.5, 4.0),
+        speed=SPEED,
+        fit=Fit(1769, 0.25, {"zip": True}),
+    )
+    draw([one], tmp_path / "chart.svg")
+    assert ("<!--   0.000 -->" in (tmp_path / "chart.svg").read_text()) is drawn
 
 
 def test_a_hub_out_of_reach_is_named_by_its_model(tiny_bundle: TinyBundle, tmp_path: Path) -> None:

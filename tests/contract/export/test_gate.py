@@ -307,16 +307,37 @@ def test_fidelity_is_measured_on_the_text_given(tiny_checkpoint: TinyCheckpoint,
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(b"ab\xff", "--text: .*mine.txt is not UTF-8 text"), (b" \n", "--text: .*mine.txt is empty")],
+    [
+        (b"ab\xff", "--text: .*mine.txt is not UTF-8 text"),
+        (b" \n", "--text: .*mine.txt is empty"),
+        (
+            b"a\n\nb",
+            "--text: .*mine.txt is too short: its longest passage has 1 of this model's tokens, and one of 2",
+        ),
+    ],
 )
 def test_what_is_no_text_is_refused(
     content: bytes, said: str, tiny_checkpoint: TinyCheckpoint, tmp_path: Path
 ) -> None:
-    """The message names the option and the file."""
+    """The message names the option and the file, before anything is converted."""
     (tmp_path / "mine.txt").write_bytes(content)
     options = Options(str(tiny_checkpoint("llama")), tmp_path / "bundle", text=tmp_path / "mine.txt")
+    stages = Stages(Console(quiet=True))
     with pytest.raises(ExportError, match=said):
-        export_bundle(options, Stages(Console(quiet=True)))
+        export_bundle(options, stages)
+    assert not {"rounding", "graph"} & set(stages.seconds)
+
+
+def test_the_shortest_text_is_enough(tiny_checkpoint: TinyCheckpoint, tmp_path: Path) -> None:
+    """One passage of two tokens is judged, however little that says."""
+    text = tmp_path / "mine.txt"
+    text.write_text("zq")
+    options = Options(
+        str(tiny_checkpoint("llama")), tmp_path / "bundle", "int8", text=text, accept="a short text"
+    )
+    export_bundle(options, Stages(Console(quiet=True)))
+    report = json.loads((tmp_path / "bundle" / "report" / "report.json").read_text())
+    assert report["sections"]["fidelity"]["by_kind"]["mine.txt"]["tokens"] == 2
 
 
 def edit_json(file: Path, **changes: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ from export.passage import PASSAGES
 from export.pipeline import Options, export_bundle, replacing
 from export.stages import Stages
 from export.texts import OWN_ANSWERS
+from export.tokenizer import load_tokenizer
 from handler.engine import integrity, load
 from handler.engine.bundle import MANIFEST, read_manifest
 from tests.checkpoints import write_checkpoint
@@ -154,6 +156,39 @@ def test_what_is_wrong_is_said_in_one_line(
     assert len(errors) == 1
     assert said in errors[0]
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("damage", ["cut in the middle", "a kind of model from the future", "not an object"])
+def test_a_tokenizer_that_cannot_be_read_is_named(
+    damage: str, tiny_checkpoint: TinyCheckpoint, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The file, that it is damaged or too new, and what tokenizers says of it; no traceback."""
+    source = tmp_path / "source"
+    shutil.copytree(tiny_checkpoint("llama"), source)
+    file = source / "tokenizer.json"
+    content = file.read_text()
+    assert '"type":"BPE"' in "".join(content.split())
+    parsed = json.loads(content)
+    parsed["model"]["type"] = "Foreseen"
+    file.write_text(
+        {"cut in the middle": content[: len(content) // 2], "not an object": "[]"}.get(damage)
+        or json.dumps(parsed)
+    )
+    assert main([str(source), "--out", str(tmp_path / "out")]) == 1
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("export: "))
+    assert line.startswith(f"export: {file}: damaged, or newer than tokenizers ")
+    assert line.rpartition("can read: ")[2]
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_vocabulary_that_cannot_be_parsed_is_no_tokenizer(tmp_path: Path) -> None:
+    """Without a tokenizer.json, transformers reads tokenizer.model; damaged, it is refused by the folder."""
+    source = write_checkpoint(tmp_path / "source", "llama")
+    (source / "tokenizer.json").unlink()
+    (source / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "LlamaTokenizer"}))
+    (source / "tokenizer.model").write_bytes(b"\x0a\xff\xff damaged")
+    with pytest.raises(ExportError, match="source: no tokenizer can be loaded: "):
+        load_tokenizer(source)
 
 
 def test_wrong_usage_exits_with_2(capsys: pytest.CaptureFixture[str]) -> None:

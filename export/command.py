@@ -1,0 +1,25 @@
+"""A command of the export at the keyboard: what goes wrong is one line and an exit code.
+
+Owns which errors are told in a line: those raised on purpose, and the operating system's. Anything else is a
+bug and stays a traceback. Knows no command.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from export.errors import reason
+from handler.errors import DormouseError
+
+
+def run(name: str, command: Callable[[], int]) -> int:
+    """The exit code of `command`, or 1 once it is said, after `name`, why there is none."""
+    try:
+        return command()
+    except (DormouseError, OSError) as error:
+        said = reason(error)
+    except KeyboardInterrupt:
+        said = "interrupted"
+    print(f"{name}: {said}", file=sys.stderr)
+    return 1
