@@ -6,6 +6,8 @@ PARAMETERS ?=
 SAM         = SAM_CLI_TELEMETRY=0 ARCH=$(ARCH) BUNDLE=$(BUNDLE) .venv/cloud/bin/sam
 DEPLOY      = $(SAM) deploy --template $(SAM_BUILD)/template.yaml --config-file $(CURDIR)/samconfig.toml \
 	$(if $(STACK),--stack-name $(STACK),--guided)
+# A stack keeps what is not named, and a version that takes over at once is an exception that nobody means to keep.
+ROLLOUT     = Rollout=Canary10Percent5Minutes
 
 .PHONY: build deploy smoke arm64 build-image deploy-image build-Function build-Authorizer
 
@@ -13,7 +15,7 @@ build: .venv/cloud/.made      ## the deployable artifact, no container engine (A
 	$(SAM) build --template template.yaml --build-dir $(SAM_BUILD) --parameter-overrides Architecture=$(ARCH)
 
 deploy: build      ## put the stack into your AWS account (STACK=, or it asks for everything; ARCH=, BUNDLE=, PARAMETERS="Name=value ...")
-	$(DEPLOY) --parameter-overrides Architecture=$(ARCH) $(PARAMETERS)
+	$(DEPLOY) --parameter-overrides Architecture=$(ARCH) $(ROLLOUT) $(PARAMETERS)
 
 smoke: .venv/clients/.made      ## ask a server whether it is sound (OPENAI_BASE_URL=, OPENAI_API_KEY=)
 	@SMOKE_KEY="$(OPENAI_API_KEY)" .venv/clients/bin/python -m infra.smoke $(OPENAI_BASE_URL)
@@ -28,7 +30,7 @@ build-image: .venv/cloud/.made      ## the same stack for a container image, for
 
 deploy-image: build-image      ## IMAGE=<the image in ECR> (STACK=, or it asks for everything; ARCH=, PARAMETERS=)
 	@test -n "$(IMAGE)" || { echo "make deploy-image: IMAGE= is missing: the image in ECR" >&2; exit 2; }
-	$(DEPLOY) --image-repository $(IMAGE_REPOSITORY) --parameter-overrides Architecture=$(ARCH) ImageUri=$(IMAGE) $(PARAMETERS)
+	$(DEPLOY) --image-repository $(IMAGE_REPOSITORY) --parameter-overrides Architecture=$(ARCH) ImageUri=$(IMAGE) $(ROLLOUT) $(PARAMETERS)
 
 # `sam build` comes here for the resource Function of template.yaml, with the folder to fill in ARTIFACTS_DIR.
 build-Function: .venv/cloud/.made
