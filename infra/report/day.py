@@ -122,22 +122,23 @@ def figures(day: Day, architecture: str = "x86_64") -> dict[str, object]:
     }
 
 
-def bill(day: Day, architecture: str) -> dict[str, float]:
-    """GB-seconds, and US dollars by part."""
+def bill(day: Day, architecture: str) -> dict[str, float | None]:
+    """GB-seconds, and US dollars by part; None is what these logs do not tell, and no part of the total."""
     gb_s = sum(each.billed_ms / 1000 * each.memory_mib / 1024 for each in day.invocations)
     restored = sum(each.memory_mib / 1024 for each in day.invocations if each.restore_ms is not None)
     stored = _stored_answers(day)
     units = table_units.of_answers(stored, len(day.answers) - stored)
-    parts = {
+    parts: dict[str, float | None] = {
         "compute_usd": prices.compute(gb_s, architecture),
         "requests_usd": len(day.invocations) * prices.REQUEST,
         "restores_usd": restored * prices.RESTORED_GB,
-        "gateway_usd": len(day.access) * prices.GATEWAY_REQUEST[0][1],
+        "gateway_usd": len(day.access) * prices.GATEWAY_REQUEST[0][1] if day.access else None,
         "table_estimate_usd": units.writes * prices.WRITE_UNIT + units.reads * prices.READ_UNIT,
         "logs_usd": day.log_bytes / 2**30 * prices.LOG_GB,
     }
-    parts["total_usd"] = sum(parts.values())
-    return {"gb_s": round(gb_s, 6), **{name: round(usd, 12) for name, usd in parts.items()}}
+    parts["total_usd"] = sum(usd for usd in parts.values() if usd is not None)
+    rounded = {name: None if usd is None else round(usd, 12) for name, usd in parts.items()}
+    return {"gb_s": round(gb_s, 6), **rounded}
 
 
 def _stored_answers(day: Day) -> int:

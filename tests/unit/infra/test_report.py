@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -180,6 +181,22 @@ def test_the_table_says_it_in_words(
     table = capsys.readouterr().out
     for expected in ("tokens/s", " ms", "2.400 GB-s", "MiB", "$", "malformed 0", "ann ", "ben ", "(nobody)"):
         assert expected in table
+
+
+def test_what_no_line_tells_has_no_price(
+    day_of_lines: tuple[list[str], dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without the access log API Gateway's part is unknown, not free, and the total is of the other parts."""
+    lines = [line for line in day_of_lines[0] if '"route"' not in line]
+    bill: Any = figures(Day().read(lines))["bill"]
+    assert bill["gateway_usd"] is None
+    known = [usd for name, usd in bill.items() if name.endswith("usd") and name != "total_usd"]
+    assert bill["total_usd"] == pytest.approx(sum(usd for usd in known if usd is not None))
+    (tmp_path / "log").write_text("\n".join(lines))
+    assert main([str(tmp_path / "log")]) == 0
+    table = capsys.readouterr().out
+    assert re.search(r"API Gateway requests +not in these logs\n", table)
+    assert "without the access log" in table
 
 
 def test_a_cut_document_is_refused() -> None:

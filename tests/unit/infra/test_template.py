@@ -218,6 +218,14 @@ def test_access_logs_have_neither_bodies_nor_keys() -> None:
     assert not re.search(r"header|body|querystring|\.path\b", json.dumps(line))
 
 
+def test_a_report_finds_both_logs() -> None:
+    """What infra.report reads are outputs: the function's log, and the one that the API writes to."""
+    outputs = {name: each["Value"] for name, each in template()["Outputs"].items()}
+    assert outputs["LogGroup"] == properties("Function")["LoggingConfig"]["LogGroup"]
+    written = str(properties("Api")["AccessLogSetting"]["DestinationArn"])
+    assert f"'{outputs['AccessLogGroup']['Ref']}.Arn'" in written
+
+
 @pytest.mark.parametrize("name", ["Function", "Authorizer"])
 def test_functions_write_to_logs_that_end(name: str) -> None:
     """Each function's log group is in the template and forgets after the parameter's days."""
