@@ -211,6 +211,28 @@ def test_dashboard_and_alarms_show_what_is_measured() -> None:
     assert {each["MetricName"] for each in alarms if each["Namespace"] == "Dormouse"} <= written
 
 
+def test_the_firewall_blocks_nobody_for_what_they_say() -> None:
+    """Of the groups of rules none but one reads bodies, and of that one those that do only count."""
+    body_rules = {  # what AWS has in each group that reads bodies
+        "AWSManagedRulesAmazonIpReputationList": set(),
+        "AWSManagedRulesKnownBadInputsRuleSet": {
+            "JavaDeserializationRCE_BODY",
+            "Log4JRCE_BODY",
+            "ReactJSRCE_BODY",
+        },
+    }
+    own, managed = [], {}
+    for rule in properties("Firewall")["Rules"]:
+        group = rule["Statement"].get("ManagedRuleGroupStatement")
+        if group is None:
+            own.append(rule["Statement"])
+        else:
+            managed[group["Name"]] = group.get("RuleActionOverrides", [])
+    assert all("Body" not in str(statement) for statement in own)
+    assert {name: {each["Name"] for each in counted} for name, counted in managed.items()} == body_rules
+    assert all(each["ActionToUse"] == {"Count": {}} for counted in managed.values() for each in counted)
+
+
 def test_access_logs_have_neither_bodies_nor_keys() -> None:
     """One line of JSON a request, with tenant and request id, and nothing that was said or is secret."""
     line = json.loads(properties("Api")["AccessLogSetting"]["Format"])
