@@ -204,11 +204,24 @@ def test_dashboard_and_alarms_show_what_is_measured() -> None:
     shown = json.loads(properties("Dashboard")["DashboardBody"]["Fn::Sub"])
     rows = [row for widget in shown["widgets"] for row in widget["properties"]["metrics"]]
     drawn = {row[1] for row in rows if row[0] == "Dormouse"}
-    source = (PROJECT / "handler/telemetry.py").read_text()
-    written = set(re.findall(r'"([A-Z][A-Za-z]+)"(?=[:\]}])', source)) | set(ENDED.values())
+    written = written_metrics()
     assert drawn == written
     alarms = [each["Properties"] for each in template()["Resources"].values() if "Alarm" in each["Type"]]
     assert {each["MetricName"] for each in alarms if each["Namespace"] == "Dormouse"} <= written
+
+
+def test_metrics_are_as_many_as_the_documents_say() -> None:
+    """Billed by the month are the eighteen that telemetry writes; API Gateway writes none a method."""
+    assert all("MetricsEnabled" not in each for each in properties("Api")["MethodSettings"])
+    assert len(written_metrics()) == 18
+    for page in ("docs/scale.md", "docs/adr/0054-what-a-rollout-is-watched-by.md"):
+        assert "at most eighteen" in (PROJECT / page).read_text()
+
+
+def written_metrics() -> set[str]:
+    """The names of the metrics that telemetry writes."""
+    source = (PROJECT / "handler/telemetry.py").read_text()
+    return set(re.findall(r'"([A-Z][A-Za-z]+)"(?=[:\]}])', source)) | set(ENDED.values())
 
 
 def test_the_firewall_blocks_nobody_for_what_they_say() -> None:
