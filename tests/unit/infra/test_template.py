@@ -14,6 +14,7 @@ from handler.routes.responses import ResponseRoutes
 from handler.runtime import STREAMED_ROUTES
 from handler.settings import Settings, read_settings
 from handler.telemetry import ENDED
+from infra.report.lines import Invocation, read_line
 from tests.stack import PROJECT, bundle_policy, function_environment, properties, routes, template
 
 
@@ -202,7 +203,7 @@ def test_a_rollout_is_turned_back_by_alarms() -> None:
 def test_dashboard_and_alarms_show_what_is_measured() -> None:
     """Every metric of ours that is drawn or watched is one that telemetry writes; all written are drawn."""
     shown = json.loads(properties("Dashboard")["DashboardBody"]["Fn::Sub"])
-    rows = [row for widget in shown["widgets"] for row in widget["properties"]["metrics"]]
+    rows = [row for widget in shown["widgets"] for row in widget["properties"].get("metrics", ())]
     drawn = {row[1] for row in rows if row[0] == "Dormouse"}
     written = written_metrics()
     assert drawn == written
@@ -251,6 +252,23 @@ def test_access_logs_have_neither_bodies_nor_keys() -> None:
     line = json.loads(properties("Api")["AccessLogSetting"]["Format"])
     assert {"requestId", "tenant", "status", "route"} <= set(line)
     assert not re.search(r"header|body|querystring|\.path\b", json.dumps(line))
+
+
+def test_the_dashboard_asks_the_log_for_what_it_has() -> None:
+    """Its one query reads the function's log by fields that Lambda's JSON reports have."""
+    shown = json.loads(properties("Dashboard")["DashboardBody"]["Fn::Sub"])
+    (query,) = [each["properties"]["query"] for each in shown["widgets"] if each["type"] == "log"]
+    logging = properties("Function")["LoggingConfig"]
+    assert logging["LogFormat"] == "JSON"  # a REPORT line of text has no fields
+    assert f"SOURCE '${{{logging['LogGroup']['Ref']}}}'" in query
+    assert "filter type = 'platform.report'" in query
+    measured = {"billedDurationMs": 1, "memorySizeMB": 1769, "maxMemoryUsedMB": 300}
+    for field in ("restoreDurationMs", "initDurationMs"):
+        report = {"requestId": "r", "metrics": {**measured, field: 12.5}}
+        fact = read_line(json.dumps({"type": "platform.report", "record": report}))
+        assert isinstance(fact, Invocation)
+        assert 12.5 in (fact.restore_ms, fact.init_ms)
+        assert f"record.metrics.{field}" in query
 
 
 def test_a_report_finds_both_logs() -> None:
