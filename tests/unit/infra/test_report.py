@@ -97,9 +97,10 @@ def test_a_day_adds_up_to_its_receipts(day_of_lines: tuple[list[str], dict[str, 
 
 
 def test_errors_are_counted_by_code(day_of_lines: tuple[list[str], dict[str, Any]]) -> None:
-    """The function's refusals by status and code, and what the gateway refused before it."""
+    """The function's refusals by status and code, its bugs, and what the gateway refused before it."""
     found: Any = figures(Day().read(day_of_lines[0]))
     assert found["errors"].pop("401 by the gateway") == 1
+    assert found["errors"].pop("500 by a bug") == found["bugs"] == 1
     assert sum(found["errors"].values()) == 3
     assert found["conflicts"] == 1
     assert found["quota_refusals"] == 1
@@ -125,8 +126,9 @@ def test_tenants_share_a_day_among_them(day_of_lines: tuple[list[str], dict[str,
     """Each tenant has its own requests and answers, and together they are the day."""
     day = Day().read(day_of_lines[0])
     tenants: dict[str, Any] = {name: figures(each) for name, each in day.by_tenant().items()}
-    assert {name: each["requests"] for name, each in tenants.items()} == {"ann": 4, "ben": 3, "(nobody)": 1}
+    assert {name: each["requests"] for name, each in tenants.items()} == {"ann": 4, "ben": 4, "(nobody)": 1}
     assert tenants["ann"]["answers"] == tenants["ben"]["answers"] == 2
+    assert {name: each["bugs"] for name, each in tenants.items()} == {"ann": 0, "ben": 1, "(nobody)": 0}
 
 
 def test_what_is_malformed_is_counted(day_of_lines: tuple[list[str], dict[str, Any]]) -> None:
