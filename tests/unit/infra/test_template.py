@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any, cast
+from typing import Any, cast, get_args, get_type_hints
 
 import pytest
 
@@ -12,6 +12,7 @@ from handler.location import PATTERN
 from handler.routes.completions import CompletionRoutes
 from handler.routes.responses import ResponseRoutes
 from handler.runtime import STREAMED_ROUTES
+from handler.sessions.dynamo_request import request_of
 from handler.settings import Settings, read_settings
 from handler.telemetry import ENDED
 from infra.report.lines import Invocation, read_line
@@ -64,7 +65,7 @@ def test_the_role_allows_what_the_table_is_asked_and_no_more() -> None:
     source = (PROJECT / "handler/sessions/dynamo_table.py").read_text()
     calls = set(re.findall(r"\.client\.([a-z_]+)\(", source)) - {"create_table", "get_waiter", "close"}
     calls -= {"update_time_to_live"}  # tests and this machine make their own table
-    transacted = {"ConditionCheckItem", "DeleteItem", "PutItem", "UpdateItem"}
+    transacted = {f"{kind.__name__}Item" for kind in get_args(get_type_hints(request_of)["action"])}
     expected = {"".join(word.title() for word in call.split("_")) for call in calls}
     if "TransactWriteItems" in expected:  # a transaction needs the actions of its parts
         expected = (expected - {"TransactWriteItems"}) | transacted
