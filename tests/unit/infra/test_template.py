@@ -166,6 +166,12 @@ def test_what_is_kept_outlives_the_stack(name: str, key: list[str]) -> None:
     assert [each["AttributeName"] for each in facts["KeySchema"]] == key
 
 
+def test_nothing_else_outlives_the_stack() -> None:
+    """A deletion leaves what the README says: two tables, the API's role for logs, and an own key."""
+    kept = {name for name, each in template()["Resources"].items() if each.get("DeletionPolicy") == "Retain"}
+    assert kept == {"Table", "Keys", "GatewayAccount", "GatewayRole", "Key"}
+
+
 @pytest.mark.parametrize("name", sorted(template()["Parameters"]))
 def test_parameters_are_described(name: str) -> None:
     """Each parameter has a sentence and a default; a quantity says its unit."""
