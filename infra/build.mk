@@ -6,6 +6,20 @@ PARAMETERS ?=
 SAM         = SAM_CLI_TELEMETRY=0 ARCH=$(ARCH) BUNDLE=$(call path,$(BUNDLE)) .venv/cloud/bin/sam
 DEPLOY      = $(SAM) deploy --template $(SAM_BUILD)/template.yaml --config-file $(CURDIR)/samconfig.toml \
 	$(if $(STACK),--stack-name $(STACK),--guided)
+# A stack keeps what is not named, and a version that takes over at once is an exception that nobody means to keep.
+ROLLOUT     = Rollout=Canary10Percent5Minutes
+
+# A stack keeps its instruction set: without ARCH= it is built for what it has. AWS is asked once, when it is needed.
+ARCH_IS_GIVEN = $(filter-out file,$(origin ARCH))
+NEW_ARCH   := $(ARCH)
+STACK_ARCH  = $(eval STACK_ARCH := $$(shell .venv/cloud/bin/python -m infra.parameters $(STACK) Architecture \
+	--default $(NEW_ARCH)))$(STACK_ARCH)
+ifeq ($(if $(STACK),$(ARCH_IS_GIVEN),no stack),)
+deploy: ARCH = $(or $(STACK_ARCH),$(error make deploy: ARCH= is missing: the stack could not be asked for its own))
+endif
+
+# The model in the zip is not the stack's to keep: it is whatever is built.
+BUNDLE_NOTE = echo "make deploy: the model in the zip is now $(BUNDLE); BUNDLE= names another" >&2
 
 .PHONY: build deploy smoke arm64 build-image deploy-image build-Function build-Authorizer
 
@@ -13,7 +27,8 @@ build: .venv/cloud/.made      ## the deployable artifact, no container engine (A
 	$(SAM) build --template template.yaml --build-dir $(SAM_BUILD) --parameter-overrides Architecture=$(ARCH)
 
 deploy: build      ## put the stack into your AWS account (STACK=, or it asks for everything; ARCH=, BUNDLE=, PARAMETERS="Name=value ...")
-	$(DEPLOY) --parameter-overrides Architecture=$(ARCH) $(PARAMETERS)
+	@$(if $(filter file,$(origin BUNDLE)),$(BUNDLE_NOTE))
+	$(DEPLOY) --parameter-overrides Architecture=$(ARCH) $(ROLLOUT) $(PARAMETERS)
 
 smoke: .venv/clients/.made      ## ask a server whether it is sound (OPENAI_BASE_URL=, OPENAI_API_KEY=)
 	@SMOKE_KEY="$(OPENAI_API_KEY)" .venv/clients/bin/python -m infra.smoke $(OPENAI_BASE_URL)
@@ -28,7 +43,7 @@ build-image: .venv/cloud/.made      ## the same stack for a container image, for
 
 deploy-image: build-image      ## IMAGE=<the image in ECR> (STACK=, or it asks for everything; ARCH=, PARAMETERS=)
 	@test -n "$(IMAGE)" || { echo "make deploy-image: IMAGE= is missing: the image in ECR" >&2; exit 2; }
-	$(DEPLOY) --image-repository $(IMAGE_REPOSITORY) --parameter-overrides Architecture=$(ARCH) ImageUri=$(IMAGE) $(PARAMETERS)
+	$(DEPLOY) --image-repository $(IMAGE_REPOSITORY) --parameter-overrides $(if $(ARCH_IS_GIVEN),Architecture=$(ARCH)) ImageUri=$(IMAGE) $(ROLLOUT) $(PARAMETERS)
 
 # `sam build` comes here for the resource Function of template.yaml, with the folder to fill in ARTIFACTS_DIR.
 build-Function: .venv/cloud/.made

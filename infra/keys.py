@@ -26,6 +26,9 @@ from infra.key_stores import DynamoKeys, FileKeys, KeyStore, KeyStoreError, ende
 from infra.usage import usage_key
 
 TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}")
+RESERVED = "local"
+"""Whose requests are where nobody is asked for a key; a server refuses keys of this name."""
+
 HOUR_S, DAY_S = 3600, 86_400
 
 
@@ -125,6 +128,14 @@ def _tenant(text: str) -> str:
     return text
 
 
+def _new_tenant(text: str) -> str:
+    if text == RESERVED:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is reserved for requests without a key, so no server admits such a key; take another"
+        )
+    return _tenant(text)
+
+
 def _whole(low: int, high: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
         if not text.isascii() or not text.isdigit() or not low <= int(text) <= high:
@@ -150,7 +161,7 @@ def _parser() -> argparse.ArgumentParser:
 
     days: Any = {"type": _whole(1, 3650), "help": "days that it is good for (default: until it is revoked)"}
     issuing = command("issue", issue)
-    issuing.add_argument("--tenant", type=_tenant, required=True, help="whose key it is to be")
+    issuing.add_argument("--tenant", type=_new_tenant, required=True, help="whose key it is to be")
     issuing.add_argument("--days", **days)
     issuing.add_argument("--usage-plan", help="count this tenant's requests by themselves (output UsagePlan)")
     command("list", show).add_argument("--tenant", type=_tenant, help="of this tenant alone")

@@ -20,7 +20,6 @@ from typing import Any
 from bench.machine import describe
 from bench.pages import fill
 from bench.sizing.page import blocks
-from bench.sizing.second_core import second_core
 from bench.sizing.share import NoQuota, vcpus
 from bench.sizing.share import cores as cores_here
 
@@ -56,9 +55,8 @@ def report(options: argparse.Namespace) -> int:
     from bench.sizing.chart import draw
 
     results: dict[str, Any] = json.loads(options.results.read_text())
-    cores = second_core(options.bench)
-    options.page.write_text(fill(options.page.read_text(), blocks(results, cores)))
-    draw(results, cores, options.results.with_suffix(".svg"))
+    options.page.write_text(fill(options.page.read_text(), blocks(results)))
+    draw(results, options.results.with_suffix(".svg"))
     return 0
 
 
@@ -85,7 +83,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     reporting = commands.add_parser("report", help="write the page from measured rows")
     reporting.add_argument("results", type=Path)
     reporting.add_argument("--page", type=Path, default=Path("docs/sizing.md"))
-    reporting.add_argument("--bench", type=Path, default=Path("docs/bench/2026-11-25.json"))
     reporting.set_defaults(act=report)
     options = parser.parse_args(arguments)
     return int(options.act(options))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ PANELS: tuple[tuple[str, Callable[[Size], float]], ...] = (
 )
 
 
-def draw(results: dict[str, Any], cores: Mapping[str, Mapping[str, float]], file: Path) -> None:
+def draw(results: dict[str, Any], file: Path) -> None:
     """Write the chart; the same rows give the same bytes."""
     import matplotlib
 
@@ -27,7 +27,7 @@ def draw(results: dict[str, Any], cores: Mapping[str, Mapping[str, float]], file
     figure, axes = pyplot.subplots(1, 2, figsize=(11, 4))
     for axis, (title, value) in zip(axes, PANELS, strict=True):
         for (name, bundle), colour in zip(results["bundles"].items(), COLOURS, strict=False):
-            rows = sizes(bundle["rows"], cores.get(name))
+            rows = sizes(bundle["rows"])
             axis.plot([row.memory_mib for row in rows], list(map(value, rows)), color=colour, label=name)
             for row in rows:
                 face = colour if row.measured else "white"

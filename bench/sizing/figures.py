@@ -1,7 +1,7 @@
 """Measured rows -> what an answer takes and costs at each memory size. Pure: no files, no clock.
 
-Beyond what was measured, speeds follow Amdahl's law from one vCPU and from what a second core is worth; such
-rows say that they are computed.
+Beyond what was measured, speeds follow Amdahl's law from those of one vCPU and of two, and all else is as at
+two; such rows say that they are computed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from infra import prices
 INPUT_TOKENS, OUTPUT_TOKENS = 200, 100
 """The answer that is priced: nothing of its prompt is cached."""
 
-COMPUTED_MIB = (3538, 5307, 7076, 10240)
+COMPUTED_MIB = (5307, 7076, 10240)
+SPEEDS = ("prefill_tokens_per_s", "decode_tokens_per_s")
 
 
 @dataclass(frozen=True)
@@ -68,10 +69,10 @@ class Size:
         return prices.compute(gb_s) + prices.REQUEST
 
 
-def sizes(rows: Sequence[Mapping[str, Any]], second_core: Mapping[str, float] | None = None) -> list[Size]:
+def sizes(rows: Sequence[Mapping[str, Any]]) -> list[Size]:
     """The best measured row of each memory size, and the computed ones after them.
 
-    `second_core` is what a second core multiplies each speed by; without it, nothing is computed.
+    Without rows of one and of two whole vCPUs nothing is computed.
     """
     best: dict[int, Mapping[str, Any]] = {}
     for row in rows:
@@ -79,11 +80,11 @@ def sizes(rows: Sequence[Mapping[str, Any]], second_core: Mapping[str, float] | 
         if held is None or row["decode_tokens_per_s"] > held["decode_tokens_per_s"]:
             best[row["memory_mib"]] = row
     measured = [_size(best[memory], measured=True) for memory in sorted(best)]
-    one = best.get(MIB_PER_VCPU)
-    if one is None or second_core is None:
+    one, two = best.get(MIB_PER_VCPU), best.get(2 * MIB_PER_VCPU)
+    if one is None or two is None:
         return measured
     larger = (memory for memory in COMPUTED_MIB if memory > max(best))
-    return measured + [_size(_computed(one, second_core, memory), measured=False) for memory in larger]
+    return measured + [_size(_computed(one, two, memory), measured=False) for memory in larger]
 
 
 def amdahl(one: float, two: float, cores: float) -> float:
@@ -92,11 +93,9 @@ def amdahl(one: float, two: float, cores: float) -> float:
     return one / (serial + (1 - serial) / cores)
 
 
-def _computed(one: Mapping[str, Any], second_core: Mapping[str, float], memory_mib: int) -> dict[str, Any]:
-    faster = {
-        name: amdahl(one[name], one[name] * second_core[name], vcpus(memory_mib)) for name in second_core
-    }
-    return {**one, **faster, "memory_mib": memory_mib, "threads": 0}
+def _computed(one: Mapping[str, Any], two: Mapping[str, Any], memory_mib: int) -> dict[str, Any]:
+    faster = {name: amdahl(one[name], two[name], vcpus(memory_mib)) for name in SPEEDS}
+    return {**two, **faster, "memory_mib": memory_mib, "threads": 0}
 
 
 def _size(row: Mapping[str, Any], *, measured: bool) -> Size:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from bench.pages import table
@@ -26,23 +25,21 @@ HEADS = (
 )
 
 
-def blocks(results: dict[str, Any], cores: Mapping[str, Mapping[str, float]]) -> dict[str, list[str]]:
-    """The lines of each block of the page; `cores` is what a second one is worth to each model."""
+def blocks(results: dict[str, Any]) -> dict[str, list[str]]:
+    """The lines of each block of the page."""
     machine, bundles = results["machine"], results["bundles"]
     return {
         "machine": [
             f"{results['date']}, {machine['cpu']} ({machine['family']}), {machine['cores']} cores, "
             f"{machine['kernels']}, {machine['memory_gib']} GiB, commit {machine['commit']}."
         ],
-        "sizes": [
-            line for name, bundle in bundles.items() for line in _bundle(name, bundle, cores.get(name))
-        ],
+        "sizes": [line for name, bundle in bundles.items() for line in _bundle(name, bundle)],
         "hosted": _hosted(bundles, results["date"]),
     }
 
 
-def _bundle(name: str, bundle: dict[str, Any], second_core: Mapping[str, float] | None) -> list[str]:
-    rows = sizes(bundle["rows"], second_core)
+def _bundle(name: str, bundle: dict[str, Any]) -> list[str]:
+    rows = sizes(bundle["rows"])
     cheapest = min((row.warm_usd for row in rows if row.fits), default=0.0)
     title = f"### {name}: {bundle['parameters'] / 1e6:,.1f} million parameters, {bundle['bits']} bits"
     peak = max(row.peak_mib for row in rows)
@@ -80,7 +77,8 @@ def _hosted(bundles: dict[str, Any], date: str) -> list[str]:
     ]
     cheapest = min(map(hosted_usd, prices.HOSTED))
     for name, bundle in bundles.items():
-        best = min((row for row in sizes(bundle["rows"]) if row.fits), key=lambda row: row.warm_usd)
+        measured = (row for row in sizes(bundle["rows"]) if row.measured and row.fits)
+        best = min(measured, key=lambda row: row.warm_usd)
         times = f"{best.warm_usd / cheapest:.2f} times the cheapest"
         name = f"Dormouse, {name}, {best.memory_mib:,} MiB, warm"
         rows.append([name, times, f"${best.warm_usd * 1000:.4f}", date])

@@ -3,8 +3,9 @@
     python -m infra.report FILE...    (lines, or JSON of `aws logs filter-log-events`; - is stdin)
     python -m infra.report --group NAME [--group NAME] [--day 2026-11-25]
 
-The groups are the stack's function log (output LogGroup) and its access log; with the second, requests that
-never reached the function are counted, and `--by-tenant` knows whose a request was.
+The groups are the stack's function log (output LogGroup) and its access log (AccessLogGroup). The second one
+prices API Gateway's part, counts requests that never reached the function, tells stateless answers from those
+that were stored, and lets `--by-tenant` know whose a request was.
 """
 
 from __future__ import annotations

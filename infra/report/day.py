@@ -34,7 +34,7 @@ class Day:
 
     answers: list[Answered] = field(default_factory=list)
     refused: list[Refused] = field(default_factory=list)
-    trouble: Counter[str] = field(default_factory=Counter)
+    trouble: list[Trouble] = field(default_factory=list)
     invocations: list[Invocation] = field(default_factory=list)
     access: list[Access] = field(default_factory=list)
     metric_answers: float = 0.0
@@ -64,7 +64,7 @@ class Day:
             case Access():
                 self.access.append(fact)
             case Trouble():
-                self.trouble[fact.kind] += 1
+                self.trouble.append(fact)
             case Metrics():
                 self.metric_answers += fact.answers
 
@@ -72,7 +72,7 @@ class Day:
         """One day for each tenant: whose a request was stands in API Gateway's lines alone."""
         whose = {line.request: line.tenant or "(nobody)" for line in self.access}
         days: dict[str, Day] = defaultdict(Day)
-        for kind in ("answers", "refused", "access"):
+        for kind in ("answers", "refused", "trouble", "access"):
             for fact in getattr(self, kind):
                 getattr(days[whose.get(fact.request, "(unknown)")], kind).append(fact)
         return dict(sorted(days.items()))
@@ -90,7 +90,8 @@ def figures(day: Day, architecture: str = "x86_64") -> dict[str, object]:
     """All numbers of a day; the units are in the names."""
     answers = day.answers
     errors = Counter(f"{each.status} {each.code}" for each in day.refused)
-    errors.update(f"{each.status} by the gateway" for each in _before_the_function(day))
+    errors.update(f"{each.status} by {whose}" for each, whose in _not_refused(day))
+    trouble = Counter(each.kind for each in day.trouble)
     return {
         "requests": len(day.access) or len(day.invocations) or len(answers) + len(day.refused),
         "answers": len(answers),
@@ -113,8 +114,8 @@ def figures(day: Day, architecture: str = "x86_64") -> dict[str, object]:
         "conflicts": sum(each.status in CONFLICTS for each in day.refused),
         "deadline_cuts": sum(each.stop_reason == "deadline" for each in answers),
         "quota_refusals": sum(each.code == "quota_exceeded" for each in day.refused),
-        "bugs": day.trouble["bug"],
-        "uncounted": day.trouble["uncounted"],
+        "bugs": trouble["bug"],
+        "uncounted": trouble["uncounted"],
         "failed_invocations": sum(each.failed for each in day.invocations),
         "peak_memory_mib": max((each.peak_mib for each in day.invocations), default=None),
         "bill": bill(day, architecture),
@@ -122,22 +123,23 @@ def figures(day: Day, architecture: str = "x86_64") -> dict[str, object]:
     }
 
 
-def bill(day: Day, architecture: str) -> dict[str, float]:
-    """GB-seconds, and US dollars by part."""
+def bill(day: Day, architecture: str) -> dict[str, float | None]:
+    """GB-seconds, and US dollars by part; None is what these logs do not tell, and no part of the total."""
     gb_s = sum(each.billed_ms / 1000 * each.memory_mib / 1024 for each in day.invocations)
     restored = sum(each.memory_mib / 1024 for each in day.invocations if each.restore_ms is not None)
     stored = _stored_answers(day)
     units = table_units.of_answers(stored, len(day.answers) - stored)
-    parts = {
+    parts: dict[str, float | None] = {
         "compute_usd": prices.compute(gb_s, architecture),
         "requests_usd": len(day.invocations) * prices.REQUEST,
         "restores_usd": restored * prices.RESTORED_GB,
-        "gateway_usd": len(day.access) * prices.GATEWAY_REQUEST[0][1],
+        "gateway_usd": len(day.access) * prices.GATEWAY_REQUEST[0][1] if day.access else None,
         "table_estimate_usd": units.writes * prices.WRITE_UNIT + units.reads * prices.READ_UNIT,
         "logs_usd": day.log_bytes / 2**30 * prices.LOG_GB,
     }
-    parts["total_usd"] = sum(parts.values())
-    return {"gb_s": round(gb_s, 6), **{name: round(usd, 12) for name, usd in parts.items()}}
+    parts["total_usd"] = sum(usd for usd in parts.values() if usd is not None)
+    rounded = {name: None if usd is None else round(usd, 12) for name, usd in parts.items()}
+    return {"gb_s": round(gb_s, 6), **rounded}
 
 
 def _stored_answers(day: Day) -> int:
@@ -165,7 +167,11 @@ def _starts(day: Day) -> dict[str, object]:
     }
 
 
-def _before_the_function(day: Day) -> list[Access]:
-    """Errors that API Gateway answered by itself: a missing key, a throttle, its own quota or time-out."""
-    told = {each.request for each in day.refused}
-    return [line for line in day.access if line.status >= 400 and line.request not in told]
+def _not_refused(day: Day) -> list[tuple[Access, str]]:
+    """Errors that the function refused nobody with, and whose they are: a bug's, which its log names, or API
+    Gateway's own, for a missing key, a throttle, its quota or time-out.
+    """
+    refused = {each.request for each in day.refused}
+    bugs = {each.request for each in day.trouble if each.kind == "bug"}
+    failed = [line for line in day.access if line.status >= 400 and line.request not in refused]
+    return [(line, "a bug" if line.request in bugs else "the gateway") for line in failed]

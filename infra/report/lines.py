@@ -42,6 +42,7 @@ class Refused:
 class Trouble:
     """`bug` or `uncounted`: nobody foresaw it, or tokens are missing in a tenant's counters."""
 
+    request: str
     kind: str
 
 
@@ -123,7 +124,7 @@ def _json_line(line: dict[str, Any]) -> Fact | None:
         case "refused":
             return Refused(line["request"], int(line["status"]), line["code"] or "none")
         case "bug" | "uncounted" as kind:
-            return Trouble(kind)
+            return Trouble(line["request"], kind)
     return None
 
 

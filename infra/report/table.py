@@ -8,6 +8,7 @@ from typing import Any
 from infra import prices
 
 Row = tuple[str, str]
+UNTOLD = "not in these logs"
 COUNTS = {
     "conflicts": "Conflicts",
     "deadline_cuts": "Cut by a deadline",
@@ -48,15 +49,14 @@ def _rows(figures: Mapping[str, Any]) -> Iterator[Row]:
     yield "Decoding", _spread(figures["decode_tokens_per_s"], "tokens/s")
     yield "Cold starts", f"{starts['inits']:,} by init, {_spread(starts['init_ms'], 'ms')}"
     yield "", f"{starts['restores']:,} from a snapshot, {_spread(starts['restore_ms'], 'ms')}"
-    yield (
-        "Peak memory",
-        f"{figures['peak_memory_mib']:,} MiB" if figures["peak_memory_mib"] else "not in these logs",
-    )
+    yield "Peak memory", f"{figures['peak_memory_mib']:,} MiB" if figures["peak_memory_mib"] else UNTOLD
     yield "Errors", f"{sum(figures['errors'].values()):,}"
     yield from ((f"  {code}", f"{count:,}") for code, count in figures["errors"].items())
     yield from ((title, f"{figures[name]:,}") for name, title in COUNTS.items())
     yield "Billed", f"{bill['gb_s']:,.3f} GB-s"
-    yield from ((f"  {title}", f"${bill[name]:.6f}") for name, title in PARTS.items())
+    yield from ((f"  {title}", _usd(bill[name])) for name, title in PARTS.items())
+    if bill["gateway_usd"] is None:
+        yield "", "without the access log every answer counts as one that the table keeps"
     yield "Prices", f"us-east-1, {prices.AS_OF}, no free tier; storage and snapshots are not in logs"
     lines = figures["lines"]
     yield "Lines read", f"{lines['read']:,}, malformed {lines['malformed']:,}"
@@ -74,6 +74,10 @@ def _tenants(tenants: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
             f"{name:<{width}} {each['requests']:>10,} {each['answers']:>10,} {tokens['input']:>12,} "
             f"{tokens['output']:>12,} {sum(each['errors'].values()):>8,}"
         )
+
+
+def _usd(found: float | None) -> str:
+    return UNTOLD if found is None else f"${found:.6f}"
 
 
 def _spread(found: Mapping[str, float] | None, unit: str) -> str:

@@ -100,9 +100,37 @@ def test_the_authorizer_reads_what_the_store_wrote(server: str) -> None:
         ItemReader("nowhere", server, environment).get(record.id)
 
 
+class ConflictingGateway:
+    """A server's API Gateway that refuses, as AWS's does and no server here, to tie a key a second time."""
+
+    def __init__(self, gateway: Any) -> None:
+        self._gateway = gateway
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._gateway, name)
+
+    def create_usage_plan_key(self, **asked: str) -> Any:
+        """Tie a key to a plan, once."""
+        tied = self._gateway.get_usage_plan_keys(usagePlanId=asked["usagePlanId"])["items"]
+        if asked["keyId"] in {each["id"] for each in tied}:
+            error = {"Error": {"Code": "ConflictException", "Message": "The key is in the plan."}}
+            raise self._gateway.exceptions.ConflictException(error, "CreateUsagePlanKey")
+        return self._gateway.create_usage_plan_key(**asked)
+
+
+def test_a_counter_that_was_left_untied_is_tied(server: str) -> None:
+    """A counter whose maker was stopped before it was in the plan is the one that is found, and is in it."""
+    gateway = client(server, "apigateway")
+    plan = gateway.create_usage_plan(name="plan")["id"]
+    left = gateway.create_api_key(name=f"{plan}/alice", enabled=True)
+    assert usage_key(gateway, "alice", plan) == left["value"]
+    tied = gateway.get_usage_plan_keys(usagePlanId=plan)["items"]
+    assert [each["id"] for each in tied] == [left["id"]]
+
+
 def test_a_tenant_has_one_counter(server: str) -> None:
     """Its counter is made once, tied to the plan, and found again; another tenant's is another."""
-    gateway = client(server, "apigateway")
+    gateway = ConflictingGateway(client(server, "apigateway"))
     plan = gateway.create_usage_plan(name="plan")["id"]
     alice, alice2, again = (usage_key(gateway, name, plan) for name in ("alice", "alice2", "alice"))
     assert alice == again != alice2

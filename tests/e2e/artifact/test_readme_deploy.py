@@ -7,6 +7,7 @@ environment. Every question is answered with yes.
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -101,6 +102,7 @@ def test_the_log_is_where_the_chapter_says(followed: Followed) -> None:
     log = followed.reader.saw("sam logs")
     assert "output_tokens" in log
     assert "What can you do?" not in log
+    assert re.search(r"^Answers +[1-9]", followed.reader.saw("infra.report"), re.MULTILINE)
 
 
 def test_parameters_are_changed_and_put_back(followed: Followed) -> None:

@@ -11,17 +11,16 @@ import pytest
 from bench import capacity
 from bench.limits import LIMITS
 from bench.pages import fill
-from bench.sizing.figures import Size, amdahl, hosted_usd, sizes
+from bench.sizing.figures import COMPUTED_MIB, Size, amdahl, hosted_usd, sizes
 from bench.sizing.page import blocks as sizing_blocks
-from bench.sizing.second_core import second_core
+from handler.prices import MIB_PER_VCPU
 from infra import prices
 from tests.stack import PROJECT, template
 
 RESULTS: dict[str, Any] = json.loads(capacity.MEASURED.read_text())
-CORES = second_core(PROJECT / "docs/bench/2026-11-25.json")
 PAGES = {
     PROJECT / "docs/scale.md": capacity.blocks,
-    PROJECT / "docs/sizing.md": lambda: sizing_blocks(RESULTS, CORES),
+    PROJECT / "docs/sizing.md": lambda: sizing_blocks(RESULTS),
 }
 QUICK = Size(1024, True, 1, 1000.0, 100.0, 10.0, 500.0, 100.0)
 
@@ -76,10 +75,24 @@ def test_computed_sizes_are_between_no_gain_and_all() -> None:
     assert amdahl(100, 160, 2) == pytest.approx(160)
     assert 160 < amdahl(100, 160, 4) < 320
     assert amdahl(100, 90, 4) == pytest.approx(100)
-    for name, bundle in RESULTS["bundles"].items():
-        rows = sizes(bundle["rows"], CORES.get(name))
+    for bundle in RESULTS["bundles"].values():
+        rows = sizes(bundle["rows"])
         assert [row.memory_mib for row in rows] == sorted(row.memory_mib for row in rows)
         assert {row.memory_mib for row in rows if row.measured} == {r["memory_mib"] for r in bundle["rows"]}
+
+
+@pytest.mark.parametrize("name", RESULTS["bundles"])
+def test_no_size_is_computed_against_what_was_measured(name: str) -> None:
+    """More than two vCPUs are faster than the two that were measured, and begin no later."""
+    rows = sizes(RESULTS["bundles"][name]["rows"])
+    two = next(row for row in rows if row.memory_mib == 2 * MIB_PER_VCPU)
+    computed = [row for row in rows if not row.measured]
+    assert [row.memory_mib for row in computed] == [*COMPUTED_MIB]
+    for row in computed:
+        assert row.prefill_tokens_per_s > two.prefill_tokens_per_s
+        assert row.decode_tokens_per_s > two.decode_tokens_per_s
+        assert row.start_ms == two.start_ms
+    assert not any(not row.measured for row in sizes([{**vars(two), "memory_mib": MIB_PER_VCPU}]))
 
 
 def test_a_hosted_answer_is_priced_by_its_tokens() -> None:

@@ -20,6 +20,7 @@ ENDED = {
     "r-kept": ("POST", "/v1/responses", "ben", 200),
     "r-claimed": ("POST", "/v1/responses", "ben", 200),
     "r-conflict": ("POST", "/v1/responses", "ben", 409),
+    "r-bug": ("POST", "/v1/chat/completions", "ben", 500),
     "r-wrong": ("POST", "/v1/chat/completions", "ann", 400),
     "r-last": ("POST", "/v1/chat/completions", "ann", 200),
     "r-quota": ("POST", "/v1/chat/completions", "ann", 429),
@@ -38,15 +39,23 @@ def ask(door: Door, request: str, body: dict[str, Any], **headers: str) -> dict[
     return {request: answer.json["dormouse"]["receipt"]} if status == 200 else {}
 
 
+def reply(prompt: str) -> str:
+    """Say hello; what nobody foresaw happens when it is asked for."""
+    if "Break" in prompt:
+        raise RuntimeError("broken")
+    return "Hello, how are you?"
+
+
 def main(receipts: Path) -> None:
     """Live through the day."""
     hello = {"messages": [{"role": "user", "content": "Hello"}]}
-    engine = scripted_engine(lambda _: "Hello, how are you?")
+    engine = scripted_engine(reply)
     with opened(engine, memory_mib=1024) as door:
         found = ask(door, "r-chat", hello)
         found |= ask(door, "r-kept", {"input": "Hello"})
         found |= ask(door, "r-claimed", {"input": "Hello"}, Idempotency_Key="once")
         ask(door, "r-conflict", {"input": "Bye"}, Idempotency_Key="once")
+        ask(door, "r-bug", {"messages": [{"role": "user", "content": "Break"}]})
         ask(door, "r-wrong", {"messages": []})
     with opened(engine, memory_mib=1024, daily_tokens=1) as door:
         found |= ask(door, "r-last", hello)

@@ -52,6 +52,14 @@ def test_the_image_runs_as_nobody_and_tells_of_its_health(image: Image) -> None:
     )  # the one place that nobody may write to
 
 
+def test_memory_is_asked_for_as_in_a_zip(image: Image) -> None:
+    """What the zip's wrapper sets for glibc the image sets, since nothing there runs the wrapper."""
+    wrapper = (PROJECT / "handler/runtime.sh").read_text()
+    found = re.search(r'export MALLOC_ARENA_MAX="\$\{MALLOC_ARENA_MAX:-(\d+)\}"', wrapper)
+    assert found
+    assert image.environment["MALLOC_ARENA_MAX"] == found[1]
+
+
 def test_no_signal_is_lost_on_the_way(image: Image) -> None:
     """The server is the container's first process: a shell before it would keep signals to itself."""
     assert image.entrypoint == ["python", "-m", "handler.container"]

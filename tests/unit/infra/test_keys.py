@@ -23,6 +23,7 @@ from handler.keys import (
     new_key,
     parse_key,
 )
+from handler.routes.events import LOCAL_TENANT
 from infra import keys
 from infra.key_stores import KEPT_AFTER_S, ended
 from tests.stack import properties
@@ -175,6 +176,17 @@ def test_the_command_line_says_what_is_wrong(tmp_path: Path, capsys: pytest.Capt
         with pytest.raises(SystemExit):
             keys.main(["--file", "f", "issue", *wrong])
         assert "is no name" in (said := capsys.readouterr().err) or "whole number" in said
+
+
+def test_no_key_is_made_that_every_server_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The name of those who need no key is refused when a key is asked for; one made before can be listed."""
+    assert keys.RESERVED == LOCAL_TENANT
+    where = ("--file", str(tmp_path / "keys.json"))
+    with pytest.raises(SystemExit):
+        keys.main([*where, "issue", "--tenant", LOCAL_TENANT])
+    assert "reserved" in capsys.readouterr().err
+    assert not (tmp_path / "keys.json").exists()
+    assert run(capsys, *where, "list", "--tenant", LOCAL_TENANT)[0] == 0
 
 
 def test_tables_forget_what_has_long_ended() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -96,9 +97,10 @@ def test_a_day_adds_up_to_its_receipts(day_of_lines: tuple[list[str], dict[str, 
 
 
 def test_errors_are_counted_by_code(day_of_lines: tuple[list[str], dict[str, Any]]) -> None:
-    """The function's refusals by status and code, and what the gateway refused before it."""
+    """The function's refusals by status and code, its bugs, and what the gateway refused before it."""
     found: Any = figures(Day().read(day_of_lines[0]))
     assert found["errors"].pop("401 by the gateway") == 1
+    assert found["errors"].pop("500 by a bug") == found["bugs"] == 1
     assert sum(found["errors"].values()) == 3
     assert found["conflicts"] == 1
     assert found["quota_refusals"] == 1
@@ -124,8 +126,9 @@ def test_tenants_share_a_day_among_them(day_of_lines: tuple[list[str], dict[str,
     """Each tenant has its own requests and answers, and together they are the day."""
     day = Day().read(day_of_lines[0])
     tenants: dict[str, Any] = {name: figures(each) for name, each in day.by_tenant().items()}
-    assert {name: each["requests"] for name, each in tenants.items()} == {"ann": 4, "ben": 3, "(nobody)": 1}
+    assert {name: each["requests"] for name, each in tenants.items()} == {"ann": 4, "ben": 4, "(nobody)": 1}
     assert tenants["ann"]["answers"] == tenants["ben"]["answers"] == 2
+    assert {name: each["bugs"] for name, each in tenants.items()} == {"ann": 0, "ben": 1, "(nobody)": 0}
 
 
 def test_what_is_malformed_is_counted(day_of_lines: tuple[list[str], dict[str, Any]]) -> None:
@@ -180,6 +183,22 @@ def test_the_table_says_it_in_words(
     table = capsys.readouterr().out
     for expected in ("tokens/s", " ms", "2.400 GB-s", "MiB", "$", "malformed 0", "ann ", "ben ", "(nobody)"):
         assert expected in table
+
+
+def test_what_no_line_tells_has_no_price(
+    day_of_lines: tuple[list[str], dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without the access log API Gateway's part is unknown, not free, and the total is of the other parts."""
+    lines = [line for line in day_of_lines[0] if '"route"' not in line]
+    bill: Any = figures(Day().read(lines))["bill"]
+    assert bill["gateway_usd"] is None
+    known = [usd for name, usd in bill.items() if name.endswith("usd") and name != "total_usd"]
+    assert bill["total_usd"] == pytest.approx(sum(usd for usd in known if usd is not None))
+    (tmp_path / "log").write_text("\n".join(lines))
+    assert main([str(tmp_path / "log")]) == 0
+    table = capsys.readouterr().out
+    assert re.search(r"API Gateway requests +not in these logs\n", table)
+    assert "without the access log" in table
 
 
 def test_a_cut_document_is_refused() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any, cast
+from typing import Any, cast, get_args, get_type_hints
 
 import pytest
 
@@ -12,8 +12,10 @@ from handler.location import PATTERN
 from handler.routes.completions import CompletionRoutes
 from handler.routes.responses import ResponseRoutes
 from handler.runtime import STREAMED_ROUTES
+from handler.sessions.dynamo_request import request_of
 from handler.settings import Settings, read_settings
 from handler.telemetry import ENDED
+from infra.report.lines import Invocation, read_line
 from tests.stack import PROJECT, bundle_policy, function_environment, properties, routes, template
 
 
@@ -63,7 +65,7 @@ def test_the_role_allows_what_the_table_is_asked_and_no_more() -> None:
     source = (PROJECT / "handler/sessions/dynamo_table.py").read_text()
     calls = set(re.findall(r"\.client\.([a-z_]+)\(", source)) - {"create_table", "get_waiter", "close"}
     calls -= {"update_time_to_live"}  # tests and this machine make their own table
-    transacted = {"ConditionCheckItem", "DeleteItem", "PutItem", "UpdateItem"}
+    transacted = {f"{kind.__name__}Item" for kind in get_args(get_type_hints(request_of)["action"])}
     expected = {"".join(word.title() for word in call.split("_")) for call in calls}
     if "TransactWriteItems" in expected:  # a transaction needs the actions of its parts
         expected = (expected - {"TransactWriteItems"}) | transacted
@@ -164,6 +166,12 @@ def test_what_is_kept_outlives_the_stack(name: str, key: list[str]) -> None:
     assert [each["AttributeName"] for each in facts["KeySchema"]] == key
 
 
+def test_nothing_else_outlives_the_stack() -> None:
+    """A deletion leaves what the README says: two tables, the API's role for logs, and an own key."""
+    kept = {name for name, each in template()["Resources"].items() if each.get("DeletionPolicy") == "Retain"}
+    assert kept == {"Table", "Keys", "GatewayAccount", "GatewayRole", "Key"}
+
+
 @pytest.mark.parametrize("name", sorted(template()["Parameters"]))
 def test_parameters_are_described(name: str) -> None:
     """Each parameter has a sentence and a default; a quantity says its unit."""
@@ -202,13 +210,48 @@ def test_a_rollout_is_turned_back_by_alarms() -> None:
 def test_dashboard_and_alarms_show_what_is_measured() -> None:
     """Every metric of ours that is drawn or watched is one that telemetry writes; all written are drawn."""
     shown = json.loads(properties("Dashboard")["DashboardBody"]["Fn::Sub"])
-    rows = [row for widget in shown["widgets"] for row in widget["properties"]["metrics"]]
+    rows = [row for widget in shown["widgets"] for row in widget["properties"].get("metrics", ())]
     drawn = {row[1] for row in rows if row[0] == "Dormouse"}
-    source = (PROJECT / "handler/telemetry.py").read_text()
-    written = set(re.findall(r'"([A-Z][A-Za-z]+)"(?=[:\]}])', source)) | set(ENDED.values())
+    written = written_metrics()
     assert drawn == written
     alarms = [each["Properties"] for each in template()["Resources"].values() if "Alarm" in each["Type"]]
     assert {each["MetricName"] for each in alarms if each["Namespace"] == "Dormouse"} <= written
+
+
+def test_metrics_are_as_many_as_the_documents_say() -> None:
+    """Billed by the month are the eighteen that telemetry writes; API Gateway writes none a method."""
+    assert all("MetricsEnabled" not in each for each in properties("Api")["MethodSettings"])
+    assert len(written_metrics()) == 18
+    for page in ("docs/scale.md", "docs/adr/0054-what-a-rollout-is-watched-by.md"):
+        assert "at most eighteen" in (PROJECT / page).read_text()
+
+
+def written_metrics() -> set[str]:
+    """The names of the metrics that telemetry writes."""
+    source = (PROJECT / "handler/telemetry.py").read_text()
+    return set(re.findall(r'"([A-Z][A-Za-z]+)"(?=[:\]}])', source)) | set(ENDED.values())
+
+
+def test_the_firewall_blocks_nobody_for_what_they_say() -> None:
+    """Of the groups of rules none but one reads bodies, and of that one those that do only count."""
+    body_rules = {  # what AWS has in each group that reads bodies
+        "AWSManagedRulesAmazonIpReputationList": set(),
+        "AWSManagedRulesKnownBadInputsRuleSet": {
+            "JavaDeserializationRCE_BODY",
+            "Log4JRCE_BODY",
+            "ReactJSRCE_BODY",
+        },
+    }
+    own, managed = [], {}
+    for rule in properties("Firewall")["Rules"]:
+        group = rule["Statement"].get("ManagedRuleGroupStatement")
+        if group is None:
+            own.append(rule["Statement"])
+        else:
+            managed[group["Name"]] = group.get("RuleActionOverrides", [])
+    assert all("Body" not in str(statement) for statement in own)
+    assert {name: {each["Name"] for each in counted} for name, counted in managed.items()} == body_rules
+    assert all(each["ActionToUse"] == {"Count": {}} for counted in managed.values() for each in counted)
 
 
 def test_access_logs_have_neither_bodies_nor_keys() -> None:
@@ -216,6 +259,31 @@ def test_access_logs_have_neither_bodies_nor_keys() -> None:
     line = json.loads(properties("Api")["AccessLogSetting"]["Format"])
     assert {"requestId", "tenant", "status", "route"} <= set(line)
     assert not re.search(r"header|body|querystring|\.path\b", json.dumps(line))
+
+
+def test_the_dashboard_asks_the_log_for_what_it_has() -> None:
+    """Its one query reads the function's log by fields that Lambda's JSON reports have."""
+    shown = json.loads(properties("Dashboard")["DashboardBody"]["Fn::Sub"])
+    (query,) = [each["properties"]["query"] for each in shown["widgets"] if each["type"] == "log"]
+    logging = properties("Function")["LoggingConfig"]
+    assert logging["LogFormat"] == "JSON"  # a REPORT line of text has no fields
+    assert f"SOURCE '${{{logging['LogGroup']['Ref']}}}'" in query
+    assert "filter type = 'platform.report'" in query
+    measured = {"billedDurationMs": 1, "memorySizeMB": 1769, "maxMemoryUsedMB": 300}
+    for field in ("restoreDurationMs", "initDurationMs"):
+        report = {"requestId": "r", "metrics": {**measured, field: 12.5}}
+        fact = read_line(json.dumps({"type": "platform.report", "record": report}))
+        assert isinstance(fact, Invocation)
+        assert 12.5 in (fact.restore_ms, fact.init_ms)
+        assert f"record.metrics.{field}" in query
+
+
+def test_a_report_finds_both_logs() -> None:
+    """What infra.report reads are outputs: the function's log, and the one that the API writes to."""
+    outputs = {name: each["Value"] for name, each in template()["Outputs"].items()}
+    assert outputs["LogGroup"] == properties("Function")["LoggingConfig"]["LogGroup"]
+    written = str(properties("Api")["AccessLogSetting"]["DestinationArn"])
+    assert f"'{outputs['AccessLogGroup']['Ref']}.Arn'" in written
 
 
 @pytest.mark.parametrize("name", ["Function", "Authorizer"])
