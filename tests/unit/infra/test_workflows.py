@@ -59,14 +59,24 @@ def test_prod_comes_after_dev() -> None:
     assert jobs["prod"]["with"]["rollout"] != "off"
 
 
+def test_a_check_ends_no_deploy() -> None:
+    """A change of main is checked by its deploy alone, in a group of that run's own; a newer push ends only
+    the check of a pull request."""
+    check = read(FOLDER / "check.yml")
+    assert set(check[True]) == {"pull_request", "workflow_call"}  # YAML 1.1 reads the word `on` as true
+    assert read(FOLDER / "deploy.yml")["jobs"]["check"]["uses"] == "./.github/workflows/check.yml"
+    assert check["concurrency"] == {
+        "group": "check-${{ github.event_name == 'pull_request' && github.ref || github.run_id }}",
+        "cancel-in-progress": True,
+    }
+
+
 def test_a_model_is_chosen_by_its_location() -> None:
     """Both ways to deploy hand a bundle's location to the stack's parameter; without one the stack keeps its
     own."""
     for name, jobs in (("deploy", ["dev", "prod"]), ("rollback", ["rollback"])):
         workflow = read(FOLDER / f"{name}.yml")
-        asked = workflow[True]["workflow_dispatch"]["inputs"][
-            "bundle"
-        ]  # YAML 1.1 reads the word `on` as true
+        asked = workflow[True]["workflow_dispatch"]["inputs"]["bundle"]
         assert asked["default"] == ""
         for job in jobs:
             assert "inputs.bundle" in workflow["jobs"][job]["with"]["bundle"]
