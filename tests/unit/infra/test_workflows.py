@@ -71,6 +71,21 @@ def test_a_check_ends_no_deploy() -> None:
     }
 
 
+def test_a_rollback_waits_for_a_rollout_only() -> None:
+    """An environment is changed by one job at a time, which nothing cancels; deploys keep the order of their
+    changes, and a rollback does not stand in their line."""
+    rollout = read(FOLDER / "rollout.yml")
+    assert rollout["jobs"]["rollout"]["concurrency"] == {
+        "group": "rollout-${{ inputs.environment }}",
+        "queue": "max",
+    }
+    assert read(FOLDER / "deploy.yml")["concurrency"] == {"group": "deploy", "queue": "max"}
+    for workflow in (rollout, read(FOLDER / "rollback.yml")):
+        assert "concurrency" not in workflow
+    jobs = [*read(FOLDER / "deploy.yml")["jobs"].values(), *read(FOLDER / "rollback.yml")["jobs"].values()]
+    assert not any("concurrency" in job for job in jobs)
+
+
 def test_a_model_is_chosen_by_its_location() -> None:
     """Both ways to deploy hand a bundle's location to the stack's parameter; without one the stack keeps its
     own."""
