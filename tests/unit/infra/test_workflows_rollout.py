@@ -120,8 +120,11 @@ def test_what_there_is_is_noted(runner: Runner) -> None:
 
 
 def test_what_cannot_be_asked_is_not_deployed_over(runner: Runner) -> None:
-    """Where there is a stack and no key to ask it with, the rollout ends before it has changed anything."""
+    """Where there is a stack and no key to ask it with, a rollout ends before it has changed anything; the
+    way back to an earlier run stays open."""
     assert runner.run("Note what there is", SMOKE_KEY="") != 0
+    assert runner.outputs() == {}
+    assert runner.run("Note what there is", SMOKE_KEY="", EARLIER="17") == 0
     names = list(STEPS)
     assert names.index("Note what there is") < names.index("Deploy")
 
