@@ -8,6 +8,7 @@ from pathlib import Path
 
 import botocore.session
 import pytest
+import yaml
 from botocore import xform_name
 
 from handler.platforms import recognise
@@ -16,7 +17,7 @@ from tests.stack import PROJECT, template
 
 FOLDER = PROJECT / "docs/deploy"
 PAGES = sorted(FOLDER.glob("*.md"))
-PLATFORMS = [page for page in PAGES if page.stem not in ("README", "versions")]
+PLATFORMS = [page for page in PAGES if page.stem not in ("README", "github", "versions")]
 OF_EVERY_COMMAND = {"query", "output", "region", "cli-binary-format"}
 CUSTOM = {"s3", "logs tail", "ecr get-login-password", "sagemaker wait"}
 """What the AWS CLI adds to the services' own operations."""
@@ -85,13 +86,26 @@ def test_what_a_page_names_exists(page: Path) -> None:
     makefiles = "".join(each.read_text() for each in [PROJECT / "Makefile", *PROJECT.glob("*/*.mk")])
     for target in re.findall(r"^make ([\w-]+)", text, re.MULTILINE):
         assert re.search(rf"^{target}:", makefiles, re.MULTILINE)
-    for name in re.findall(r"--parameter-overrides (\w+)=", text):
+    given = re.findall(r'(?:--parameter-overrides |PARAMETERS=)("[^"]*"|\S+)', text)
+    for name in re.findall(r"(\w+)=", " ".join(given)):
         assert name in template()["Parameters"]
     for link, _, anchor in (each.partition("#") for each in re.findall(r"\]\((?!https?:)([^)]+)", text)):
         target = (FOLDER / link).resolve() if link else page
         assert target.exists(), link
         headings = re.findall(r"^#+ (.*)$", target.read_text(), re.MULTILINE) if anchor else []
         assert not anchor or anchor in {re.sub(r"\W+", "-", each.lower()).strip("-") for each in headings}
+
+
+def test_a_deployment_by_hand_names_its_defaults() -> None:
+    """SAM looks for samconfig.toml beside the template, where a build has none; so a command that deploys one
+    says where the file is: on the pages, in the READMEs, and in the workflow."""
+    texts = [page.read_text() for page in [*PAGES, *PROJECT.glob("README*.md")]]
+    jobs = yaml.safe_load((PROJECT / ".github/workflows/rollout.yml").read_text())["jobs"]
+    texts += [step["run"] for job in jobs.values() for step in job["steps"] if "run" in step]
+    lines = [found for text in texts for found in re.findall(r"sam deploy[^`\n]*", text.replace("\\\n", " "))]
+    with_template = [line for line in lines if "--template" in line]
+    assert with_template
+    assert [line for line in with_template if "--config-file" not in line] == []
 
 
 def test_the_table_of_platforms_is_the_codes() -> None:

@@ -14,6 +14,7 @@ from tests.stack import PROJECT, template
 
 FOLDER = PROJECT / ".github/workflows"
 FILES = sorted(FOLDER.glob("*.yml"))
+MAKEFILE = (PROJECT / "Makefile").read_text()
 
 
 def read(path: Path) -> dict[Any, Any]:
@@ -59,17 +60,54 @@ def test_prod_comes_after_dev() -> None:
     assert jobs["prod"]["with"]["rollout"] != "off"
 
 
+def test_a_check_ends_no_deploy() -> None:
+    """A change of main is checked by its deploy alone, in a group of that run's own; a newer push ends only
+    the check of a pull request."""
+    check = read(FOLDER / "check.yml")
+    assert set(check[True]) == {"pull_request", "workflow_call"}  # YAML 1.1 reads the word `on` as true
+    assert read(FOLDER / "deploy.yml")["jobs"]["check"]["uses"] == "./.github/workflows/check.yml"
+    assert check["concurrency"] == {
+        "group": "check-${{ github.event_name == 'pull_request' && github.ref || github.run_id }}",
+        "cancel-in-progress": True,
+    }
+
+
+def test_a_rollback_waits_for_a_rollout_only() -> None:
+    """An environment is changed by one job at a time, which nothing cancels; deploys keep the order of their
+    changes, and a rollback does not stand in their line."""
+    rollout = read(FOLDER / "rollout.yml")
+    assert rollout["jobs"]["rollout"]["concurrency"] == {
+        "group": "rollout-${{ inputs.environment }}",
+        "queue": "max",
+    }
+    assert read(FOLDER / "deploy.yml")["concurrency"] == {"group": "deploy", "queue": "max"}
+    for workflow in (rollout, read(FOLDER / "rollback.yml")):
+        assert "concurrency" not in workflow
+    jobs = [*read(FOLDER / "deploy.yml")["jobs"].values(), *read(FOLDER / "rollback.yml")["jobs"].values()]
+    assert not any("concurrency" in job for job in jobs)
+
+
+def test_a_rollout_makes_the_environments_it_uses() -> None:
+    """And neither of the two that PyTorch is installed into, which takes minutes and gigabytes."""
+    text = (FOLDER / "rollout.yml").read_text()
+    made = set(re.findall(r"\.venv/(\w+)/\.made", text))
+    assert made == set(re.findall(r"\.venv/(\w+)/bin/", text))
+    heavy = re.search(r"^(.*): \.venv/%/\.made.*\n(?:\t.*\n)*?\t.*torch==", MAKEFILE, re.MULTILINE)
+    assert heavy
+    assert not made & set(re.findall(r"\.venv/(\w+)/", heavy[1]))
+
+
 def test_a_model_is_chosen_by_its_location() -> None:
-    """Both ways to deploy hand a bundle's location to the stack's parameter; without one the stack keeps its
-    own."""
+    """Both ways to deploy hand a bundle's location to the stack's parameter, beside the instruction set that
+    was built for; without a location the stack keeps its own."""
     for name, jobs in (("deploy", ["dev", "prod"]), ("rollback", ["rollback"])):
         workflow = read(FOLDER / f"{name}.yml")
-        asked = workflow[True]["workflow_dispatch"]["inputs"][
-            "bundle"
-        ]  # YAML 1.1 reads the word `on` as true
+        asked = workflow[True]["workflow_dispatch"]["inputs"]["bundle"]
         assert asked["default"] == ""
         for job in jobs:
             assert "inputs.bundle" in workflow["jobs"][job]["with"]["bundle"]
+    built = re.search(r"make build ARCH=(\w+)", (FOLDER / "deploy.yml").read_text())
+    assert built
     steps = {each.get("name"): each for each in read(FOLDER / "rollout.yml")["jobs"]["rollout"]["steps"]}
     assert steps["Deploy"]["env"]["BUNDLE"] == "${{ inputs.bundle }}"
     for bundle, passed in (("", []), ("s3://b/x/1", ["BundleLocation=s3://b/x/1"])):
@@ -78,5 +116,6 @@ def test_a_model_is_chosen_by_its_location() -> None:
         words = subprocess.run(
             ["bash", "-euc", command], env=variables, capture_output=True, text=True, check=True
         ).stdout.splitlines()
-        assert words[words.index("--parameter-overrides") + 1 :] == ["Rollout=off", *passed]
+        expected = [f"Architecture={built[1]}", "Rollout=off", *passed]
+        assert words[words.index("--parameter-overrides") + 1 :] == expected
     assert "BundleLocation" in template()["Parameters"]
