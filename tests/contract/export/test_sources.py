@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,17 @@ def test_every_form_of_checkpoint_gives_its_model(
     source = write_checkpoint(tmp_path / "source", family, **changes)
     assert "shard" not in changes or len(list(source.glob("model-*.safetensors"))) > 1
     assert_equal_to_transformers(source, export(source, tmp_path / "bundle"))
+
+
+def test_rotations_spelled_as_in_transformers_5_are_the_same_model(tmp_path: Path) -> None:
+    """Base and scaling in `rope_parameters` alone pass the gate, and give what version 4's spelling gives."""
+    older = write_checkpoint(tmp_path / "older", "llama", rope_theta=500_000.0, rope_scaling=LLAMA3)
+    newer = shutil.copytree(older, tmp_path / "newer")
+    config = json.loads((newer / "config.json").read_text())
+    del config["rope_theta"], config["rope_scaling"]
+    config["rope_parameters"] = {**LLAMA3, "rope_theta": 500_000.0}
+    (newer / "config.json").write_text(json.dumps(config))
+    assert_equal_to_transformers(older, export(newer, tmp_path / "bundle"))
 
 
 def test_a_bare_gpt2_checkpoint_has_no_prefix(tmp_path: Path) -> None:
