@@ -14,7 +14,10 @@ from transformers.models.phi3.modeling_phi3 import Phi3RotaryEmbedding
 
 from export.config import Config
 from export.errors import ExportError, UnsupportedFeature
+from export.graph import FAMILIES
+from export.graph.facts import Family
 from export.graph.rope import as_in_transformers_4, read_rope, rope_tables, trained_context
+from tests.checkpoints import config_of
 
 LLAMA3 = {
     "rope_type": "llama3",
@@ -84,6 +87,24 @@ def test_factors_that_do_not_fit_the_head_are_refused() -> None:
     config = Config({"rope_scaling": scaling, "max_position_embeddings": 64}, Path("config.json"))
     with pytest.raises(ExportError, match="short_factor: 2 numbers, a rotated head has 8 angles"):
         rope_tables(read_rope(config), 16, 64)
+
+
+ROTATING = [family for family in FAMILIES if family.name != "gpt2"]
+
+
+@pytest.mark.parametrize("family", ROTATING, ids=lambda family: family.name)
+def test_parts_of_heads_are_refused_where_transformers_rotates_them_whole(family: Family) -> None:
+    """In either spelling; only Phi-3 of all families computes with half a head."""
+    fields = {**config_of(family.name).to_dict(), "architectures": list(family.architectures)}
+    for told in ({"partial_rotary_factor": 0.5}, {"rope_parameters": {"partial_rotary_factor": 0.5}}):
+        config = Config({**fields, **told}, Path("config.json"))
+        if family.name == "phi3":
+            rope = family.read(config).attention[0].rope
+            assert rope is not None
+            assert rope.fraction == 0.5
+            continue
+        with pytest.raises(UnsupportedFeature, match=r"partial_rotary_factor: 0\.5 is not supported for"):
+            family.read(config)
 
 
 @pytest.mark.parametrize("kind", ["mrope", "made-up"])
