@@ -171,6 +171,16 @@ def count_positions_from_minus_one(folder: Path) -> None:
     edit_graph(folder, shift)
 
 
+def rotate_by_one_position_more(folder: Path) -> None:
+    """Every angle but the last is that of the position behind it."""
+
+    def shift(angles: Any) -> None:
+        angles[:-1] = angles[1:].copy()
+
+    for table in ("rope.cosines", "rope.sines"):
+        edit_stored(folder, table, shift)
+
+
 def round_by_the_call(folder: Path) -> None:
     """One product whose activations are rounded by the largest of all rows of a call."""
 
@@ -211,6 +221,12 @@ def forget_whose_turn_it_is(folder: Path) -> None:
             count_positions_from_minus_one,
             r"values: .* the first to differ are the keys and values of layer 0.*values at the limit",
             id="off-by-one position",
+        ),
+        pytest.param(
+            "llama",
+            rotate_by_one_position_more,
+            r"no bundle: values at the limit: [^;]*; [^;]*only behind a long past: positions, rotation",
+            id="off-by-one rotation",
         ),
         pytest.param(
             "llama", round_by_the_call, r"chunk invariance: .*; prefix invariance", id="int8 by chunk"
