@@ -42,6 +42,10 @@ class StoredModel:
         """Whether the checkpoint stores it [in, out]."""
         return self._placements[name].transposed
 
+    def offset_of(self, name: str) -> float:
+        """What the graph adds to what the checkpoint stores."""
+        return self._placements[name].offset
+
     def block_of(self, name: str) -> int | None:
         """How many weights of it share a scale; None where it is not quantized."""
         place = self._placements[name]

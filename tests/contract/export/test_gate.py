@@ -139,14 +139,19 @@ def edit_graph(folder: Path, change: Callable[[Any], None]) -> None:
     (folder / "model.onnx").write_bytes(model.SerializeToString())
 
 
-def swap_heads(folder: Path) -> None:
-    """The rows of the first two query heads, one for the other."""
+def swap_halves(count: int) -> Callable[[Any], None]:
+    """The first rows and as many behind them, one for the other."""
 
     def swap(rows: Any) -> None:
-        rows[:16], rows[16:32] = rows[16:32].copy(), rows[:16].copy()
+        rows[:count], rows[count : 2 * count] = rows[count : 2 * count].copy(), rows[:count].copy()
 
+    return swap
+
+
+def swap_heads(folder: Path) -> None:
+    """The rows of the first two query heads, one for the other."""
     for part in ("codes", "scales"):
-        edit_stored(folder, f"layer.1.attention.qkv.weight.{part}", swap)
+        edit_stored(folder, f"layer.1.attention.qkv.weight.{part}", swap_halves(16))
 
 
 def double_a_scale(folder: Path) -> None:
@@ -154,6 +159,18 @@ def double_a_scale(folder: Path) -> None:
         scales[5, 1] *= 2
 
     edit_stored(folder, "layer.1.mlp.output.weight.scales", double)
+
+
+def triple_a_norm(folder: Path) -> None:
+    def triple(weights: Any) -> None:
+        weights[7] *= 3
+
+    edit_stored(folder, "layer.1.mlp_norm.weight", triple)
+
+
+def swap_biases(folder: Path) -> None:
+    """The biases of the first two query heads, one for the other."""
+    edit_stored(folder, "layer.1.attention.qkv.bias", swap_halves(16))
 
 
 def count_positions_from_minus_one(folder: Path) -> None:
@@ -251,6 +268,39 @@ def test_a_fault_in_what_was_written_is_named(
         export_bundle(options, Sabotage(out, plant))
     assert (out / "bundle.json").read_text() == "the old one"
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+
+@pytest.mark.parametrize(
+    ("family", "plant", "said"),
+    [
+        pytest.param(
+            "gemma3",
+            triple_a_norm,
+            r"unrounded weights: .*: model\.layers\.1\.pre_feedforward_layernorm\.weight in row 7",
+            id="norm stored as its distance from one",
+        ),
+        pytest.param(
+            "qwen2",
+            triple_a_norm,
+            r"unrounded weights: .*: model\.layers\.1\.post_attention_layernorm\.weight in row 7",
+            id="norm",
+        ),
+        pytest.param(
+            "qwen2",
+            swap_biases,
+            r"unrounded weights: .*: model\.layers\.1\.self_attn\.q_proj\.bias in row \d+",
+            id="swapped biases",
+        ),
+    ],
+)
+def test_what_is_not_rounded_has_no_room_for_rounding(
+    family: str, plant: Plant, said: str, tiny_checkpoint: TinyCheckpoint, tmp_path: Path
+) -> None:
+    """At four bits too, where blocks of rounded weights have the most."""
+    out = tmp_path / "bundle"
+    options = Options(str(tiny_checkpoint(family)), out, "int4", rounding="nearest")
+    with pytest.raises(VerificationError, match=said):
+        export_bundle(options, Sabotage(out, plant))
 
 
 @pytest.mark.parametrize("quant", ["fp32", "int4"])
