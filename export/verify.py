@@ -96,6 +96,7 @@ def compare_weights(errors: Iterator[WeightError], scale_limit: float) -> list[C
     for measure, name, limit, how in (
         ("scale", "stored weights", scale_limit, "as stored against the checkpoint's own, by scale"),
         ("value", "unrounded weights", UNROUNDED_LIMIT, "norms, biases and the like, number by number"),
+        ("bits", "rounded blocks", 0.0, "rows whose bits are not what was written"),
     ):
         if worst := furthest.get(measure):
             place = f" in {worst.place}" if worst.place else ""

@@ -1,9 +1,10 @@
 """The weights as a bundle stores them against the checkpoint's own, tensor by tensor and block by block.
 
-Owns two measures. What was rounded is judged by how much a block was scaled: rounding is noise about the
+Owns the measures. What was rounded is judged by how much a block was scaled: rounding is noise about the
 right value, whichever way it was done, and leaves a block's scale near 1; a wrong scale, rows in another
 order, a matrix turned or a tensor taken for another do not. What was not, as norms and biases, is the same
-number by number. Both sides stream. Does not know how anything was rounded.
+number by number. Both sides stream. And as a few percent hide in the rounding, what was rounded is compared
+with its own fingerprint from when it was written. Does not know how anything was rounded.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class Own(Protocol):
 
 
 def weight_errors(stored: StoredModel, own: Own) -> Iterator[WeightError]:
-    """The worst block of every tensor that was rounded, the worst number of every other."""
+    """Of every tensor that was rounded the worst block and changed bits, of every other the worst number."""
     for name in stored.names:
         pairs = _in_step(stored.chunks(name), own.chunks(name))
         if stored.is_transposed(name):
@@ -47,6 +48,7 @@ def weight_errors(stored: StoredModel, own: Own) -> Iterator[WeightError]:
             yield _worst_number(name, pairs, stored.offset_of(name))
         else:
             yield _worst_block(name, pairs, block)
+            yield WeightError(name, *stored.changes(name), "bits")
 
 
 def _in_step(left: Iterator[Float32], right: Iterator[Float32]) -> Iterator[tuple[Float32, Float32]]:

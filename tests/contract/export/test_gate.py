@@ -161,6 +161,15 @@ def double_a_scale(folder: Path) -> None:
     edit_stored(folder, "layer.1.mlp.output.weight.scales", double)
 
 
+def stretch_a_scale(folder: Path) -> None:
+    """By less than what rounding may do to a block."""
+
+    def stretch(scales: Any) -> None:
+        scales[5, 1] *= 1.05
+
+    edit_stored(folder, "layer.1.mlp.output.weight.scales", stretch)
+
+
 def triple_a_norm(folder: Path) -> None:
     def triple(weights: Any) -> None:
         weights[7] *= 3
@@ -301,6 +310,18 @@ def test_what_is_not_rounded_has_no_room_for_rounding(
     options = Options(str(tiny_checkpoint(family)), out, "int4", rounding="nearest")
     with pytest.raises(VerificationError, match=said):
         export_bundle(options, Sabotage(out, plant))
+
+
+@pytest.mark.parametrize(("rounding", "asymmetric"), [("gptq", False), ("nearest", False), ("nearest", True)])
+def test_a_block_that_was_damaged_on_its_way_is_named(
+    rounding: str, asymmetric: bool, tiny_checkpoint: TinyCheckpoint, tmp_path: Path
+) -> None:
+    """One scale, five percent off at four bits, however it was chosen: its block, and no other."""
+    out = tmp_path / "bundle"
+    options = Options(str(tiny_checkpoint("llama")), out, "int4", rounding=rounding, asymmetric=asymmetric)
+    place = r"model\.layers\.1\.mlp\.down_proj\.weight in row 5, block 1"
+    with pytest.raises(VerificationError, match=rf"no bundle: rounded blocks: 1, [^;]*; [^;]*: {place}\);"):
+        export_bundle(options, Sabotage(out, stretch_a_scale))
 
 
 @pytest.mark.parametrize("quant", ["fp32", "int4"])
