@@ -17,8 +17,8 @@ from rich.console import Console
 
 from export.__main__ import main
 from export.errors import ExportError, VerificationError
-from export.graph import llama, qwen2
-from export.graph.facts import Attention, Decoder, Family, Rope
+from export.graph import gemma3, llama, mistral, olmo2, phi3, qwen2, qwen3, smollm3
+from export.graph.facts import Attention, Decoder, Family
 from export.pipeline import Options, export_bundle
 from export.stages import Stages
 from handler.engine import load
@@ -62,12 +62,29 @@ def faulty(family: Any, **changes: Any) -> tuple[Family, ...]:
     return (dataclasses.replace(family.FAMILY, read=read),)
 
 
+def rotating_otherwise(family: Any) -> tuple[Family, ...]:
+    """The family, believing in nine tenths of each layer's base."""
+
+    def attend(attention: Attention) -> Attention:
+        rope = attention.rope
+        return dataclasses.replace(attention, rope=rope and dataclasses.replace(rope, theta=0.9 * rope.theta))
+
+    def read(config: Any) -> Decoder:
+        facts = family.read(config)
+        return dataclasses.replace(facts, attention=tuple(map(attend, facts.attention)))
+
+    return (dataclasses.replace(family.FAMILY, read=read),)
+
+
 WRONG_FACTS = [
-    pytest.param(
-        "llama",
-        faulty(llama, attention=(Attention(Rope(9_000.0)),) * 3),
-        r"values: .* the first to differ are the keys of layer 0, turned from the second position on",
-        id="wrong rope base",
+    *(
+        pytest.param(
+            family.FAMILY.name,
+            rotating_otherwise(family),
+            r"values: .* the first to differ are the keys of layer 0, turned from the second position on",
+            id=f"wrong rope base of {family.FAMILY.name}",
+        )
+        for family in (llama, qwen3, mistral, phi3, olmo2, smollm3, gemma3)
     ),
     pytest.param(
         "llama",
@@ -96,7 +113,7 @@ WRONG_FACTS = [
         id="transposed weight",
     ),
     pytest.param(
-        "smollm3",
+        "llama",
         None,
         r"stored weights: .* the furthest: lm_head\.weight",
         id="untied head",
@@ -108,7 +125,7 @@ WRONG_FACTS = [
 def test_a_wrong_belief_about_a_model_is_named(name: str, families: Any, said: str, tmp_path: Path) -> None:
     """What the graph was built on is not what the checkpoint is."""
     changes = {"tie_word_embeddings": False} if families is None else {}
-    source = write_checkpoint(tmp_path / "source", "llama" if families is None else name, **changes)
+    source = write_checkpoint(tmp_path / "source", name, **changes)
     families = families or faulty(llama, tied=True)
     with pytest.raises(VerificationError, match=said):
         export_bundle(
@@ -148,10 +165,14 @@ def swap_halves(count: int) -> Callable[[Any], None]:
     return swap
 
 
-def swap_heads(folder: Path) -> None:
+def swap_heads(head_dim: int) -> Plant:
     """The rows of the first two query heads, one for the other."""
-    for part in ("codes", "scales"):
-        edit_stored(folder, f"layer.1.attention.qkv.weight.{part}", swap_halves(16))
+
+    def plant(folder: Path) -> None:
+        for part in ("codes", "scales"):
+            edit_stored(folder, f"layer.1.attention.qkv.weight.{part}", swap_halves(head_dim))
+
+    return plant
 
 
 def double_a_scale(folder: Path) -> None:
@@ -230,11 +251,21 @@ def forget_whose_turn_it_is(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("family", "plant", "said"),
     [
-        pytest.param(
-            "llama",
-            swap_heads,
-            r"stored weights: .* the furthest: model\.layers\.1\.self_attn\.q_proj\.weight in row",
-            id="swapped heads",
+        *(
+            pytest.param(
+                family,
+                swap_heads(head_dim),
+                rf"stored weights: [^;]*; the furthest: {tensor}\.weight in row",
+                id=f"swapped heads of {family}",
+            )
+            for family, head_dim, tensor in (
+                ("llama", 16, r"model\.layers\.1\.self_attn\.q_proj"),
+                ("qwen3", 32, r"model\.layers\.1\.self_attn\.q_proj"),
+                ("mistral", 32, r"model\.layers\.1\.self_attn\.q_proj"),
+                ("phi3", 32, r"model\.layers\.1\.self_attn\.qkv_proj"),
+                ("gemma3", 32, r"model\.layers\.1\.self_attn\.q_proj"),
+                ("gpt2", 16, r"transformer\.h\.1\.attn\.c_attn"),
+            )
         ),
         pytest.param(
             "llama",
