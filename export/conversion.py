@@ -22,6 +22,10 @@ RowsOf = Callable[[Sequence[list[int]], Sequence[range]], list[Float32]]  # text
 Answers = Callable[[Sequence[list[int]], int, Collection[int]], list[list[int]]]
 """Prompts, how many ids at most, the ids that end an answer -> greedy answers, their ends included."""
 
+WeightMeasure = Literal["scale", "value", "bits"]
+"""Of a rounded block |scale - 1|, scale = <stored, own> / <own, own>; of a number that is not rounded the
+difference, in parts of the tensor's root mean square; how many rows are not what was written."""
+
 DEFAULT_CONTEXT_TOKENS = 8192  # where the model was trained on more
 
 
@@ -51,11 +55,12 @@ Compute = Callable[[Sequence[Sequence[int]], Past | None], list[Computed]]  # te
 
 @dataclass(frozen=True)
 class WeightError:
-    """How far one tensor as stored is from the checkpoint's."""
+    """How far one tensor as stored is from the checkpoint's, where it is furthest."""
 
     tensor: str
-    error: float  # of its worst block (plain: of all of it): |scale - 1|, scale = <stored, own> / <own, own>
-    place: str  # row and block
+    error: float
+    place: str
+    measure: WeightMeasure
 
 
 @dataclass(frozen=True)

@@ -118,7 +118,7 @@ def judge(
         checks += court.compare_at_the_end()
         done(1)
         if converted.weight_errors is not None:
-            checks.append(compare_weights(converted.weight_errors(), limits.weight_scale))
+            checks += compare_weights(converted.weight_errors(), limits.weight_scale)
         whole = _whole(measured)
         checks += compare_fidelity(whole, limits)
         done(1)

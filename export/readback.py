@@ -15,6 +15,7 @@ import onnx
 from numpy.typing import NDArray
 
 from export.errors import VerificationError
+from export.graph.fingerprint import Fingerprint
 from export.graph.matrices import CODES, SCALES, ZEROS
 from export.graph.stored import Placement
 from export.graph.writer import GRAPH_FILE
@@ -42,6 +43,10 @@ class StoredModel:
         """Whether the checkpoint stores it [in, out]."""
         return self._placements[name].transposed
 
+    def offset_of(self, name: str) -> float:
+        """What the graph adds to what the checkpoint stores."""
+        return self._placements[name].offset
+
     def block_of(self, name: str) -> int | None:
         """How many weights of it share a scale; None where it is not quantized."""
         place = self._placements[name]
@@ -68,12 +73,24 @@ class StoredModel:
             for rows in place.slices(CHUNK_ROWS):
                 yield np.array(values[rows], np.float32) - np.float32(place.offset)
             return
+        for packed in self._packed(name):
+            yield dequantize_rows(packed, place.bits, place.width)
+
+    def changes(self, name: str) -> tuple[int, str]:
+        """How many rows or blocks of a rounded matrix are not as written, and where the first is."""
+        return self._placements[name].written.changes(Fingerprint(self._packed(name)))
+
+    def _packed(self, name: str) -> Iterator[Packed]:
+        """A rounded matrix as it lies there, some rows at a time; nothing where it was not rounded."""
+        place = self._placements[name]
+        if place.bits is None:
+            return
         codes, scales = self._map(place.initializer + CODES), self._map(place.initializer + SCALES)
         named = place.initializer + ZEROS
         zeros = self._map(named) if named in self._initializers else None
         for rows in place.slices(CHUNK_ROWS):
             nulls = None if zeros is None else unpack_zeros(zeros[rows], place.bits, scales.shape[1])
-            yield dequantize_rows(Packed(codes[rows], scales[rows], nulls), place.bits, place.width)
+            yield Packed(codes[rows], scales[rows], nulls)
 
     def _map(self, initializer: str) -> NDArray[Any]:
         tensor = self._initializers[initializer]

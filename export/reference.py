@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from export.architecture import load_config
 from export.conversion import Computed, Past
 from export.errors import ExportError
 from export.recorder import recorder
@@ -51,10 +52,10 @@ def streamed(
 
 def streamed_model(folder: Path, tensors: Tensors, dtype: torch.dtype = torch.float32) -> Any:
     """transformers' model of the architecture in `folder`; its weights are here only while they compute."""
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
     from transformers.integrations.accelerate import init_empty_weights
 
-    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    config = load_config(folder)
     with init_empty_weights():  # parameters on the meta device; buffers, as rotary frequencies, are real
         model = AutoModelForCausalLM.from_config(
             config, dtype=dtype, attn_implementation=attention_of(config)
@@ -78,10 +79,7 @@ def attention_of(config: Any) -> str:
 
 def is_tied(folder: Path) -> bool:
     """Whether transformers takes the head to be the embedding."""
-    from transformers import AutoConfig
-
-    config = AutoConfig.from_pretrained(folder, local_files_only=True).get_text_config()
-    return bool(config.tie_word_embeddings)
+    return bool(load_config(folder).get_text_config().tie_word_embeddings)
 
 
 def whole(folder: Path, texts: Sequence[Sequence[int]], past: Past | None = None) -> list[Computed]:
@@ -91,11 +89,15 @@ def whole(folder: Path, texts: Sequence[Sequence[int]], past: Past | None = None
 
 def whole_model(folder: Path) -> Any:
     """transformers' model of the checkpoint in `folder`."""
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
-    attention = attention_of(AutoConfig.from_pretrained(folder, local_files_only=True))
+    config = load_config(folder)
     return AutoModelForCausalLM.from_pretrained(
-        folder, dtype=torch.float32, local_files_only=True, attn_implementation=attention
+        folder,
+        config=config,
+        dtype=torch.float32,
+        local_files_only=True,
+        attn_implementation=attention_of(config),
     ).eval()
 
 

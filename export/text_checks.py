@@ -11,6 +11,7 @@ from typing import Any
 
 from jinja2 import TemplateError
 
+from export.architecture import load_config
 from export.passage import PASSAGES
 from export.tokenizer import TEMPLATE_FILE, TOKENIZER_FILE
 from export.verify import Check
@@ -75,12 +76,12 @@ def _or_refused(encode: Callable[[], list[int]]) -> list[int] | str:
 
 def _wrong_ends(manifest: Manifest, checkpoint: Path, tokenizer: Any) -> list[str]:
     """Ids that should end an answer and do not, or the other way round."""
-    from transformers import AutoConfig, GenerationConfig
+    from transformers import GenerationConfig
 
     if (checkpoint / "generation_config.json").is_file():
         declared = GenerationConfig.from_pretrained(checkpoint, local_files_only=True).eos_token_id
     else:
-        declared = AutoConfig.from_pretrained(checkpoint, local_files_only=True).eos_token_id
+        declared = load_config(checkpoint).eos_token_id
     wanted = {*(declared if isinstance(declared, list) else [declared]), tokenizer.eos_token_id} - {None}
     stops = set(manifest.tokens.eos)
     name = tokenizer.convert_ids_to_tokens

@@ -22,9 +22,16 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
+from export.architecture import load_config
 from export.config import Config
 from export.conversion import Computed, Converted, Float32, Past, context_tokens
-from export.errors import ExportError, UnknownArchitecture, VerificationError, first_line
+from export.errors import (
+    ExportError,
+    UnknownArchitecture,
+    UnsupportedFeature,
+    VerificationError,
+    first_line,
+)
 from export.graph.writer import DATA_FILE, GRAPH_FILE
 from export.quantize import Recipe
 from export.requantize import quantize_graph, restore_graph
@@ -43,8 +50,14 @@ def convert(
 ) -> Converted:
     """Write the graph and its weights into `folder`.
 
-    Raises: UnknownArchitecture when optimum has no export either; ExportError for a cache of another layout.
+    Raises: UnknownArchitecture when optimum has no export either; UnsupportedFeature for rotations spelled
+    as in transformers 5; ExportError for a cache of another layout.
     """
+    if checkpoint.config.fields.get("rope_parameters"):  # optimum's transformers would not look there
+        rule = "only rope_theta and rope_scaling, as transformers 4 saves them"
+        raise UnsupportedFeature(
+            f"{checkpoint.config.path}: rope_parameters: not supported by the universal way, {rule}"
+        )
     context = context_tokens(_trained_context(checkpoint.config, asked_context), asked_context)
     judged = _Judged(checkpoint)
     with stages.stage("graph", f"{recipe.name}, by optimum"):
@@ -123,8 +136,6 @@ def _contract(model: Any) -> Graph:
 
 def _dims(checkpoint: Checkpoint, model: Any) -> Dims:
     """Sizes, the cache's from the graph itself."""
-    from transformers import AutoConfig
-
     shapes = {
         value.name: [dim.dim_value or dim.dim_param for dim in value.type.tensor_type.shape.dim]
         for value in (*model.graph.input, *model.graph.output)
@@ -134,7 +145,7 @@ def _dims(checkpoint: Checkpoint, model: Any) -> Dims:
         raise ExportError(
             f"the exported graph's cache has shape {past}, only [batch, kv heads, past, head dim] is run"
         )
-    config = AutoConfig.from_pretrained(checkpoint.folder, local_files_only=True)
+    config = load_config(checkpoint.folder)
     with Weights(checkpoint.folder) as weights:
         parameters = weights.numbers
     return Dims(

@@ -28,6 +28,9 @@ ROUNDING_FACTOR = 3.0
 # the largest is nine times that. The products' errors along the depth are independent: they add as squares.
 ACTIVATION_ROUNDING = 0.02
 PRODUCTS_PER_LAYER = 4
+# Weights that are not rounded are stored as they are. A norm that gets one added is rounded by that, and by
+# taking it off again: 1e-7 of its size at most.
+UNROUNDED_LIMIT = 1e-4
 
 
 @dataclass(frozen=True)
@@ -83,12 +86,23 @@ def compare_rounding(found: Sequence[Computed], expected: Sequence[Computed], la
     )
 
 
-def compare_weights(errors: Iterator[WeightError], limit: float) -> Check:
-    """The tensor that is furthest from the checkpoint's own, against the limit; the detail names it."""
-    worst = max(errors, key=lambda each: each.error)
-    place = f" in {worst.place}" if worst.place else ""
-    detail = f"as stored against the checkpoint's own, by scale; the furthest: {worst.tensor}{place}"
-    return Check("stored weights", worst.error <= limit, worst.error, limit, detail)
+def compare_weights(errors: Iterator[WeightError], scale_limit: float) -> list[Check]:
+    """By each measure the tensor that is furthest from the checkpoint's own; the detail names it."""
+    furthest: dict[str, WeightError] = {}
+    for each in errors:
+        if each.measure not in furthest or each.error > furthest[each.measure].error:
+            furthest[each.measure] = each
+    checks = []
+    for measure, name, limit, how in (
+        ("scale", "stored weights", scale_limit, "as stored against the checkpoint's own, by scale"),
+        ("value", "unrounded weights", UNROUNDED_LIMIT, "norms, biases and the like, number by number"),
+        ("bits", "rounded blocks", 0.0, "rows whose bits are not what was written"),
+    ):
+        if worst := furthest.get(measure):
+            place = f" in {worst.place}" if worst.place else ""
+            detail = f"{how}; the furthest: {worst.tensor}{place}"
+            checks.append(Check(name, worst.error <= limit, worst.error, limit, detail))
+    return checks
 
 
 def compare_tensors(model: Any, manifest: Manifest) -> Check:

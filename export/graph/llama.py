@@ -52,14 +52,21 @@ def read_gated(
     epsilon: float = 1e-6,
     theta: float = 10_000.0,
     tied: bool = False,
+    partly_rotated: bool = False,
 ) -> Decoder:
-    """The facts of any config that speaks Llama's field names; what is not said there, the family says."""
+    """The facts of any config that speaks Llama's field names; what is not said there, the family says.
+
+    Of `partial_rotary_factor` transformers computes nothing but 1 where a family is not `partly_rotated`.
+    """
     config.only("hidden_act", ("silu",), "silu")
     hidden, heads = config.integer("hidden_size"), config.integer("num_attention_heads")
     kv_heads = config.integer("num_key_value_heads", heads)
     if heads % kv_heads:
         raise ExportError(f"{config.path}: num_key_value_heads: {kv_heads} does not divide {heads} heads")
     rope = read_rope(config, theta)
+    if not partly_rotated:
+        name = "partial_rotary_factor"  # wherever it was told
+        Config({**config.fields, name: rope.fraction}, config.path).only(name, (1.0,), 1.0)
     return Decoder(
         heads=heads,
         kv_heads=kv_heads,

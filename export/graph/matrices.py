@@ -7,6 +7,7 @@ Source: https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -88,7 +89,8 @@ class Matrices:
         zeros: list[NDArray[np.uint8]] = []
 
         def codes() -> Iterator[NDArray[np.uint8]]:
-            for packed in self._packed(linear, width, block, bits):
+            for tensor, packed in self._packed(linear, width, block, bits):
+                self._stored.placements[tensor].written.add(packed)
                 scales.append(packed.scales)
                 if packed.zeros is not None:
                     zeros.append(pack_zeros(packed.zeros, bits))
@@ -173,15 +175,16 @@ class Matrices:
     def _zeros(self, matrix: Matrix) -> list[str]:
         return [] if self._recipe.symmetric else [matrix.name + ZEROS]
 
-    def _packed(self, linear: Linear, width: int, block: int, bits: int) -> Iterator[Packed]:
-        """The rounded rows of the stacked matrices."""
-        if self._rounded is None:
-            for chunk in self._counted(self._stored.rows(linear)):
-                yield quantize_rows(chunk, bits, block, symmetric=self._recipe.symmetric)
-            return
+    def _packed(self, linear: Linear, width: int, block: int, bits: int) -> Iterator[tuple[str, Packed]]:
+        """The rounded rows of the stacked matrices, each with its tensor's name."""
         for name in linear.weights:
+            if self._rounded is None:
+                alone = dataclasses.replace(linear, weights=(name,))
+                for chunk in self._counted(self._stored.rows(alone)):
+                    yield name, quantize_rows(chunk, bits, block, symmetric=self._recipe.symmetric)
+                continue
             for packed in self._rounded.packed(name):
-                yield packed
+                yield name, packed
                 self._progress(len(packed.codes) * width)
 
     def _counted(self, chunks: Iterator[Float32]) -> Iterator[Float32]:

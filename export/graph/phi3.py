@@ -20,7 +20,7 @@ TENSORS = dataclasses.replace(
 
 def read(config: Config) -> Decoder:
     """The facts of a Phi-3 config."""
-    facts = llama.read_gated(config, TENSORS, epsilon=1e-5)
+    facts = llama.read_gated(config, TENSORS, epsilon=1e-5, partly_rotated=True)
     if config.fields.get("sliding_window") is None:
         return facts
     return facts.attending(window=config.integer("sliding_window"))

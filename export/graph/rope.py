@@ -44,17 +44,19 @@ def read_rope(config: Config, default_theta: float = 10_000.0) -> Rope:
     Raises: UnsupportedFeature naming the kind of scaling; ExportError for a field that is missing in it.
     """
     field = "rope_parameters" if config.fields.get("rope_parameters") else "rope_scaling"
-    scaling = config.fields.get(field) or {}
-    if not isinstance(scaling, dict):
-        raise ExportError(f"{config.path}: {field}: {scaling!r}, must be an object or null")
-    inside = Config(scaling, config.path, f"{field}.")
-    kind = scaling.get("rope_type", scaling.get("type", "default"))
+    told = config.fields.get(field) or {}
+    if not isinstance(told, dict):
+        raise ExportError(f"{config.path}: {field}: {told!r}, must be an object or null")
+    kind = _kind(told)
     kind = "longrope" if kind == "su" else kind  # its first name
-    if kind not in NEEDED or any(isinstance(value, dict) for value in scaling.values()):
+    if kind not in NEEDED or any(isinstance(value, dict) for value in told.values()):
         found = repr(kind) if kind not in NEEDED else "of a kind for each type of layer"
         raise UnsupportedFeature(
             f"{config.path}: {field}: rotary scaling {found} is not supported, only {', '.join(NEEDED)}"
         )
+    config = Config(as_in_transformers_4(config.fields), config.path)
+    scaling = config.fields.get("rope_scaling") or {}
+    inside = Config(scaling, config.path, f"{field}.")
     facts: dict[str, Any] = {"kind": kind, **{name: inside.number(name) for name in NEEDED[kind]}}
     if kind == "longrope":
         facts |= _longrope_facts(config, inside)
@@ -64,9 +66,27 @@ def read_rope(config: Config, default_theta: float = 10_000.0) -> Rope:
             "original_max_position_embeddings", config.integer("max_position_embeddings")
         )
         facts |= {"trained": trained, "truncate": inside.flag("truncate", True)}
-    theta = inside.number("rope_theta", config.number("rope_theta", default_theta))
-    fraction = inside.number("partial_rotary_factor", config.number("partial_rotary_factor", 1.0))
-    return Rope(theta, facts, fraction)
+    theta = config.number("rope_theta", default_theta)
+    return Rope(theta, facts, config.number("partial_rotary_factor", 1.0))
+
+
+def as_in_transformers_4(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """A config's fields with what transformers 5 has in `rope_parameters` where transformers 4 looks for it.
+
+    Source: https://huggingface.co/docs/transformers/internal/rope_utils
+    """
+    moved = {name: value for name, value in fields.items() if name != "rope_parameters"}
+    if not fields.get("rope_parameters"):
+        return moved
+    told = fields["rope_parameters"]
+    kind = _kind(told)
+    outside = {"rope_theta", "partial_rotary_factor"}
+    if kind == "longrope":
+        outside.add("original_max_position_embeddings")
+    moved |= {name: told[name] for name in outside if told.get(name) is not None}
+    # Of the two names for a kind all of transformers 4 reads this one; its Phi-3 refuses the other.
+    inside = {name: value for name, value in told.items() if name not in outside | {"rope_type", "type"}}
+    return {**moved, "rope_scaling": None if kind == "default" else {"type": kind, **inside}}
 
 
 def trained_context(config: Config, rope: Rope) -> int:
@@ -98,6 +118,10 @@ def rope_tables(rope: Rope, head_dim: int, positions: int) -> tuple[Float32, Flo
         stretch = np.float32(_yarn_stretch(rope.scaling))
     angles = np.outer(np.arange(positions, dtype=np.float32), frequencies)  # [positions, rotated / 2]
     return np.cos(angles) * stretch, np.sin(angles) * stretch
+
+
+def _kind(scaling: Mapping[str, Any]) -> Any:
+    return scaling.get("rope_type", scaling.get("type", "default"))
 
 
 def _llama3(frequencies: Float32, scaling: Mapping[str, Any]) -> Float32:

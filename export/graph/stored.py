@@ -10,13 +10,14 @@ from __future__ import annotations
 import fnmatch
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from export.errors import ExportError
 from export.graph.facts import Linear
+from export.graph.fingerprint import Fingerprint
 from export.weights import Weights
 
 Float32 = NDArray[np.float32]
@@ -33,6 +34,7 @@ class Placement:
     transposed: bool = False
     width: int = 0  # K of a quantized matrix: the last block of a row may be padded
     offset: float = 0.0  # was added to what the checkpoint stores
+    written: Fingerprint = field(default_factory=Fingerprint, compare=False)  # of a quantized one
 
     def slices(self, step: int) -> Iterator[slice]:
         """Its rows, `step` at a time."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,17 @@ def test_every_form_of_checkpoint_gives_its_model(
     assert_equal_to_transformers(source, export(source, tmp_path / "bundle"))
 
 
+def test_rotations_spelled_as_in_transformers_5_are_the_same_model(tmp_path: Path) -> None:
+    """Base and scaling in `rope_parameters` alone pass the gate, and give what version 4's spelling gives."""
+    older = write_checkpoint(tmp_path / "older", "llama", rope_theta=500_000.0, rope_scaling=LLAMA3)
+    newer = shutil.copytree(older, tmp_path / "newer")
+    config = json.loads((newer / "config.json").read_text())
+    del config["rope_theta"], config["rope_scaling"]
+    config["rope_parameters"] = {**LLAMA3, "rope_theta": 500_000.0}
+    (newer / "config.json").write_text(json.dumps(config))
+    assert_equal_to_transformers(older, export(newer, tmp_path / "bundle"))
+
+
 def test_a_bare_gpt2_checkpoint_has_no_prefix(tmp_path: Path) -> None:
     """GPT-2 as first published stores `h.0...` and its causal masks; it is the same model."""
     source = write_checkpoint(tmp_path / "source", "gpt2")
@@ -131,7 +143,7 @@ def test_widths_that_no_block_divides_are_padded(quant: str, tmp_path: Path) -> 
         ("rope_scaling", {"rope_type": "mrope", "factor": 4.0}, "'mrope' is not supported"),
         ("rope_parameters", {"full_attention": {"rope_type": "default"}}, "of a kind for each type of layer"),
         ("hidden_act", "gelu", 'hidden_act: "gelu" is not supported'),
-        ("partial_rotary_factor", 0.5, "partial_rotary_factor: 0.5, or 8 of 16, is not supported"),
+        ("partial_rotary_factor", 0.5, "partial_rotary_factor: 0.5 is not supported for Llama"),
         ("head_dim", 24, "head_dim: 24 is not supported, only multiples of 16"),
     ],
 )
@@ -144,6 +156,16 @@ def test_what_a_family_does_not_compute_is_refused_by_name(
     with pytest.raises(UnsupportedFeature, match=f"{said}.*; --way universal takes what optimum can"):
         export(source, tmp_path / "bundle")
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+def test_rotated_parts_that_the_operator_lacks_are_refused_by_name(tmp_path: Path) -> None:
+    """Phi-3 may rotate a part of each head, in steps of sixteen."""
+    source = write_checkpoint(tmp_path / "source", "phi3")
+    edit_config(source, partial_rotary_factor=0.25)
+    with pytest.raises(
+        UnsupportedFeature, match=r"partial_rotary_factor: 0.25, or 8 of 32, is not supported"
+    ):
+        export(source, tmp_path / "bundle")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ import torch
 from rich.console import Console
 from transformers import AutoModelForCausalLM, GPTNeoXConfig
 
-from export.errors import UnknownArchitecture
+from export.errors import UnknownArchitecture, UnsupportedFeature
 from export.pipeline import Options, export_bundle
 from export.stages import Stages
 from handler.engine import load
@@ -69,6 +71,16 @@ def test_a_quantized_universal_bundle_is_smaller_and_says_it_is_inexact(bundles:
     assert manifest.fidelity["checks"]["values"] < 1e-4
     sizes = {quant: (folder / "model.onnx.data").stat().st_size for quant, folder in bundles.items()}
     assert sizes["int8"] < 0.6 * sizes["fp32"]
+
+
+def test_rotations_spelled_as_in_transformers_5_are_refused_by_name(gpt_neox: Path, tmp_path: Path) -> None:
+    """optimum would take the default base without a word; the field and its older names are told."""
+    source = shutil.copytree(gpt_neox, tmp_path / "source")
+    config = json.loads((source / "config.json").read_text())
+    config["rope_parameters"] = {"rope_type": "default", "rope_theta": 5e5}
+    (source / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UnsupportedFeature, match=r"config.json: rope_parameters: .*, only rope_theta and"):
+        export_bundle(Options(str(source), tmp_path / "out"), Stages(Console(quiet=True)))
 
 
 def test_the_fused_way_refuses_it_by_name(gpt_neox: Path, tmp_path: Path) -> None:

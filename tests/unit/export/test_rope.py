@@ -14,7 +14,10 @@ from transformers.models.phi3.modeling_phi3 import Phi3RotaryEmbedding
 
 from export.config import Config
 from export.errors import ExportError, UnsupportedFeature
-from export.graph.rope import read_rope, rope_tables, trained_context
+from export.graph import FAMILIES
+from export.graph.facts import Family
+from export.graph.rope import as_in_transformers_4, read_rope, rope_tables, trained_context
+from tests.checkpoints import config_of
 
 LLAMA3 = {
     "rope_type": "llama3",
@@ -86,6 +89,24 @@ def test_factors_that_do_not_fit_the_head_are_refused() -> None:
         rope_tables(read_rope(config), 16, 64)
 
 
+ROTATING = [family for family in FAMILIES if family.name != "gpt2"]
+
+
+@pytest.mark.parametrize("family", ROTATING, ids=lambda family: family.name)
+def test_parts_of_heads_are_refused_where_transformers_rotates_them_whole(family: Family) -> None:
+    """In either spelling; only Phi-3 of all families computes with half a head."""
+    fields = {**config_of(family.name).to_dict(), "architectures": list(family.architectures)}
+    for told in ({"partial_rotary_factor": 0.5}, {"rope_parameters": {"partial_rotary_factor": 0.5}}):
+        config = Config({**fields, **told}, Path("config.json"))
+        if family.name == "phi3":
+            rope = family.read(config).attention[0].rope
+            assert rope is not None
+            assert rope.fraction == 0.5
+            continue
+        with pytest.raises(UnsupportedFeature, match=r"partial_rotary_factor: 0\.5 is not supported for"):
+            family.read(config)
+
+
 @pytest.mark.parametrize("kind", ["mrope", "made-up"])
 def test_other_scalings_are_refused_by_name(kind: str) -> None:
     """The message has the kind and those that are supported."""
@@ -98,6 +119,23 @@ def test_transformers_5_spelling_is_read() -> None:
     """`rope_parameters` holds theta and kind together."""
     config = Config({"rope_parameters": {"rope_type": "default", "rope_theta": 1e6}}, Path("config.json"))
     assert read_rope(config).theta == 1e6
+
+
+def test_what_transformers_5_spells_is_what_transformers_4_reads() -> None:
+    """Phi-3's config class, the strictest of version 4, takes what was moved, and the tables are the same."""
+    short = [1.0 + angle / 48 for angle in range(48)]
+    factors = {"short_factor": short, "long_factor": [2 * x for x in short]}
+    sizes = {"hidden_size": 256, "num_attention_heads": 2, "max_position_embeddings": 131_072}
+    apart = {
+        "rope_theta": 5e5,
+        "partial_rotary_factor": 0.75,
+        "original_max_position_embeddings": 4096,
+    }
+    older = {**sizes, **apart, "rope_scaling": {"type": "longrope", **factors}}
+    newer = {**sizes, "rope_parameters": {"rope_type": "longrope", **apart, **factors}}
+    assert as_in_transformers_4(newer) == older
+    assert Phi3Config(**as_in_transformers_4(newer)).rope_scaling == older["rope_scaling"]
+    assert read_rope(Config(newer, Path("config.json"))) == read_rope(Config(older, Path("config.json")))
 
 
 def test_a_scaling_without_its_factor_names_the_field() -> None:
