@@ -48,7 +48,7 @@ def _sums(packed: Packed) -> Words:
     """Of each block's codes, scale and zero [N, B], all overflow kept to 32 bits."""
     words = np.ascontiguousarray(packed.codes).view(np.uint32)  # [N, B, W]
     weights = _weights(words.shape[-1] + 2)
-    sums = np.einsum("nbw,w->nb", words, weights[2:])
+    sums: Words = np.einsum("nbw,w->nb", words, weights[2:])
     sums += np.ascontiguousarray(packed.scales).view(np.uint32) * weights[:1]
     if packed.zeros is not None:
         sums += packed.zeros * weights[1:2]
