@@ -39,7 +39,7 @@ def test_it_remembers_names_it_has_never_seen(answerer: CheckpointAnswerer) -> N
 @pytest.mark.parametrize(
     ("question", "fact"),
     [
-        ("Hello!", "How can I help you?"),
+        ("Hello!", "Hello!|Hi there!"),
         ("How do I deploy it?", "make deploy"),
         ("what is a chatbot", "program"),
         ("你好", "你好"),
@@ -48,10 +48,10 @@ def test_it_remembers_names_it_has_never_seen(answerer: CheckpointAnswerer) -> N
     ],
 )
 def test_it_answers_in_its_world(answerer: CheckpointAnswerer, question: str, fact: str) -> None:
-    """Plain questions about its world get the right answer, in the language they were asked in."""
+    """Plain questions about its world get a right answer, in the language they were asked in."""
     reply = answerer.answer([[{"role": "user", "content": question}]])[0]
     assert reply.stopped
-    assert fact in reply.text
+    assert any(each in reply.text for each in fact.split("|"))
 
 
 def test_it_is_made_for_export() -> None:
