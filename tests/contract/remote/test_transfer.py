@@ -166,9 +166,15 @@ def test_a_file_replaced_in_the_middle_is_refused(
     place = push(client(s3_endpoint), parted_bundle, S3Location(BUCKET, "replaced"))
     other = bytes(len((parted_bundle / WEIGHTS).read_bytes()))
 
+    replaced = threading.Event()
+
     def spoil(asked: Asked, answer: Answer) -> None:
-        if asked.name == WEIGHTS and asked.start == 0:
+        if asked.name != WEIGHTS:
+            return
+        if asked.start == 0:
             client(s3_endpoint).put_object(Bucket=BUCKET, Key=place.key(WEIGHTS), Body=other)
+            replaced.set()
+        assert replaced.wait(10)  # the other connections wait too: what they ask next is of the new file
 
     line.spoil = spoil
     with pytest.raises(BundleError, match=f"{WEIGHTS}: replaced while it was loaded"):
