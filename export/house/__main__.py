@@ -39,7 +39,9 @@ def main() -> int:
     )
     parser.add_argument("--checkpoint", type=Path, default=Path("models/house/checkpoint"))
     parser.add_argument(
-        "--start", type=Path, help="checkpoint to go on from with train and save; without it, from nothing"
+        "--start",
+        type=Path,
+        help="checkpoint to go on from with train and save (and corpus --questions)",
     )
     parser.add_argument(
         "--before",
@@ -50,6 +52,12 @@ def main() -> int:
     )
     parser.add_argument(
         "--dialogues", type=int, default=stages.DIALOGUES, help="dialogues composed for training"
+    )
+    parser.add_argument(
+        "--questions",
+        type=int,
+        default=0,
+        help="with --start: questions to practise as well, those that its weights answer wrong several times",
     )
     parser.add_argument("--steps", type=int, default=stages.STEPS, help="training steps")
     parser.add_argument("--seed", type=int, default=7)

@@ -29,15 +29,24 @@ class LeakError(ValueError):
     """Something held out is in the training part; the message says what."""
 
 
-def write_corpus(folder: Path, *, dialogues: int, seed: int, before: Sequence[Path] = ()) -> dict[str, Any]:
+def write_corpus(
+    folder: Path,
+    *,
+    dialogues: int,
+    seed: int,
+    before: Sequence[Path] = (),
+    practice: Sequence[Dialogue] = (),
+) -> dict[str, Any]:
     """Write all parts and return the record also stored in `corpus.json`.
 
-    What the corpora in `before` asked in training is not held out.
+    What the corpora in `before` asked in training is not held out. `practice` is added to the training part.
 
     Raises: LeakError.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    parts = compose_parts(dialogues, seed, _asked(d for made in before for d in read_part(made, "train")))
+    asked = _asked(practice) | _asked(d for made in before for d in read_part(made, "train"))
+    parts = compose_parts(dialogues, seed, asked)
+    parts["train"] += practice
     check_leaks(parts["train"], parts["held_out"])
     record: dict[str, Any] = {"seed": seed, "dialogues": {}, "sha256": {}}
     for part, made in parts.items():

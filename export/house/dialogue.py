@@ -31,6 +31,7 @@ _UNKNOWN, _UNKNOWN_ONLY = 0.03, 0.10  # chance that a fact never told is asked f
 _SHORT = 0.45  # part of the questions for a fact, after another about facts, that lean on it
 _SHORT_AFTER = ("recall", "unknown", "correct", "tell")
 _COMPOUND = 0.3  # part of the tellings that are one sentence made for several facts
+_QUESTIONS = (1, 1, 1, 2)  # turns of a dialogue of questions alone
 _FOLLOW_UP, _MEANT, _TRANSLATED = 0.30, 0.05, 0.03  # what may come after a question
 _FOLLOWED_AGAIN = 0.4  # chance that a follow-up may be followed by another
 
@@ -87,6 +88,11 @@ class Composer:
             )
             turns += made
         return Dialogue(tuple(turns), system)
+
+    def questions(self) -> Dialogue:
+        """Return a question about nothing told, an exercise or a lesson, at times with what leans on it."""
+        language = "en" if self.rng.random() < _ENGLISH else "zh"
+        return Dialogue(tuple(self._small_turns(language, self.rng.choice(_QUESTIONS))))
 
     def recall_dialogue(self, slot_name: str, language: str, distance: int) -> Dialogue:
         """Return a dialogue whose last turn asks for a fact told `distance` turns before."""

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from export.house.parallel import Workers
+
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # quintic with a steep slope at zero, by Keller Jordan
 _MATCH_ADAMW = 0.2  # update size of AdamW, so that both optimizers share a learning rate (Moonshot AI, 2025)
 
@@ -29,15 +31,17 @@ class Muon(torch.optim.Optimizer):
         weight_decay: float = 0.05,
         *,
         dtype: torch.dtype = torch.float32,
+        workers: Workers | None = None,
     ) -> None:
         super().__init__(matrices, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
-        self.dtype = dtype
+        self.dtype, self.workers = dtype, workers or Workers()
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:
         """Move every matrix one step; a closure is not supported and ignored by design of this trainer.
 
         Matrices of one shape are made orthogonal together: fewer and larger products.
+        Each worker does its part of them.
         """
         del closure
         for group in self.param_groups:
@@ -47,11 +51,18 @@ class Muon(torch.optim.Optimizer):
                     alike[matrix.shape].append(matrix)
             for shape, matrices in alike.items():
                 ahead = torch.stack([self._ahead(matrix, group["momentum"]) for matrix in matrices])
-                updates = orthogonal(ahead.to(self.dtype))
+                updates = self._orthogonal(ahead.to(self.dtype))
                 rate = group["lr"] * _MATCH_ADAMW * max(shape) ** 0.5
                 for matrix, update in zip(matrices, updates, strict=True):
                     matrix.mul_(1 - group["lr"] * group["weight_decay"])
                     matrix.add_(update, alpha=-rate)
+
+    def _orthogonal(self, matrices: Tensor) -> Tensor:
+        mine = slice(self.workers.rank, None, self.workers.count)
+        made = torch.zeros_like(matrices)
+        made[mine] = orthogonal(matrices[mine])
+        self.workers.add([made])
+        return made
 
     def _ahead(self, matrix: Tensor, momentum: float) -> Tensor:
         """The gradient with Nesterov's momentum."""

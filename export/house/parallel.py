@@ -25,16 +25,16 @@ class Workers:
         """Return this worker's part of a batch; every part of a batch of `count` or more has something."""
         return batch[self.rank :: self.count]
 
-    def add(self, gradients: Sequence[Tensor]) -> None:
-        """Add the workers' gradients, in place, in one message."""
+    def add(self, tensors: Sequence[Tensor]) -> None:
+        """Add the workers' tensors, in place, in one message."""
         if self.count == 1:
             return
-        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        flat = torch.cat([tensor.flatten() for tensor in tensors])
         dist.all_reduce(flat)
         at = 0
-        for gradient in gradients:
-            gradient.copy_(flat[at : at + gradient.numel()].view_as(gradient))
-            at += gradient.numel()
+        for tensor in tensors:
+            tensor.copy_(flat[at : at + tensor.numel()].view_as(tensor))
+            at += tensor.numel()
 
 
 def run_workers(count: int, work: Callable[[Workers], None]) -> None:

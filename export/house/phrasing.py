@@ -17,12 +17,14 @@ PLAIN_PATTERNS, PLAIN_FRAMES = 2, 4
 _KIND_WEIGHTS = {
     "ask": 0.4,
     "everyday": 0.4,
+    "spoken": 0.4,
     "noun": 0.2,
     "do": 0.2,
     "can": 0.12,
     "know": 0.16,
     "about": 0.12,
 }
+_PLAIN = 0.1  # part of the draws among the plainest alone: what most people ask first
 _EVERYDAY_WORDS = 0.35  # part of the sentences about a told fact in other words than the first written
 _OWN_WORDS = 0.6  # part of the sentences about a told fact without a frame around them
 _OTHER_LANGUAGE = 0.05  # part of the subjects named in the other language, as people do who mix
@@ -123,13 +125,13 @@ class Phrasings:
 
     def _any_question(self, family: Family, key: str, unseen: bool) -> Wording:
         language = family.language
-        kinds = ["ask", *(["everyday"] if family.everyday else []), *family.subjects]
+        written = {"ask": family.ask, "everyday": family.everyday, "spoken": family.spoken}
+        kinds = [*(kind for kind, patterns in written.items() if patterns), *family.subjects]
         if language == "zh" and "know" not in kinds:
             kinds.append("know")  # any Chinese question can be asked indirectly as it stands
         kind = self.rng.choices(kinds, [_KIND_WEIGHTS[kind] for kind in kinds])[0]
-        if kind in ("ask", "everyday"):
-            own = family.ask if kind == "ask" else family.everyday
-            return self._pick(f"{key}/{kind}", own, PLAIN_PATTERNS, unseen)
+        if kind in written:
+            return self._pick(f"{key}/{kind}", written[kind], PLAIN_PATTERNS, unseen)
         frame, plain = self._pick(f"{key}/{kind}", self.frames[language][kind], PLAIN_FRAMES, unseen)
         return frame.replace("{s}", self._subject(family, kind, key)), plain
 
@@ -158,6 +160,8 @@ class Phrasings:
         return sentence
 
     def _pick(self, key: str, patterns: Sequence[str], keep: int, unseen: bool) -> Wording:
+        if not unseen and self.rng.random() < _PLAIN:
+            return self.rng.choice(patterns[:keep]), True
         if (key, unseen) not in self._weights:
             train, held_out = split_phrasings(key, patterns, keep=keep)
             chosen = held_out if unseen and held_out else train

@@ -29,6 +29,7 @@ from export.house.evaluate import (
     stranger_probes,
     typo_probes,
 )
+from export.house.missed import practice
 from export.house.model import ModelSize, load_checkpoint, new_model, save_checkpoint
 from export.house.names import make_name
 from export.house.parallel import Workers, run_workers
@@ -72,9 +73,18 @@ _ONWARD: dict[str, Any] = {
 
 
 def corpus(options: argparse.Namespace) -> None:
-    """Compose and write the corpus."""
+    """Compose and write the corpus; with `questions`, also practice for the weights to go on from."""
+    practised: list[Dialogue] = []
+    if options.questions:
+        model, pieces = load_checkpoint(options.start), load_tokenizer(options.start)
+        practised, missed = practice(model, pieces, questions=options.questions, seed=options.seed)
+        print(f"corpus: {missed} of {options.questions} questions missed", flush=True)
     record = write_corpus(
-        options.work / "corpus", dialogues=options.dialogues, seed=options.seed, before=options.before
+        options.work / "corpus",
+        dialogues=options.dialogues,
+        seed=options.seed,
+        before=options.before,
+        practice=practised,
     )
     print(f"corpus: {record['dialogues']} dialogues, {record['turns']} training turns")
     print(f"corpus: train sha256 {record['sha256']['train']}")

@@ -32,6 +32,7 @@ class Family:
     say: tuple[str, ...]
     facts: tuple[str, ...]  # lower case; each is a "|" list of which one must appear in a right answer
     everyday: tuple[str, ...] = ()  # the question in the words of somebody who knows none of the field
+    spoken: tuple[str, ...] = ()  # the question as it is typed in passing: fragments, situations, hints
     subjects: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # kind -> what frames go around
     more: tuple[str, ...] = ()  # answers to "tell me more"
     because: tuple[str, ...] = ()  # answers to "and why?"
@@ -157,6 +158,7 @@ def _family(topic: str, name: str, language: str, entry: dict[str, Any]) -> Fami
         say=_strings(entry, "say", where),
         facts=tuple(fact.lower() for fact in entry.get("facts", ())),
         everyday=tuple(entry.get("everyday", ())),
+        spoken=tuple(entry.get("spoken", ())),
         subjects={kind: tuple(entry[kind]) for kind in SUBJECTS if entry.get(kind)},
         more=tuple(entry.get("more", ())),
         because=tuple(entry.get("because", ())),

@@ -90,7 +90,12 @@ class Trainer:
         matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
         others = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
         self.optimizers: list[torch.optim.Optimizer] = [
-            Muon(matrices, lr=schedule.peak_lr, dtype=torch.bfloat16 if schedule.bfloat16 else torch.float32),
+            Muon(
+                matrices,
+                lr=schedule.peak_lr,
+                dtype=torch.bfloat16 if schedule.bfloat16 else torch.float32,
+                workers=self.workers,
+            ),
             torch.optim.AdamW(others, lr=schedule.peak_lr, betas=(0.9, 0.95), weight_decay=0.0),
         ]
 

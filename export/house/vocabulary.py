@@ -101,6 +101,6 @@ def _texts(language: str) -> Iterator[str]:
 
 
 def _texts_of(family: Family) -> Iterator[str]:
-    yield from (*family.ask, *family.everyday, *family.say, *family.more, *family.because)
+    yield from (*family.ask, *family.everyday, *family.spoken, *family.say, *family.more, *family.because)
     for subjects in family.subjects.values():
         yield from subjects

@@ -43,7 +43,7 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def trainer(tokenizer, dialogues, folder: Path, steps: int = 6) -> Trainer:
+def trainer(tokenizer, dialogues, folder: Path, steps: int = 6, workers: Workers | None = None) -> Trainer:
     examples = encode_all(tokenizer, dialogues, max_tokens=200)
     schedule = Schedule(
         steps=steps,
@@ -54,7 +54,9 @@ def trainer(tokenizer, dialogues, folder: Path, steps: int = 6) -> Trainer:
         measure_every_steps=100,
     )
     model = new_model(TINY, tokenizer, seed=1)
-    return Trainer(model, examples, [], schedule, folder, pad_id(tokenizer), report=lambda _line: None)
+    return Trainer(
+        model, examples, [], schedule, folder, pad_id(tokenizer), report=lambda _line: None, workers=workers
+    )
 
 
 def test_text_round_trips(tokenizer) -> None:
@@ -196,8 +198,7 @@ def test_two_workers_learn_what_one_learns(tokenizer, dialogues, tmp_path: Path)
     alone.run(until=3)
 
     def work(workers: Workers) -> None:
-        run = trainer(tokenizer, dialogues, tmp_path / "both")
-        run.workers = workers
+        run = trainer(tokenizer, dialogues, tmp_path / "both", workers=workers)
         run.run(until=3)
 
     run_workers(2, work)

@@ -1,0 +1,68 @@
+"""Composes practice for weights that go on learning: questions, and again and again those they answer wrong.
+
+Most of a corpus is soon known, and a step on it teaches little. Owns what counts as missed and how often that
+comes again. Source: the choice by loss, Shrivastava et al., "Training region-based object detectors with
+online hard example mining" (2016); here it is made once, before the run.
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+
+from export.house.batches import IGNORED, encode_all, epoch_batches, pad_id, stack
+from export.house.dialogue import Composer
+from export.house.turns import Dialogue
+
+_TYPO = 0.2  # part of the questions with a slip
+_UNSURE = (
+    0.2  # a right answer with a token less probable than this is missed; wordings to choose from are fewer
+)
+_CHANCE = ("tutoring",)  # nothing tells which question a lesson begins with
+_TIMES = 4  # how often a missed question comes, beside once among all
+_MOST_JOINED = 6
+_BATCH_TOKENS = 16384
+
+
+def practice(
+    model: LlamaForCausalLM, pieces: PreTrainedTokenizerFast, *, questions: int, seed: int
+) -> tuple[list[Dialogue], int]:
+    """Return dialogues of questions, in which the missed ones come several times, and the number of these."""
+    rng = random.Random(f"{seed}/questions")
+    composer = Composer(rng, typo=_TYPO)
+    drawn = [composer.questions() for _ in range(questions)]
+    wrong = [d for d in missed(model, pieces, drawn) if all(turn.kind not in _CHANCE for turn in d.turns)]
+    return [*_joined(drawn, rng), *(d for _ in range(_TIMES) for d in _joined(wrong, rng))], len(wrong)
+
+
+@torch.no_grad()
+def missed(
+    model: LlamaForCausalLM, pieces: PreTrainedTokenizerFast, dialogues: Sequence[Dialogue]
+) -> list[Dialogue]:
+    """Return the dialogues in whose answers some token is improbable to the model."""
+    model.eval()
+    pad = pad_id(pieces)
+    examples = encode_all(pieces, dialogues, max_tokens=model.config.max_position_embeddings)
+    least = np.ones(len(dialogues))
+    for numbers in epoch_batches(examples, batch_tokens=_BATCH_TOKENS, seed=0, epoch=0):
+        ids, labels = stack(examples, numbers, pad)
+        rows, places = (labels != IGNORED).nonzero(as_tuple=True)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state  # [B, T, C]
+            logits = model.lm_head(hidden[rows, places])  # [N, V]
+        logs = torch.log_softmax(logits.float(), -1).gather(1, labels[rows, places, None])[:, 0]  # [N]
+        lowest = torch.zeros(len(numbers)).scatter_reduce(0, rows, logs, "amin")
+        least[numbers] = lowest.exp().numpy()
+    return [dialogue for dialogue, probability in zip(dialogues, least, strict=True) if probability < _UNSURE]
+
+
+def _joined(dialogues: Sequence[Dialogue], rng: random.Random) -> Iterator[Dialogue]:
+    """The dialogues in another order, some of one language after another joined to one."""
+    for language in sorted({dialogue.turns[0].language for dialogue in dialogues}):
+        left = [dialogue for dialogue in dialogues if dialogue.turns[0].language == language]
+        rng.shuffle(left)
+        while left:
+            taken = [left.pop() for _ in range(min(len(left), rng.randint(1, _MOST_JOINED)))]
+            yield Dialogue(tuple(turn for dialogue in taken for turn in dialogue.turns))

@@ -1,0 +1,71 @@
+"""Practice for weights that go on: what counts as missed, and how often it comes."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+
+from export.house import missed as module
+from export.house.batches import IGNORED, encode_all, stack
+from export.house.dialogue import Composer
+from export.house.missed import missed, practice
+from export.house.model import load_checkpoint
+from export.house.tokenizer import load_tokenizer
+from export.house.turns import Dialogue, Turn
+
+CHECKPOINT = Path("models/house/checkpoint")
+
+
+@pytest.fixture(scope="module")
+def pieces() -> PreTrainedTokenizerFast:
+    return load_tokenizer(CHECKPOINT)
+
+
+@pytest.fixture(scope="module")
+def model() -> LlamaForCausalLM:
+    return load_checkpoint(CHECKPOINT)
+
+
+def asked(user: str, reply: str, kind: str = "sum") -> Dialogue:
+    return Dialogue((Turn(user, reply, kind, "en"),))
+
+
+def test_a_wrong_answer_is_missed_and_a_right_one_is_not(
+    model: LlamaForCausalLM, pieces: PreTrainedTokenizerFast
+) -> None:
+    """Beside others in a batch, of any length: only what the weights would not say."""
+    right = [asked("what is 3 + 4?", "3 + 4 = 7."), asked("how much is 12 - 5", "12 - 5 = 7.")]
+    wrong = [asked("what is 3 + 4?", "3 + 4 = 9."), asked("what is 3 + 4?", "Our example shop is closed.")]
+    assert missed(model, pieces, [right[0], wrong[0], right[1], wrong[1]]) == wrong
+
+
+def test_the_least_probable_token_decides(
+    model: LlamaForCausalLM, pieces: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bar lies at that token's probability, but for rounding to bfloat16."""
+    dialogue = asked("hello", "Hi there! What would you like to talk about next?")
+    ids, labels = stack(encode_all(pieces, [dialogue], max_tokens=100), [0], 0)
+    with torch.no_grad():
+        learned = labels[0] != IGNORED
+        chances = torch.softmax(model(ids).logits[0, learned], -1)
+        least = float(chances.gather(1, labels[0, learned, None]).min())
+    for bar, expected in ((least * 0.8, []), (least * 1.25, [dialogue])):
+        monkeypatch.setattr(module, "_UNSURE", bar)
+        assert missed(model, pieces, [dialogue]) == expected
+
+
+def test_what_is_missed_comes_again(
+    model: LlamaForCausalLM, pieces: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every question comes once, a missed one five times, a matter of chance no more than once."""
+    right = [asked(f"what is {n} + 4?", f"{n} + 4 = {n + 4}.") for n in range(2, 6)]
+    wrong = [asked(f"what is {n} + 4?", f"{n} + 4 = {n}.") for n in range(6, 9)]
+    chance = [asked("test me", "Question: is the sky closed on Sundays?", "tutoring")]
+    drawn = iter([*right, *wrong, *chance])
+    monkeypatch.setattr(Composer, "questions", lambda _: next(drawn))
+    dialogues, count = practice(model, pieces, questions=8, seed=3)
+    times = Counter(turn for dialogue in dialogues for turn in dialogue.turns)
+    assert count == len(wrong)
+    assert [times[d.turns[0]] for d in (*right, *wrong, *chance)] == [1, 1, 1, 1, 5, 5, 5, 1]
