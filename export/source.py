@@ -7,6 +7,7 @@ architectures.
 from __future__ import annotations
 
 import dataclasses
+import errno
 import hashlib
 import re
 from dataclasses import dataclass
@@ -14,12 +15,13 @@ from pathlib import Path
 
 from export.adapter import CONFIG_FILE, AdaptedWeights, Adapter
 from export.config import Config
-from export.errors import ExportError, about, first_line
+from export.errors import ExportError, about, first_line, reason
 from export.weights import Weights, weight_files
 
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 WANTED = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model", "README.md", "LICENSE*"]
 UNKNOWN_LICENSE = "unknown"
+_OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ def resolve(source: str, revision: str | None = None, adapter: str | None = None
 
     An `adapter` is merged into it. Where `source` is itself an adapter, the base that it names is resolved.
 
-    Raises: ExportError when it is neither, or the hub cannot be reached.
+    Raises: ExportError when it is neither, the hub cannot be reached, or its cache cannot be written.
     """
     found = _find(source, revision)
     if not (found.folder / CONFIG_FILE).is_file() or (found.folder / "config.json").is_file():
@@ -148,6 +150,8 @@ def _download(hub_id: str, revision: str | None) -> tuple[Path, str]:
     except RevisionNotFoundError:
         raise ExportError(f"{hub_id}: the hub has no revision {revision!r}") from None
     except (HfHubHTTPError, OSError, ConnectionError) as error:
+        if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
+            raise ExportError(f"{hub_id}: the hub's cache cannot be written: {reason(error)}") from None
         raise ExportError(
             f"{hub_id}: no such folder here, and the hub cannot be reached: {first_line(error)}"
         ) from None

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
+import re
 from pathlib import Path
+from types import SimpleNamespace
 
+import huggingface_hub
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -64,6 +69,20 @@ def test_a_revision_is_for_the_hub(checkpoint: Path) -> None:
     """A local folder has only the weights that lie in it."""
     with pytest.raises(ExportError, match="--revision: 'main' is for hub ids"):
         resolve(str(checkpoint), "main")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES])
+def test_a_full_disk_is_not_told_as_a_hub_out_of_reach(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the operating system refuses is told with the file it is about."""
+
+    def refused(*_: object, **__: object) -> str:
+        raise OSError(number, os.strerror(number), "/cache/blobs/7c1f")
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", lambda *_, **__: SimpleNamespace(sha="5" * 40))
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", refused)
+    told = f"some/model: the hub's cache cannot be written: /cache/blobs/7c1f: {os.strerror(number)}"
+    with pytest.raises(ExportError, match=re.escape(told)):
+        resolve("some/model")
 
 
 def write_adapter(folder: Path, base: str, card: str = "") -> Path:
