@@ -137,14 +137,24 @@ def _front_matter(folder: Path) -> dict[str, str]:
 
 def _download(hub_id: str, revision: str | None) -> tuple[Path, str]:
     """A snapshot in the hub's cache and its commit: a branch is resolved once, then the commit is used."""
-    from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
+    from huggingface_hub import HfApi, constants, snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
 
     try:
         commit = HfApi().model_info(hub_id, revision=revision).sha
         if commit is None:
             raise ExportError(f"{hub_id}: the hub names no commit for revision {revision or 'main'}")
         return Path(snapshot_download(hub_id, revision=commit, allow_patterns=WANTED)), commit
+    except GatedRepoError:
+        page = f"{constants.ENDPOINT}/{hub_id}"
+        raise ExportError(
+            f"{hub_id}: the model is gated; accept its terms on {page} and set HF_TOKEN to a token of yours"
+        ) from None
     except RepositoryNotFoundError:
         raise ExportError(f"{hub_id}: no such folder here and no such public model on the hub") from None
     except RevisionNotFoundError:

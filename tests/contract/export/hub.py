@@ -1,0 +1,99 @@
+"""A model hub on loopback that speaks as much of Hugging Face's protocol as a download needs.
+
+Source: https://huggingface.co/docs/hub/api and the headers that huggingface_hub reads (`X-Repo-Commit`,
+`X-Error-Code`). Knows nothing of models.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+COMMIT = "5" * 40
+BRANCHES = ("main", "dev", COMMIT)
+
+
+class Hub:
+    """Serves the files of one folder as one repository; `gated` and `broken` spoil the files alone."""
+
+    def __init__(self, repo: str, folder: Path) -> None:
+        self.repo, self.folder = repo, folder
+        self.gated, self.broken = False, False
+        self.fetched: list[str] = []
+        handler = type("BoundHub", (_Requests,), {"hub": self})
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self.server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+
+
+@contextmanager
+def running(repo: str, folder: Path) -> Iterator[Hub]:
+    """The hub, while it is served."""
+    hub = Hub(repo, folder)
+    threading.Thread(target=hub.server.serve_forever, args=(0.01,), daemon=True).start()
+    try:
+        yield hub
+    finally:
+        hub.server.shutdown()
+        hub.server.server_close()
+
+
+class _Requests(BaseHTTPRequestHandler):
+    hub: Hub
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_: object) -> None:
+        return
+
+    def do_HEAD(self) -> None:
+        self.answer()
+
+    def do_GET(self) -> None:
+        self.answer()
+
+    def answer(self) -> None:
+        api, files = f"/api/models/{self.hub.repo}", f"/{self.hub.repo}/resolve/{COMMIT}/"
+        path = self.path.partition("?")[0]
+        if path == api or path.startswith(f"{api}/revision/"):
+            revision = path.removeprefix(api).removeprefix("/revision/") or "main"
+            return self.listing() if revision in BRANCHES else self.refuse(404, "RevisionNotFound")
+        if not path.startswith(files):
+            return self.refuse(404, "RepoNotFound")
+        if self.hub.gated:
+            return self.refuse(403, "GatedRepo")
+        if self.hub.broken:
+            return self.refuse(500)
+        return self.file(path.removeprefix(files))
+
+    def listing(self) -> None:
+        names = sorted(file.name for file in self.hub.folder.iterdir())
+        told = {
+            "id": self.hub.repo,
+            "sha": COMMIT,
+            "private": False,
+            "siblings": [{"rfilename": n} for n in names],
+        }
+        self.reply(200, json.dumps(told).encode(), {"Content-Type": "application/json"})
+
+    def file(self, name: str) -> None:
+        content = (self.hub.folder / name).read_bytes()
+        if self.command == "GET":
+            self.hub.fetched.append(name)
+        etag = hashlib.sha256(content).hexdigest()
+        self.reply(200, content, {"ETag": f'"{etag}"', "X-Repo-Commit": COMMIT})
+
+    def refuse(self, status: int, code: str = "") -> None:
+        self.reply(status, b"", {"X-Error-Code": code} if code else {})
+
+    def reply(self, status: int, body: bytes, headers: dict[str, str]) -> None:
+        self.send_response_only(status)
+        for name, value in {**headers, "Content-Length": str(len(body))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
