@@ -48,7 +48,7 @@ bundle: .venv/export/.made      ## MODEL=<hub id or folder> OUT=<folder> [QUANT=
 
 report: .venv/export/.made      ## the embedded model's report, docs/report/house.{html,md,json} (QUANT=)
 	@exec .venv/export/bin/python -m export models/house/checkpoint --out build/report/house --quant "$(QUANT)" \
-		--dialogues models/house/checkpoint/dialogues.jsonl --report-to docs/report/house
+		--dialogues models/house/checkpoint/dialogues.jsonl --frontier --report-to docs/report/house
 
 check: .venv/dev/.made .venv/cloud/.made .venv/checkov/.made      ## format, lint, types, import floors, the template
 	.venv/dev/bin/ruff format --check .

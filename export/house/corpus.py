@@ -48,7 +48,7 @@ def write_corpus(
     parts = compose_parts(dialogues, seed, asked)
     parts["train"] += practice
     check_leaks(parts["train"], parts["held_out"])
-    record: dict[str, Any] = {"seed": seed, "dialogues": {}, "sha256": {}}
+    record: dict[str, Any] = {"seed": seed, "dialogues": {}, "practice": len(practice), "sha256": {}}
     for part, made in parts.items():
         data = "".join(json.dumps(_as_json(d), ensure_ascii=False) + "\n" for d in made).encode()
         (folder / f"{part}.jsonl").write_bytes(data)

@@ -124,8 +124,9 @@ def _runs(made: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 def _run(made: Mapping[str, Any]) -> str:
     corpus = made["corpus"]
+    practice = f", {corpus['practice']:,} of them practice" if corpus.get("practice") else ""
     return (
-        f"- {corpus['dialogues']['train']:,} dialogues (sha256 of the training part "
+        f"- {corpus['dialogues']['train']:,} dialogues{practice} (sha256 of the training part "
         f"`{corpus['sha256']['train']}`), seed {made['seed']}: "
         f"{made['steps']:,} steps, {made['tokens']:,} tokens."
     )
