@@ -6,12 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from rich.console import Console
 
 from tests.checkpoints import write_checkpoint
 
 TinyCheckpoint = Callable[[str], Path]
 TinyBundle = Callable[..., Path]
+
+settings.register_profile("patient", settings(), deadline=None)  # a busy machine is no failure
+settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")

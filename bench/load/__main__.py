@@ -27,7 +27,7 @@ from bench.machine import describe
 ROOT = Path(__file__).parents[2]
 LOCUST = ROOT / ".venv/load/bin/locust"
 CREDENTIALS = dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), "load")
-GRACE_S = 90.0
+GRACE_S = 150.0
 """A run that is over may take so much longer to end."""
 
 
@@ -82,7 +82,7 @@ async def _locust(options: argparse.Namespace, url: str, samples: Path) -> int:
     process = await asyncio.create_subprocess_exec(
         str(LOCUST), "-f", str(ROOT / "bench/load/talk.py"), "--headless", "--only-summary",
         "--host", url, "--users", str(options.users), "--spawn-rate", str(options.users),
-        "--run-time", f"{options.seconds}s", "--stop-timeout", "30",
+        "--run-time", f"{options.seconds}s", "--stop-timeout", "90",
         env={**os.environ, **load, "PYTHONPATH": str(ROOT)}, stdout=sys.stderr,
     )  # fmt: skip
     try:

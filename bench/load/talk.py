@@ -22,7 +22,8 @@ from bench.load import mix
 
 MODEL, THINK_S = os.environ["LOAD_MODEL"], float(os.environ["LOAD_THINK_S"])
 SAMPLES = open(os.environ["LOAD_SAMPLES"], "a", buffering=1)  # noqa: SIM115, PTH123 - as long as the process
-ATTEMPTS, BACKOFF_S, LONGEST_BACKOFF_S, TIMEOUT_S = 8, 0.5, 4.0, 60.0
+ATTEMPTS, BACKOFF_S, LONGEST_BACKOFF_S, TIMEOUT_S = 24, 0.5, 4.0, 60.0
+"""Patience for more than a minute: all environments may be starting."""
 numbers = itertools.count(1)
 
 

@@ -147,20 +147,31 @@ class Inference:
 
     def _alone(self, run: Run, budget: Budget, work: Iterator[T]) -> Iterator[T | None]:
         """Wait for the model, showing signs of life, and do the work while nobody else has it."""
-        while not self._lock.acquire(timeout=min(QUEUE_LOOK_S, budget.remaining_s())):
-            if budget.should_stop() == "cancelled":
-                return
-            if not budget.remaining_s():
-                raise Unavailable(
-                    "The model is busy with another request; try again in a moment.", code="busy"
-                )
-            yield None
+        if not self._lock.acquire(blocking=False) and not (yield from self._waited(budget)):
+            return
         try:
             run.cold, self._cold = run.cold or self._cold, False
             yield from work
         finally:
             self._warm_tokens = self.engine.warm.tokens
             self._lock.release()
+
+    def _waited(self, budget: Budget) -> Generator[None, None, bool]:
+        """Take the lock from whoever has it; False where the answer is called off before.
+
+        Raises: Unavailable where time is up first, if only just: nothing could be answered any more.
+        """
+        while not (is_ours := self._lock.acquire(timeout=min(QUEUE_LOOK_S, budget.remaining_s()))):
+            if budget.should_stop() == "cancelled":
+                return False
+            if not budget.remaining_s():
+                break
+            yield None
+        if budget.remaining_s():
+            return True
+        if is_ours:
+            self._lock.release()
+        raise Unavailable("The model is busy with another request; try again in a moment.", code="busy")
 
     def _score(self, run: Run, budget: Budget, scores: list[Token]) -> Iterator[None]:
         """Score a prompt whole: who sums scores up would take a part of them for all."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.clients.conftest import CLIENTS, client_environment
+from tests.e2e.clients.conftest import CLIENTS, TIMEOUT_S, client_environment
 from tests.readme import READMES, ROOT, deployment, examples, text_of
 
 ADDRESS = "http://127.0.0.1:8080"
@@ -34,7 +34,7 @@ def test_example_runs(language: str, text: str, house_server: str, tmp_path: Pat
         env=client_environment(tmp_path),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=TIMEOUT_S,
     )
     assert run.returncode == 0, run.stderr
     assert run.stdout.strip()

@@ -63,7 +63,7 @@ schemas = objects(st.recursive(scalars, lambda values: objects(values) | arrays(
 @pytest.fixture(scope="module")
 def engine(house_bundle: Path) -> Engine:
     """The embedded model."""
-    return load(house_bundle)
+    return load(house_bundle, threads=1)
 
 
 def answer(

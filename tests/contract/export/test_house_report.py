@@ -13,6 +13,7 @@ from export.pipeline import Options, export_bundle
 from export.stages import Stages
 
 ROOT = Path(__file__).parents[3]
+pytestmark = pytest.mark.timeout(1_800)  # the frontier is seven exports more
 RECORDED = ROOT / "docs" / "report" / "house.json"
 
 

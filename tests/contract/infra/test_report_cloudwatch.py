@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 
 import boto3
@@ -14,7 +14,8 @@ from infra.report.__main__ import main
 from tests.dynamodb import CREDENTIALS, moto
 
 GROUP = "dormouse-FunctionLog"
-DAY = datetime(2026, 11, 25, tzinfo=UTC)
+DAY = datetime.combine(datetime.now(UTC).date() - timedelta(days=1), time(), UTC)
+"""Yesterday: CloudWatch takes no line that is older than 14 days."""
 ANSWERED = {
     "message": "answered",
     "correlation_id": "r-1",
@@ -51,8 +52,8 @@ def cloudwatch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def test_a_day_is_read_whole_and_alone(cloudwatch: str, capsys: pytest.CaptureFixture[str]) -> None:
     """All pages of the day in UTC, from its first millisecond to its last."""
-    command = ["--group", GROUP, "--day", "2026-11-25", "--region", "us-east-1", "--endpoint", cloudwatch]
-    assert main([*command, "--json"]) == 0
+    place = ["--group", GROUP, "--region", "us-east-1", "--endpoint", cloudwatch]
+    assert main([*place, "--day", DAY.date().isoformat(), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["answers"] == LINES_OF_THE_DAY
     assert found["tokens"]["output"] == 6 * LINES_OF_THE_DAY

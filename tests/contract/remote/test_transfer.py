@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import shutil
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ from handler.engine import integrity, load, start_loading
 from handler.engine.bundle import read_manifest, write_manifest
 from handler.errors import BundleError
 from handler.location import S3Location
-from handler.s3 import S3Objects
+from handler.s3 import BLOCK_BYTES, S3Objects
 from infra.bundles import push
 from tests.contract.remote.conftest import BUCKET, PART_BYTES, Fetch, client
 from tests.contract.remote.faulty_s3 import Answer, Asked, FaultyS3
@@ -153,10 +152,8 @@ def test_a_part_that_trickles_is_given_up(line: FaultyS3, s3_endpoint: str) -> N
     client(s3_endpoint).put_object(Bucket=BUCKET, Key="slow/file", Body=bytes(256 << 10))
     line.spoil = lambda asked, answer: setattr(answer, "pause_s", 0.02)
     objects, part = S3Objects(S3Location(BUCKET, "slow"), patience_s=0.2), memoryview(bytearray(256 << 10))
-    began_s = time.monotonic()
-    with pytest.raises(transfer.Interrupted, match="too slow"):
+    with pytest.raises(transfer.Interrupted, match=f"too slow: {BLOCK_BYTES} of {len(part)} bytes"):
         objects.read_into(part, "file", 0, len(part))
-    assert time.monotonic() - began_s < 2.5
 
 
 def test_a_file_replaced_in_the_middle_is_refused(
@@ -166,20 +163,20 @@ def test_a_file_replaced_in_the_middle_is_refused(
     place = push(client(s3_endpoint), parted_bundle, S3Location(BUCKET, "replaced"))
     other = bytes(len((parted_bundle / WEIGHTS).read_bytes()))
 
-    replaced = threading.Event()
+    server, replaced = client(s3_endpoint), threading.Event()
 
     def spoil(asked: Asked, answer: Answer) -> None:
         if asked.name != WEIGHTS:
             return
         if asked.start == 0:
-            client(s3_endpoint).put_object(Bucket=BUCKET, Key=place.key(WEIGHTS), Body=other)
+            server.put_object(Bucket=BUCKET, Key=place.key(WEIGHTS), Body=other)
             replaced.set()
         assert replaced.wait(10)  # the other connections wait too: what they ask next is of the new file
 
     line.spoil = spoil
     with pytest.raises(BundleError, match=f"{WEIGHTS}: replaced while it was loaded"):
         start_loading(fetch(place), threads=1).engine()
-    client(s3_endpoint).delete_object(Bucket=BUCKET, Key=place.key("bundle.json"))
+    server.delete_object(Bucket=BUCKET, Key=place.key("bundle.json"))
 
 
 def test_later_parts_are_asked_for_by_version(line: FaultyS3, fetch: Fetch, parted_bundle: Path) -> None:

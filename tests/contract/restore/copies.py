@@ -22,7 +22,7 @@ from handler import function
 from handler.gateway import LocalContext
 from tests.stack import sample_event
 
-FROZEN_S = 1.0
+FROZEN_S = 3.0
 
 
 def sockets() -> list[str]:

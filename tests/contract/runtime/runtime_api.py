@@ -47,6 +47,7 @@ class Invocation:
     trace_id: str | None = TRACE_ID
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
     kind: str = ""  # "buffered", "streamed", "error", "cut" by the reader, or "abandoned" by the runtime
+    given_up_s: float = 0.0  # when it was abandoned, monotonic
     headers: dict[str, str] = field(default_factory=dict)
     chunks: list[bytes] = field(default_factory=list)
     trailers: dict[str, str] = field(default_factory=dict)
@@ -99,6 +100,7 @@ class RuntimeApi:
         self.init_errors: list[Any] = []
         self.restore_errors: list[Any] = []
         self.asked = threading.Event()  # for its first event: the environment is ready
+        self.idle = threading.Event()  # it waits for its next event and does nothing else
         self.restored = threading.Event()
         self.may_restore = threading.Event()
         if snapstart_restores:
@@ -164,7 +166,9 @@ class Calls(BaseHTTPRequestHandler):
 
     def next_invocation(self) -> None:
         if (unread := self.api.current) and unread.is_stalled:
-            unread.note(kind="abandoned")  # its time is nearly up, and nobody reads it
+            unread.note(
+                kind="abandoned", given_up_s=time.monotonic()
+            )  # its time is nearly up; nobody reads it
         elif unread:
             self.api.breach("the runtime asked for the next event before it had answered the last")
         self.api.asked.set()
@@ -172,7 +176,9 @@ class Calls(BaseHTTPRequestHandler):
             self.api.reset_next -= 1
             self.reset()
             return
+        self.api.idle.set()
         invocation = self.api.waiting.get()
+        self.api.idle.clear()
         self.api.current = invocation
         headers = {
             "Content-Type": "application/json",

@@ -53,10 +53,12 @@ def test_a_slow_reader_slows_the_function_down(start: Start, tmp_path: Path) -> 
         {"do": "count", "chunks": 64, "size": MIB, "made": str(made)}, read_on=read_on, bytes_per_s=256 * MIB
     )
     under_way.wait_for(chunks=1)
+    while not made.exists():
+        time.sleep(0.01)
     before = ""
-    while before != (before := made.read_text() if made.exists() else ""):
+    while before != (before := made.read_text()):
         time.sleep(0.3)
-    assert int(before or 0) < 32
+    assert 0 < int(before) < 32
     assert not under_way.kind
     read_on.set()
     assert len(under_way.wait_for().payload) == 64 * MIB
@@ -72,5 +74,5 @@ def test_a_reader_who_never_reads_is_given_up_in_time(start: Start, tmp_path: Pa
     assert api.invoke({"do": "count", "chunks": 1}).kind == "streamed"
     assert answer.kind == "abandoned"
     assert closed.read_text() == "closed"
-    assert 2 < time.monotonic() - begun_s < 3
+    assert 2 < answer.given_up_s - begun_s < 3
     never.set()

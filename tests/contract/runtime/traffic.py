@@ -44,7 +44,8 @@ class Sample:
 
 
 def sample(environment: Environment) -> Sample:
-    """Look at a process from outside; it may be opening and closing its poll meanwhile."""
+    """Look at a process from outside, while it waits for its next event."""
+    assert environment.api.idle.wait(60), "the runtime never asked for its next event"
     opened = environment.opened()
     sockets = sum(name.startswith("socket:") for name in opened)
     rss_kib, threads = environment.status("VmRSS"), environment.status("Threads")

@@ -32,6 +32,12 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     return made
 
 
+@pytest.fixture(autouse=True)
+def patient_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The servers here are Python: how long they take says nothing of DynamoDB, and no read is sent twice."""
+    monkeypatch.setattr("handler.sessions.dynamo_table.READ_TIMEOUT_S", 60.0)
+
+
 @pytest.fixture
 def clock() -> HandClock:
     """The store's clock."""

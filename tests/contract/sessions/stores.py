@@ -10,6 +10,7 @@ from handler.sessions import SessionStore
 from handler.sessions.dynamo import DynamoSessions
 from handler.sessions.dynamo_table import DynamoTable
 from handler.sessions.sqlite import SqliteSessions
+from tests.contract.sessions.turns import NOW_S
 
 IMPLEMENTATIONS = {
     "sqlite": SqliteSessions,
@@ -42,7 +43,7 @@ class Place:
 class HandClock:
     """A clock that goes only when told."""
 
-    now_s: float = 1_800_000_000.0
+    now_s: float = NOW_S
 
     def __call__(self) -> float:
         return self.now_s

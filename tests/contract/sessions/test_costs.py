@@ -57,6 +57,7 @@ def turn(store: SessionStore, **place: Any) -> Any:
     engine = scripted_engine(lambda _: "I am fine.", context_tokens=CONTEXT_TOKENS)
     settings = Settings(deadline_margin_ms=0)
     door = Door(assemble(settings, engine, store, started_s=0.0, now=HandClock()))
+    door.application.running._look_s = 3600.0  # a slow answer is not looked after for a cancel
     body = {"model": MODEL, "input": "Hello", "truncation": "auto", **place}
     answer = door.call("POST", "/v1/responses", body, tenant=TENANT)
     assert answer.status == 200, answer.body
@@ -88,6 +89,12 @@ def billed_sqlite(place: Place) -> Iterator[tuple[SessionStore, Bill]]:
     db.set_progress_handler(look, VM_STEPS)
     yield store, bill
     store.close()
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow the machine, no answer comes before it is counted."""
+    monkeypatch.setattr("handler.chat.ledger.COUNTING_S", 60.0)
 
 
 @pytest.fixture(params=["sqlite", "dynamodb"])

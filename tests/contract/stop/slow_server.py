@@ -2,7 +2,8 @@
 
     python -m tests.contract.stop.slow_server FILE
 
-The file is that of the conversations; the address is printed.
+The file is that of the conversations. It prints its address, `asked` for each request, and `at work` when the
+model begins.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import socket
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from handler.assembly import assemble
 from handler.gateway import Gateway
@@ -26,12 +28,25 @@ STEP_S = 0.05
 
 def main(sessions: Path) -> None:
     """Serve until told to stop."""
-    engine = noisy_engine(on_step=lambda: time.sleep(STEP_S))
+    at_work: list[str] = []
+
+    def step() -> None:
+        if not at_work:
+            at_work.append("at work")
+            print(*at_work, flush=True)
+        time.sleep(STEP_S)
+
+    engine = noisy_engine(on_step=step)
     store = SqliteSessions(sessions, clock=time.time, retention_s=None)
     application = assemble(Settings(streaming=True), engine, store, started_s=time.monotonic())
     listener = socket.create_server(("127.0.0.1", 0))
     address = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    gateway = Gateway(application.api.answer, lambda: print(address, flush=True))
+
+    def answer(*request: Any) -> Any:
+        print("asked", flush=True)
+        return application.api.answer(*request)
+
+    gateway = Gateway(answer, lambda: print(address, flush=True))
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with contextlib.suppress(KeyboardInterrupt):
         run(listener, gateway, lambda: application.end_answers(ANSWERS_END_S))

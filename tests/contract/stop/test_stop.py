@@ -15,6 +15,7 @@ from pathlib import Path
 import openai
 import pytest
 
+from handler.local import ANSWERS_END_S
 from tests.stack import PROJECT
 from tests.unit.handler.scripted_engine import MODEL
 
@@ -26,10 +27,14 @@ class SlowServer:
     """The process, and OpenAI's client for it."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
-        assert process.stdout is not None
         self.process = process
-        self.url = process.stdout.readline().strip()
+        self.url = self.says()
         self.client = openai.OpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0, timeout=60)
+
+    def says(self) -> str:
+        """Wait for the next line that it prints."""
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
 
     def stop(self) -> float:
         """Tell it to stop, as a platform does; how long that took."""
@@ -88,9 +93,9 @@ def test_a_whole_answer_is_cut_and_given(tmp_path: Path) -> None:
             )
 
         asked = pool.submit(ask)
-        time.sleep(1)
+        assert [server.says(), server.says()] == ["asked", "at work"]
         waiting = pool.submit(ask)
-        time.sleep(0.5)
+        assert server.says() == "asked"
         assert server.stop() < GRACE_S
         assert asked.result().choices[0].finish_reason == "length"
         with pytest.raises(openai.InternalServerError) as refused:
@@ -103,4 +108,4 @@ def test_nothing_under_way_is_no_wait(tmp_path: Path) -> None:
     """A server that nobody talks to stops at once, even with a connection open to it."""
     with slow_server(tmp_path / "sessions") as server:
         assert server.client.models.list().data
-        assert server.stop() < 2.0
+        assert server.stop() < ANSWERS_END_S

@@ -23,6 +23,7 @@ from tests.readme import deployment, examples
 from tests.stack import PROJECT
 
 STACK = "dormouse"
+pytestmark = pytest.mark.timeout(3_600)  # the chapter builds and deploys three times
 YES = "y\n" * 10
 
 

@@ -106,8 +106,9 @@ OpenDoor = Callable[..., Door]
 
 @contextmanager
 def opened(engine: Engine, clock: Callable[[], float] = time.monotonic, **settings: Any) -> Iterator[Door]:
-    """An application for all examples of a property."""
-    with tempfile.TemporaryDirectory() as folder:
+    """An application for all examples of a property, its sessions in memory: where time counts, no disk's."""
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
         store = SqliteSessions(Path(folder) / "sessions.sqlite3", clock=time.time)
         chosen = replace(Settings(deadline_margin_ms=0, streaming=True), **settings)
         yield Door(assemble(chosen, engine, store, started_s=clock(), clock=clock))

@@ -249,6 +249,32 @@ def test_what_ended_in_the_queue_leaves_the_margin_alone(open_door: OpenDoor) ->
     assert now[-1] - started == pytest.approx(2, abs=0.2)
 
 
+class LastMoment:
+    """A lock that comes free just when the time of whoever waits for it is up."""
+
+    def __init__(self, now: list[float]) -> None:
+        self.now, self.releases = now, 0
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        if blocking:
+            self.now.append(self.now[-1] + 60)
+        return blocking
+
+    def release(self) -> None:
+        self.releases += 1
+
+
+def test_a_model_that_comes_free_too_late_is_busy(open_door: OpenDoor) -> None:
+    """Whoever has waited for all of its time is told to try again, and does not get an empty answer."""
+    now = [1_000.0]
+    door = open_door(noisy_engine(), clock=lambda: now[-1])
+    door.application.inference._lock = lock = LastMoment(now)
+    refused = door.call("POST", RESPONSES, {"model": MODEL, "input": "Ho"}, x_request_timeout_ms="2000")
+    assert (refused.status, refused.json["error"]["code"]) == (503, "busy")
+    assert refused.headers["x-should-retry"] == "true"
+    assert lock.releases == 1
+
+
 def test_one_slow_moment_does_not_shut_the_door() -> None:
     """Refusals teach nothing, so each one lets the next request be a little longer."""
     pace = Pace()

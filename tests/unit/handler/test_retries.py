@@ -43,10 +43,31 @@ def model() -> Model:
     return Model()
 
 
+class Noting:
+    """A store that tells when an attempt has left its note."""
+
+    def __init__(self, store: Any, noted: threading.Event) -> None:
+        self._store, self._noted = store, noted
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def claim(self, *what: Any, **how: Any) -> Any:
+        taken = self._store.claim(*what, **how)
+        self._noted.set()
+        return taken
+
+
 @pytest.fixture
-def door(open_door: OpenDoor, model: Model) -> Iterator[Door]:
+def noted() -> threading.Event:
+    """Set once an attempt can be found by another."""
+    return threading.Event()
+
+
+@pytest.fixture
+def door(open_door: OpenDoor, model: Model, noted: threading.Event) -> Iterator[Door]:
     """An application whose model can be held."""
-    yield open_door(scripted_engine(model), streaming=True)
+    yield open_door(scripted_engine(model), streaming=True, wrap=lambda store: Noting(store, noted))
     model.held.set()
 
 
@@ -176,7 +197,9 @@ def test_a_repetition_of_what_was_called_off_is_told(
 
 
 @pytest.mark.parametrize("repeated", [0, 1])
-def test_the_second_waits_for_the_first(door: Door, model: Model, repeated: int) -> None:
+def test_the_second_waits_for_the_first(
+    door: Door, model: Model, noted: threading.Event, repeated: int
+) -> None:
     """While the first attempt runs, a second waits for it, with a key or as a client's own repetition."""
     key = {} if repeated else {"h_Idempotency_Key": "k"}
     conversation = new_conversation(door)
@@ -187,9 +210,10 @@ def test_the_second_waits_for_the_first(door: Door, model: Model, repeated: int)
         answers.append(create(door, conversation=conversation, repeated=number, **key))
 
     threads = [threading.Thread(target=attempt, args=(number,)) for number in (0, repeated)]
-    for thread in threads:
-        thread.start()
-        time.sleep(0.3)
+    threads[0].start()
+    assert noted.wait(30)
+    threads[1].start()
+    time.sleep(0.3)
     assert not answers
     model.held.set()
     for thread in threads:
@@ -199,12 +223,12 @@ def test_the_second_waits_for_the_first(door: Door, model: Model, repeated: int)
     assert texts(door, conversation) == ["Hi", "Hello!"]
 
 
-def test_the_second_waits_no_longer_than_it_may(door: Door, model: Model) -> None:
+def test_the_second_waits_no_longer_than_it_may(door: Door, model: Model, noted: threading.Event) -> None:
     """When its budget ends before the first attempt does, the second says so, and may be sent again."""
     model.held.clear()
     first = threading.Thread(target=lambda: create(door, h_Idempotency_Key="k"))
     first.start()
-    time.sleep(0.2)
+    assert noted.wait(30)
     began = time.monotonic()
     told = create(door, h_Idempotency_Key="k", h_x_request_timeout_ms="400")
     assert 0.3 < time.monotonic() - began < 5
