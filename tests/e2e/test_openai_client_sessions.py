@@ -119,7 +119,7 @@ def stored_stream(client: Any, response_id: str, after: int) -> list[Any]:
 def test_a_response_is_called_off(running: Any, model: str) -> None:
     """The client cancels by the id of the first event; its own types read the answer.
 
-    A tiny model may be done before the cancel is there: one try of ten has to be in time. No two say the same.
+    A tiny model may be done before the cancel is there: one try of ten has to be in time.
     """
     client = running.client()
     cancelled = None
