@@ -75,7 +75,7 @@ def section(points: Sequence[Point], chosen: str) -> Section:
     """The points in a table and two charts."""
     ordered = sorted(points, key=lambda point: point.size_bytes)
     best = [point for point in ordered if not any(other.beats(point) for other in ordered)]
-    names = ", ".join(point.name for point in best)
+    names = "; ".join(point.name for point in best)
     words = (
         f"On the frontier, not beaten in size, speed and divergence at once: {names}. Chosen: {chosen}.",
     )
