@@ -17,9 +17,7 @@ from export.house.dialogue import Composer
 from export.house.turns import Dialogue
 
 _TYPO = 0.2  # part of the questions with a slip
-_UNSURE = (
-    0.2  # a right answer with a token less probable than this is missed; wordings to choose from are fewer
-)
+_UNSURE = 0.2  # a right answer with a token less probable than this is missed; few answers have five wordings
 _CHANCE = ("tutoring",)  # nothing tells which question a lesson begins with
 _TIMES = 4  # how often a missed question comes, beside once among all
 _MOST_JOINED = 6

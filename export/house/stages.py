@@ -76,6 +76,8 @@ def corpus(options: argparse.Namespace) -> None:
     """Compose and write the corpus; with `questions`, also practice for the weights to go on from."""
     practised: list[Dialogue] = []
     if options.questions:
+        if options.start is None:
+            raise ValueError("--questions: --start is missing, the checkpoint whose mistakes are practised")
         model, pieces = load_checkpoint(options.start), load_tokenizer(options.start)
         practised, missed = practice(model, pieces, questions=options.questions, seed=options.seed)
         print(f"corpus: {missed} of {options.questions} questions missed", flush=True)
