@@ -45,13 +45,13 @@ def test_the_least_probable_token_decides(
     model: LlamaForCausalLM, pieces: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The bar lies at that token's probability, but for rounding to bfloat16."""
-    dialogue = asked("hello", "Hi there! What would you like to talk about next?")
+    dialogue = asked("what is 3 + 4?", "Our example shop is open on Sundays.")
     ids, labels = stack(encode_all(pieces, [dialogue], max_tokens=100), [0], 0)
     with torch.no_grad():
         learned = labels[0] != IGNORED
         chances = torch.softmax(model(ids).logits[0, learned], -1)
         least = float(chances.gather(1, labels[0, learned, None]).min())
-    for bar, expected in ((least * 0.8, []), (least * 1.25, [dialogue])):
+    for bar, expected in ((least / 4, []), (least * 4, [dialogue])):
         monkeypatch.setattr(module, "_UNSURE", bar)
         assert missed(model, pieces, [dialogue]) == expected
 
