@@ -10,10 +10,12 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from export.house.batches import IGNORED, encode_all, epoch_batches, pad_id, stack
 from export.house.dialogue import Composer
+from export.house.train import answer_logits
 from export.house.turns import Dialogue
 
 _TYPO = 0.2  # part of the questions with a slip
@@ -43,17 +45,15 @@ def missed(
     model.eval()
     pad = pad_id(pieces)
     examples = encode_all(pieces, dialogues, max_tokens=model.config.max_position_embeddings)
-    least = np.ones(len(dialogues))
+    worst = np.zeros(len(dialogues))
     for numbers in epoch_batches(examples, batch_tokens=_BATCH_TOKENS, seed=0, epoch=0):
         ids, labels = stack(examples, numbers, pad)
-        rows, places = (labels != IGNORED).nonzero(as_tuple=True)
+        rows = (labels != IGNORED).nonzero()[:, 0]  # [N], of each learned token
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state  # [B, T, C]
-            logits = model.lm_head(hidden[rows, places])  # [N, V]
-        logs = torch.log_softmax(logits.float(), -1).gather(1, labels[rows, places, None])[:, 0]  # [N]
-        lowest = torch.zeros(len(numbers)).scatter_reduce(0, rows, logs, "amin")
-        least[numbers] = lowest.exp().numpy()
-    return [dialogue for dialogue, probability in zip(dialogues, least, strict=True) if probability < _UNSURE]
+            logits, targets = answer_logits(model, ids, labels)
+        losses = F.cross_entropy(logits.float(), targets, ignore_index=IGNORED, reduction="none")[: len(rows)]
+        worst[numbers] = torch.zeros(len(numbers)).scatter_reduce(0, rows, losses, "amax").numpy()
+    return [dialogue for dialogue, loss in zip(dialogues, worst, strict=True) if np.exp(-loss) < _UNSURE]
 
 
 def _joined(dialogues: Sequence[Dialogue], rng: random.Random) -> Iterator[Dialogue]:

@@ -207,11 +207,22 @@ class Trainer:
 def answer_loss(
     model: LlamaForCausalLM, ids: Tensor, labels: Tensor, backbone: Callable[..., Any] | None = None
 ) -> Tensor:
-    """Return the mean cross entropy of the learned tokens; the head is computed for those alone.
-
-    `backbone` stands for the model's layers where they were compiled.
+    """Return the mean cross entropy of the learned tokens.
 
     Shapes: ids and labels [B, T], on the processor -> [], where the model is.
+    """
+    logits, targets = answer_logits(model, ids, labels, backbone)
+    return F.cross_entropy(logits.float(), targets, ignore_index=IGNORED)
+
+
+def answer_logits(
+    model: LlamaForCausalLM, ids: Tensor, labels: Tensor, backbone: Callable[..., Any] | None = None
+) -> tuple[Tensor, Tensor]:
+    """Return (logits, targets) of the learned tokens in their order, and of some ignored ones after them.
+
+    The head is computed for those alone. `backbone` stands for the model's layers where they were compiled.
+
+    Shapes: ids and labels [B, T], on the processor -> [N, V] and [N], where the model is.
     """
     layers, device = model.model if backbone is None else backbone, next(model.parameters()).device
     places = (labels.flatten() != IGNORED).nonzero().flatten()  # [N]
@@ -219,8 +230,7 @@ def answer_loss(
     unused = -len(places) % _HEAD_STEP  # ignored, so that N takes few values
     places, targets = F.pad(places, (0, unused)), F.pad(targets, (0, unused), value=IGNORED)
     hidden = layers(input_ids=ids.to(device), use_cache=False).last_hidden_state  # [B, T, C]
-    logits = model.lm_head(hidden.flatten(0, 1)[places.to(device)])  # [N, V]
-    return F.cross_entropy(logits.float(), targets.to(device), ignore_index=IGNORED)
+    return model.lm_head(hidden.flatten(0, 1)[places.to(device)]), targets.to(device)
 
 
 @torch.no_grad()

@@ -166,9 +166,8 @@ class Calls(BaseHTTPRequestHandler):
 
     def next_invocation(self) -> None:
         if (unread := self.api.current) and unread.is_stalled:
-            unread.note(
-                kind="abandoned", given_up_s=time.monotonic()
-            )  # its time is nearly up; nobody reads it
+            # Its time is nearly up, and nobody reads it.
+            unread.note(kind="abandoned", given_up_s=time.monotonic())
         elif unread:
             self.api.breach("the runtime asked for the next event before it had answered the last")
         self.api.asked.set()

@@ -37,8 +37,9 @@ def count(event):
     for number in range(event["chunks"]):
         yield b""
         if "made" in event:
-            Path(event["made"]).with_suffix(".part").write_text(str(number + 1))
-            Path(event["made"]).with_suffix(".part").replace(event["made"])
+            part = Path(event["made"]).with_suffix(".part")
+            part.write_text(str(number + 1))
+            part.replace(event["made"])
         yield f"{number:08d}".encode() * (event.get("size", 8) // 8)
     if "error" in event:
         raise ValueError(event["error"])

@@ -56,8 +56,7 @@ def turn(store: SessionStore, **place: Any) -> Any:
     """Take a turn by the API."""
     engine = scripted_engine(lambda _: "I am fine.", context_tokens=CONTEXT_TOKENS)
     settings = Settings(deadline_margin_ms=0)
-    door = Door(assemble(settings, engine, store, started_s=0.0, now=HandClock()))
-    door.application.running._look_s = 3600.0  # a slow answer is not looked after for a cancel
+    door = Door(assemble(settings, engine, store, started_s=0.0, now=HandClock())).look_never()
     body = {"model": MODEL, "input": "Hello", "truncation": "auto", **place}
     answer = door.call("POST", "/v1/responses", body, tenant=TENANT)
     assert answer.status == 200, answer.body

@@ -9,6 +9,7 @@ model begins.
 from __future__ import annotations
 
 import contextlib
+import functools
 import signal
 import socket
 import sys
@@ -28,12 +29,10 @@ STEP_S = 0.05
 
 def main(sessions: Path) -> None:
     """Serve until told to stop."""
-    at_work: list[str] = []
+    tell_once = functools.cache(functools.partial(print, "at work", flush=True))
 
     def step() -> None:
-        if not at_work:
-            at_work.append("at work")
-            print(*at_work, flush=True)
+        tell_once()
         time.sleep(STEP_S)
 
     engine = noisy_engine(on_step=step)

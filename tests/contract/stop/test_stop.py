@@ -15,7 +15,6 @@ from pathlib import Path
 import openai
 import pytest
 
-from handler.local import ANSWERS_END_S
 from tests.stack import PROJECT
 from tests.unit.handler.scripted_engine import MODEL
 
@@ -108,4 +107,4 @@ def test_nothing_under_way_is_no_wait(tmp_path: Path) -> None:
     """A server that nobody talks to stops at once, even with a connection open to it."""
     with slow_server(tmp_path / "sessions") as server:
         assert server.client.models.list().data
-        assert server.stop() < ANSWERS_END_S
+        assert server.stop() < 2.0
