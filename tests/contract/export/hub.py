@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+
+from tests.loopback import serving
 
 COMMIT = "5" * 40
 BRANCHES = ("main", "dev", COMMIT)
@@ -25,22 +26,16 @@ class Hub:
         self.repo, self.folder = repo, folder
         self.gated, self.broken = False, False
         self.fetched: list[str] = []
-        handler = type("BoundHub", (_Requests,), {"hub": self})
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self.server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        self.url = ""  # where it is served
 
 
 @contextmanager
 def running(repo: str, folder: Path) -> Iterator[Hub]:
     """The hub, while it is served."""
     hub = Hub(repo, folder)
-    threading.Thread(target=hub.server.serve_forever, args=(0.01,), daemon=True).start()
-    try:
+    with serving(type("BoundHub", (_Requests,), {"hub": hub})) as address:
+        hub.url = f"http://{address}"
         yield hub
-    finally:
-        hub.server.shutdown()
-        hub.server.server_close()
 
 
 class _Requests(BaseHTTPRequestHandler):

@@ -14,8 +14,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import urlsplit
+
+from tests.loopback import serving
 
 
 @dataclass(frozen=True)
@@ -51,11 +53,7 @@ class FaultyS3:
         self.asked: list[Asked] = []
         self.connections = 0
         self.lock = threading.Lock()
-        handler = type("BoundLine", (Line,), {"line": self})
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self.server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
+        self.url = ""  # where it is served
 
     def note(self, path: str, headers: dict[str, str]) -> Asked:
         name = path.rpartition("/")[2]
@@ -70,11 +68,9 @@ class FaultyS3:
 @contextmanager
 def faulty_s3(upstream: str) -> Iterator[FaultyS3]:
     line = FaultyS3(upstream)
-    try:
+    with serving(type("BoundLine", (Line,), {"line": line})) as address:
+        line.url = f"http://{address}"
         yield line
-    finally:
-        line.server.shutdown()
-        line.server.server_close()
 
 
 class Line(BaseHTTPRequestHandler):

@@ -6,11 +6,10 @@ import json
 import os
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from handler.location import S3Location
 from handler.sessions.dynamo_table import DynamoTable
 from infra.bundles import push
 from tests.contract.restore.copies import FROZEN_S
+from tests.loopback import serving
 
 PROJECT = Path(__file__).resolve().parents[3]
 BUCKET, TABLE = "snapshots", "copies"
@@ -56,12 +56,8 @@ def given() -> list[str]:
 def credentials(given: list[str]) -> Iterator[str]:
     """The address that gives credentials."""
     handler = type("BoundCredentials", (Credentials,), {"given": given})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/"
-    server.shutdown()
-    server.server_close()
+    with serving(handler) as address:
+        yield f"http://{address}/"
 
 
 @pytest.fixture(scope="module")

@@ -13,13 +13,15 @@ import queue
 import re
 import socket
 import struct
-import sys
 import threading
 import time
 import uuid
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from tests.loopback import serving
 
 VERSION = "/2018-06-01/runtime"
 INVOCATION = re.compile(rf"{VERSION}/invocation/([0-9a-f-]{{36}})/(response|error)")
@@ -106,9 +108,8 @@ class RuntimeApi:
         if snapstart_restores:
             self.may_restore.set()
         handler = type("BoundCalls", (Calls,), {"api": self})
-        self.server = Server(("127.0.0.1", 0), handler)
-        self.address = f"127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
+        self.served = ExitStack()
+        self.address = self.served.enter_context(serving(handler))
 
     def start(self, event: Any, **how: Any) -> Invocation:
         invocation = Invocation(event, **how)
@@ -119,21 +120,10 @@ class RuntimeApi:
         return self.start(event, **how).wait_for()
 
     def close(self) -> None:
-        self.server.shutdown()
-        self.server.server_close()
+        self.served.close()
 
     def breach(self, sentence: str) -> None:
         self.breaches.append(sentence)
-
-
-class Server(ThreadingHTTPServer):
-    """Says nothing of connections that end with the runtime's process."""
-
-    daemon_threads = True
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        if not isinstance(sys.exception(), ConnectionError):
-            super().handle_error(request, client_address)
 
 
 class Calls(BaseHTTPRequestHandler):

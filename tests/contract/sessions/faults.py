@@ -9,11 +9,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Literal
 from urllib.parse import urlsplit
 
 from tests.contract.sessions.stores import Place
+from tests.loopback import serving
 
 Fault = Literal["none", "throttled", "broken", "contended", "unacknowledged", "late", "torn"]
 Plan = Callable[[str], Fault]
@@ -89,21 +90,8 @@ def faulty(endpoint: str, plan: Plan, witness: Witness = lambda *_: None) -> Ite
         def log_message(self, *_: object) -> None:
             pass
 
-    class Server(ThreadingHTTPServer):
-        daemon_threads = True
-
-        def handle_error(self, *_: object) -> None:
-            """Clients are killed on purpose; their broken connections are no news."""
-
-    server = Server(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with serving(Handler) as address:
+        yield f"http://{address}"
 
 
 @contextmanager

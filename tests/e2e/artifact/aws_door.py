@@ -8,15 +8,16 @@ request and answer passes untouched.
 from __future__ import annotations
 
 import http.client
-import threading
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import yaml
+
+from tests.loopback import serving
 
 Localize = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 UNPROTECTED = b"<EnableTerminationProtection>false</EnableTerminationProtection>"
@@ -56,13 +57,8 @@ def aws_door(port: int, server: str, localize: Localize) -> Iterator[None]:
         def log_message(self, format: str, *args: Any) -> None:
             """Say nothing."""
 
-    door = ThreadingHTTPServer(("127.0.0.1", port), Door)
-    threading.Thread(target=door.serve_forever, daemon=True).start()
-    try:
+    with serving(Door, port):
         yield
-    finally:
-        door.shutdown()
-        door.server_close()
 
 
 def _localized(body: bytes, localize: Localize) -> bytes:
