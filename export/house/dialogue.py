@@ -4,6 +4,7 @@ Owns the order of things in a dialogue. Knows neither sentences (`turns`) nor to
 """
 
 import random
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -31,8 +32,11 @@ _UNKNOWN, _UNKNOWN_ONLY = 0.03, 0.10  # chance that a fact never told is asked f
 _SHORT = 0.45  # part of the questions for a fact, after another about facts, that lean on it
 _SHORT_AFTER = ("recall", "unknown", "correct", "tell")
 _COMPOUND = 0.3  # part of the tellings that are one sentence made for several facts
-_QUESTIONS = (1, 1, 1, 2)  # turns of a dialogue of questions alone
+_SMALL = 0.1  # how much is said beside, where facts are all
+_TOLD_TURNS = (2, 5)
+_QUESTIONS = (1, 1, 2)  # turns of a dialogue of questions alone
 _FOLLOW_UP, _MEANT, _TRANSLATED = 0.30, 0.05, 0.03  # what may come after a question
+_LEANING = 0.35  # chance of a question about "it", where one is written for the answer before
 _FOLLOWED_AGAIN = 0.4  # chance that a follow-up may be followed by another
 
 
@@ -56,7 +60,13 @@ class Composer:
         families = load_families()
         self.write = TurnWriter(rng, families, held_out=held_out, rephrased=words_unseen, typo=typo)
         self.tutor = Tutor(rng, rephrased=words_unseen)
-        self.families = {lang: [f for f in families if f.language == lang] for lang in LANGUAGES}
+        self.families = {
+            lang: [f for f in families if f.language == lang and not f.after] for lang in LANGUAGES
+        }
+        self.leaning: dict[tuple[str, str], list[Family]] = defaultdict(list)
+        for family in families:
+            for before in family.after:
+                self.leaning[before, family.language].append(family)
         self.weights = {lang: _weights(found) for lang, found in self.families.items()}
         self.memory = {(slot.name, slot.language): slot for slot in load_memory()}
         self.slot_names = sorted({name for name, _ in self.memory})
@@ -71,28 +81,21 @@ class Composer:
             return Dialogue(
                 tuple(self.write.exercise(language) for _ in range(rng.randint(*_DRILL_TURNS))), system
             )
-        told = Told(language)
-        turns: list[Turn] = []
-        family: Family | None = None
         length = rng.choices(_LENGTHS, weights=_LENGTH_WEIGHTS)[0]
         if draw > 1 - _FAR:
-            return Dialogue(tuple(self._far_turns(told)), system)
-        small = 0.1 if draw < _DRILLS + _MEMORY_ONLY else 1.0
-        while len(turns) < length:
-            if rng.random() < _SWITCH:
-                told.language = "zh" if told.language == "en" else "en"
-                family = None
-            last = turns[-1] if turns else None
-            made, family = self._step(
-                told, family, last, len(turns), end=len(turns) >= length - 1, small=small
-            )
-            turns += made
-        return Dialogue(tuple(turns), system)
+            return Dialogue(tuple(self._far_turns(Told(language))), system)
+        small = _SMALL if draw < _DRILLS + _MEMORY_ONLY else 1.0
+        return Dialogue(tuple(self._turns(language, length, small)), system)
 
     def questions(self) -> Dialogue:
         """Return a question about nothing told, an exercise or a lesson, at times with what leans on it."""
         language = "en" if self.rng.random() < _ENGLISH else "zh"
         return Dialogue(tuple(self._small_turns(language, self.rng.choice(_QUESTIONS))))
+
+    def told_facts(self) -> Dialogue:
+        """Return a short dialogue about told facts alone: told, mended, asked for, perhaps never told."""
+        language = "en" if self.rng.random() < _ENGLISH else "zh"
+        return Dialogue(tuple(self._turns(language, self.rng.randint(*_TOLD_TURNS), _SMALL)))
 
     def recall_dialogue(self, slot_name: str, language: str, distance: int) -> Dialogue:
         """Return a dialogue whose last turn asks for a fact told `distance` turns before."""
@@ -116,6 +119,22 @@ class Composer:
         slots = [self.memory[name, language] for name in self.rng.sample(self.slot_names, 3)]
         turns = [self.write.tell_several(slots, told, 0), *self._small_turns(language, distance - 1)]
         return Dialogue((*turns, self.write.recall(self.rng.choice(slots), told, distance)))
+
+    def _turns(self, language: str, length: int, small: float) -> list[Turn]:
+        """At least so many turns; `small` is how much of them is about nothing told, 1 as people mix it."""
+        told = Told(language)
+        turns: list[Turn] = []
+        family: Family | None = None
+        while len(turns) < length:
+            if self.rng.random() < _SWITCH:
+                told.language = "zh" if told.language == "en" else "en"
+                family = None
+            last = turns[-1] if turns else None
+            made, family = self._step(
+                told, family, last, len(turns), end=len(turns) >= length - 1, small=small
+            )
+            turns += made
+        return turns
 
     def _step(
         self, told: Told, family: Family | None, last: Turn | None, at: int, *, end: bool, small: float
@@ -192,6 +211,9 @@ class Composer:
         """What neither tells nor asks for a fact."""
         draw = self.rng.random()
         if family and last and family.language == language:
+            leaning = self.leaning.get((family.name, language))
+            if leaning and self.rng.random() < _LEANING:
+                return [self.write.question(self.rng.choice(leaning))], None
             if draw < _FOLLOW_UP:
                 again = family if self.rng.random() < _FOLLOWED_AGAIN else None
                 return [self.write.follow_up(family, last, language)], again

@@ -1,4 +1,4 @@
-"""Composes practice for weights that go on learning: questions, and again and again those they answer wrong.
+"""Composes practice for weights that go on learning: again and again what they answer wrong.
 
 Most of a corpus is soon known, and a step on it teaches little. Owns what counts as missed and how often that
 comes again. Source: the choice by loss, Shrivastava et al., "Training region-based object detectors with
@@ -18,7 +18,8 @@ from export.house.dialogue import Composer
 from export.house.train import answer_logits
 from export.house.turns import Dialogue
 
-_TYPO = 0.2  # part of the questions with a slip
+_TYPO = 0.25  # part of the questions with a slip
+_TOLD = 0.25  # dialogues about told facts for each question
 _UNSURE = 0.2  # a right answer with a token less probable than this is missed; few answers have five wordings
 _CHANCE = ("tutoring",)  # nothing tells which question a lesson begins with
 _TIMES = 4  # how often a missed question comes, beside once among all
@@ -29,12 +30,25 @@ _BATCH_TOKENS = 16384
 def practice(
     model: LlamaForCausalLM, pieces: PreTrainedTokenizerFast, *, questions: int, seed: int
 ) -> tuple[list[Dialogue], int]:
-    """Return dialogues of questions, in which the missed ones come several times, and the number of these."""
+    """Return dialogues in which the missed ones come several times, and the number of these.
+
+    They are questions, each joined to others, and short dialogues about told facts, which stay alone: what
+    was told in one would be known in the next.
+    """
     rng = random.Random(f"{seed}/questions")
     composer = Composer(rng, typo=_TYPO)
     drawn = [composer.questions() for _ in range(questions)]
-    wrong = [d for d in missed(model, pieces, drawn) if all(turn.kind not in _CHANCE for turn in d.turns)]
-    return [*_joined(drawn, rng), *(d for _ in range(_TIMES) for d in _joined(wrong, rng))], len(wrong)
+    told = [composer.told_facts() for _ in range(int(questions * _TOLD))]
+    wrong, mistold = ([d for d in missed(model, pieces, all_of) if _is_sure(d)] for all_of in (drawn, told))
+    dialogues = [*_joined(drawn, rng), *told]
+    for _ in range(_TIMES):
+        dialogues += [*_joined(wrong, rng), *mistold]
+    return dialogues, len(wrong) + len(mistold)
+
+
+def _is_sure(dialogue: Dialogue) -> bool:
+    """Whether the right answers follow from what was said."""
+    return all(turn.kind not in _CHANCE for turn in dialogue.turns)
 
 
 @torch.no_grad()

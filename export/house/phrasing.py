@@ -18,6 +18,7 @@ _KIND_WEIGHTS = {
     "ask": 0.4,
     "everyday": 0.4,
     "spoken": 0.4,
+    "typed": 0.4,
     "noun": 0.2,
     "do": 0.2,
     "can": 0.12,
@@ -25,7 +26,7 @@ _KIND_WEIGHTS = {
     "about": 0.12,
 }
 _PLAIN = 0.1  # part of the draws among the plainest alone: what most people ask first
-_EVERYDAY_WORDS = 0.35  # part of the sentences about a told fact in other words than the first written
+_OTHER_WORDS = 0.45  # part of the sentences about a told fact in other words than the first written
 _OWN_WORDS = 0.6  # part of the sentences about a told fact without a frame around them
 _OTHER_LANGUAGE = 0.05  # part of the subjects named in the other language, as people do who mix
 _MOST_TRIES = 40
@@ -67,8 +68,9 @@ class Phrasings:
         key = f"memory/{slot.name}/{slot.language}/{act}"
 
         def draw(unseen: bool) -> Wording:
-            if slot.everyday.get(act) and self.rng.random() < _EVERYDAY_WORDS:
-                return self._pick(f"{key}/everyday", slot.everyday[act], PLAIN_PATTERNS, unseen)
+            if self.rng.random() < _OTHER_WORDS:
+                name = self.rng.choice(list(slot.others[act]))
+                return self._pick(f"{key}/{name}", slot.others[act][name], PLAIN_PATTERNS, unseen)
             if self.rng.random() < _OWN_WORDS:
                 return self._pick(key, own, PLAIN_PATTERNS, unseen)
             frame, plain = self._pick(f"{key}/frame", self.frames[slot.language][act], PLAIN_FRAMES, unseen)
@@ -125,8 +127,8 @@ class Phrasings:
 
     def _any_question(self, family: Family, key: str, unseen: bool) -> Wording:
         language = family.language
-        written = {"ask": family.ask, "everyday": family.everyday, "spoken": family.spoken}
-        kinds = [*(kind for kind, patterns in written.items() if patterns), *family.subjects]
+        written = {"ask": family.ask, **family.others}
+        kinds = [*written, *family.subjects]
         if language == "zh" and "know" not in kinds:
             kinds.append("know")  # any Chinese question can be asked indirectly as it stands
         kind = self.rng.choices(kinds, [_KIND_WEIGHTS[kind] for kind in kinds])[0]

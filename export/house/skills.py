@@ -12,8 +12,8 @@ from export.house.grammar import expand
 from export.house.names import make_name, words
 from export.house.numerals import numeral
 from export.house.split import held_out_values, split_phrasings, train_values
-from export.house.topics import load_skills
-from export.house.vocabulary import make_written
+from export.house.topics import OTHER_WORDS, load_skills
+from export.house.vocabulary import make_blend, make_written
 
 LARGEST_OPERAND = 20
 _LARGEST_NUMBER = 40
@@ -22,8 +22,8 @@ _STORIES = 0.12  # part of the sums that are told as a story
 _IN_WORDS = 0.3  # part of the sums whose numbers are words
 _SPELLED_NAMES, _SPELLED_WRITTEN = 0.4, 0.35  # parts of the words to spell
 _ECHOED_WRITTEN = 0.4  # part of the words to repeat that are real ones
+_BLENDED = 0.35  # part of the trained English words, to spell or to repeat, that are blends
 _PLAIN_ASKS = 2  # the first ways to ask are never held out
-_EVERYDAY = 0.5  # part of the questions in other words than the first written
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def _ask(
     held_out: bool,
 ) -> str:
     written: dict[str, Any] = load_skills()[skill][language]
-    key = f"{key}_everyday" if rng.random() < _EVERYDAY else key
+    key = rng.choice([key, *(f"{key}_{name}" for name in OTHER_WORDS if f"{key}_{name}" in written)])
     train, unseen = split_phrasings(f"skill/{skill}/{language}/{key}", written[key], keep=_PLAIN_ASKS)
     return expand(rng.choice(unseen if held_out and unseen else train), rng, {}, values)
 
@@ -155,11 +155,14 @@ def _say(skill: str, language: str, values: Mapping[str, str]) -> str:
 
 def _joined_sum(spoken: tuple[str, str], signs: Sequence[str], rng: random.Random) -> str:
     sign = rng.choice(signs)
-    tight = (sign in "+-" or not sign.isascii()) and rng.random() < 0.5
+    written_out = spoken[0].isascii() and not spoken[0].isdigit()  # "twenty-seven" is one number
+    tight = (sign in "+-" or not sign.isascii()) and not written_out and rng.random() < 0.5
     return (f"{sign}" if tight else f" {sign} ").join(spoken)
 
 
 def _spellable(rng: random.Random, *, held_out: bool) -> str:
+    if not held_out and rng.random() < _BLENDED:
+        return make_blend(rng)
     draw = rng.random()
     if draw < _SPELLED_NAMES:
         return next(
@@ -173,6 +176,8 @@ def _spellable(rng: random.Random, *, held_out: bool) -> str:
 
 
 def _any_word(rng: random.Random, language: str, *, held_out: bool) -> str:
+    if language == "en" and not held_out and rng.random() < _BLENDED:
+        return make_blend(rng)
     if rng.random() < _ECHOED_WRITTEN:
         return make_written(rng, language, held_out=held_out)
     return make_name(rng, language, held_out=held_out)

@@ -17,6 +17,9 @@ _MEMORY, _PHRASES, _SKILLS, _FRAMES, _LESSONS, _TELLING, _COMPOUNDS = (
 )
 _NO_FAMILIES = frozenset((_MEMORY, _PHRASES, _SKILLS, _FRAMES, _LESSONS, _TELLING, _COMPOUNDS))
 ACTS = ("tell", "recall", "fix")  # what somebody does with a fact
+OTHER_WORDS = ("everyday", "spoken", "typed")
+"""The lists beside the first one, each with a split of its own: in the words of somebody who knows none of the
+field; as it is said in passing (fragments, hints); as a stranger types it, with reasons and other words."""
 SUBJECTS = ("noun", "do", "can", "know", "about")  # the kinds of subject that frames go around
 _ANSWERS_FOR_ALL = "outside_place"  # families without answers of their own answer as this one does
 
@@ -31,12 +34,12 @@ class Family:
     ask: tuple[str, ...]
     say: tuple[str, ...]
     facts: tuple[str, ...]  # lower case; each is a "|" list of which one must appear in a right answer
-    everyday: tuple[str, ...] = ()  # the question in the words of somebody who knows none of the field
-    spoken: tuple[str, ...] = ()  # the question as it is typed in passing: fragments, situations, hints
+    others: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # name of a list -> other words for it
     subjects: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # kind -> what frames go around
     more: tuple[str, ...] = ()  # answers to "tell me more"
     because: tuple[str, ...] = ()  # answers to "and why?"
     fill: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # slots of this family alone
+    after: tuple[str, ...] = ()  # the families on whose answers the question leans: it is never asked first
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ class MemorySlot:
     fixed: tuple[str, ...]
     mine: str  # the fact in the person's own words, as part of a sentence
     clause: str  # the same in the model's words
-    everyday: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # act -> other words for it
+    others: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)  # act -> list -> words
     short: tuple[str, ...] = ()  # the names of the fact that a question of three words leans on
 
 
@@ -104,7 +107,7 @@ def load_memory() -> list[MemorySlot]:
                     **lists,
                     mine=entry["mine"],
                     clause=entry["clause"],
-                    everyday={act: tuple(other[act]) for act in ACTS},
+                    others={act: {"everyday": tuple(other[act])} | _others(other, f"{act}_") for act in ACTS},
                     short=tuple(other["short"]),
                 )
             )
@@ -157,13 +160,17 @@ def _family(topic: str, name: str, language: str, entry: dict[str, Any]) -> Fami
         ask=_strings(entry, "ask", where),
         say=_strings(entry, "say", where),
         facts=tuple(fact.lower() for fact in entry.get("facts", ())),
-        everyday=tuple(entry.get("everyday", ())),
-        spoken=tuple(entry.get("spoken", ())),
+        others=_others(entry),
         subjects={kind: tuple(entry[kind]) for kind in SUBJECTS if entry.get(kind)},
         more=tuple(entry.get("more", ())),
         because=tuple(entry.get("because", ())),
         fill={key: tuple(values.split("|")) for key, values in entry.get("fill", {}).items()},
+        after=tuple(entry.get("after", ())),
     )
+
+
+def _others(entry: Mapping[str, Any], prefix: str = "") -> dict[str, tuple[str, ...]]:
+    return {name: tuple(entry[prefix + name]) for name in OTHER_WORDS if prefix + name in entry}
 
 
 def _strings(entry: dict[str, Any], key: str, where: str) -> tuple[str, ...]:

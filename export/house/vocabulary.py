@@ -24,13 +24,16 @@ _SMALL_WORDS = re.compile(
     r"off|isn|aren"
 )
 _LONGEST_SLICE = 4
+_LONGEST_BLEND = 12
+_BLENDED = 0.3  # part of the trained English values of no kind
+_BLENDS_AS_NAMES = 0.25  # part of the blends with a capital
 
 
 def make_written(rng: random.Random, language: str, *, held_out: bool = False) -> str:
     """Return one word of the written texts; with `held_out`, one that training never sees as a value."""
     while True:
         if language == "en":
-            value = rng.choice(_english_words())
+            value = rng.choice(english_words())
         else:
             run = rng.choice(_chinese_runs())
             length = rng.choice((1, 2, 2, 3, _LONGEST_SLICE))
@@ -40,9 +43,23 @@ def make_written(rng: random.Random, language: str, *, held_out: bool = False) -
             return value
 
 
-def make_any(rng: random.Random, language: str, *, held_out: bool = False) -> str:
-    """Return a value of no kind: written, of two words, made up, or of characters drawn alone."""
+def make_blend(rng: random.Random) -> str:
+    """Return the beginning of one written English word and the end of another: no word, but of common pieces.
+
+    Tokens are pieces of words, and each must be copied and spelled often before an unseen word of them is.
+    """
     while True:
+        first, second = rng.choice(english_words()), rng.choice(english_words())
+        value = first[: rng.randint(2, len(first))] + second[rng.randint(1, len(second) - 1) :]
+        if len(value) <= _LONGEST_BLEND and not is_held_out(value):
+            return value.title() if rng.random() < _BLENDS_AS_NAMES else value
+
+
+def make_any(rng: random.Random, language: str, *, held_out: bool = False) -> str:
+    """Return a value of no kind: written, of two words, made up, blended, or of characters drawn alone."""
+    while True:
+        if language == "en" and not held_out and rng.random() < _BLENDED:
+            return make_blend(rng)
         kind = rng.random()
         if kind < 0.45:
             return make_written(rng, language, held_out=held_out)
@@ -82,7 +99,8 @@ def _unseen_listed() -> tuple[str, ...]:
 
 
 @cache
-def _english_words() -> tuple[str, ...]:
+def english_words() -> tuple[str, ...]:
+    """Return the words of the written English texts, but for those that every sentence has."""
     found = {word for text in _texts("en") for word in _EN_WORD.findall(text.lower())}
     return tuple(sorted(word for word in found if not _SMALL_WORDS.fullmatch(word)))
 
@@ -101,6 +119,6 @@ def _texts(language: str) -> Iterator[str]:
 
 
 def _texts_of(family: Family) -> Iterator[str]:
-    yield from (*family.ask, *family.everyday, *family.spoken, *family.say, *family.more, *family.because)
-    for subjects in family.subjects.values():
-        yield from subjects
+    yield from (*family.ask, *family.say, *family.more, *family.because)
+    for written in (*family.others.values(), *family.subjects.values()):
+        yield from written

@@ -20,6 +20,7 @@ from export.house.corpus import (
 from export.house.names import make_name
 from export.house.split import is_held_out, split_phrasings
 from export.house.turns import Dialogue, Turn
+from export.house.vocabulary import english_words, make_blend
 
 HELD_OUT_NAMES = Path("tests/data/house_heldout_names.json")
 
@@ -116,6 +117,17 @@ def test_names_vary() -> None:
     rng = random.Random(5)
     for language in ("en", "zh"):
         assert len({make_name(rng, language) for _ in range(1000)}) >= 850
+
+
+def test_blends_are_made_of_written_words_and_are_none_held_out() -> None:
+    """Begun like one written word, ended like another; no held-out value comes out by chance."""
+    rng = random.Random(4)
+    made = [make_blend(rng).lower() for _ in range(500)]
+    assert not any(map(is_held_out, made))
+    starts = {word[:2] for word in english_words()}
+    ends = {word[-1] for word in english_words()}
+    assert all(value[:2] in starts and value[-1] in ends for value in made)
+    assert len({*made} - {*english_words()}) > 400
 
 
 def test_phrasings_fall_on_one_side() -> None:

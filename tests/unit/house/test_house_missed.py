@@ -32,6 +32,13 @@ def asked(user: str, reply: str, kind: str = "sum") -> Dialogue:
     return Dialogue((Turn(user, reply, kind, "en"),))
 
 
+def fact(told: str, answered: str) -> Dialogue:
+    """Two turns: a colour told, and asked for."""
+    tell = Turn(f"my favourite colour is {told}", f"Nice, I will remember that you like {told}.", "tell", "en")
+    ask = Turn("what is my favourite colour?", f"Your favourite colour is {answered}.", "recall", "en")
+    return Dialogue((tell, ask))
+
+
 def test_a_wrong_answer_is_missed_and_a_right_one_is_not(
     model: LlamaForCausalLM, pieces: PreTrainedTokenizerFast
 ) -> None:
@@ -63,9 +70,12 @@ def test_what_is_missed_comes_again(
     right = [asked(f"what is {n} + 4?", f"{n} + 4 = {n + 4}.") for n in range(2, 6)]
     wrong = [asked(f"what is {n} + 4?", f"{n} + 4 = {n}.") for n in range(6, 9)]
     chance = [asked("test me", "Question: is the sky closed on Sundays?", "tutoring")]
-    drawn = iter([*right, *wrong, *chance])
-    monkeypatch.setattr(Composer, "questions", lambda _: next(drawn))
+    told = [fact("red", "red"), fact("red", "blue")]
+    questions, facts = iter([*right, *wrong, *chance]), iter(told)
+    monkeypatch.setattr(Composer, "questions", lambda _: next(questions))
+    monkeypatch.setattr(Composer, "told_facts", lambda _: next(facts))
     dialogues, count = practice(model, pieces, questions=8, seed=3)
     times = Counter(turn for dialogue in dialogues for turn in dialogue.turns)
-    assert count == len(wrong)
+    assert count == len(wrong) + 1
     assert [times[d.turns[0]] for d in (*right, *wrong, *chance)] == [1, 1, 1, 1, 5, 5, 5, 1]
+    assert [dialogues.count(dialogue) for dialogue in told] == [1, 5]  # never joined to others

@@ -98,6 +98,27 @@ def test_a_follow_up_belongs_to_the_question_before() -> None:
     assert found > 30
 
 
+def test_a_leaning_question_follows_what_it_leans_on() -> None:
+    """What is asked about "it" comes right after an answer that it is written for, and never first."""
+    said = {(answer, f.language): f.name for f in FAMILIES for answer in (*f.say, *f.more, *f.because)}
+    leaning = {(f.topic, f.language, answer): f.after for f in FAMILIES if f.after for answer in f.say}
+    found = 0
+    for seed in range(300):
+        turns = Composer(random.Random(seed)).dialogue().turns
+        for before, turn in pairwise((None, *turns)):
+            after = leaning.get((turn.kind, turn.language, turn.reply))
+            if after:
+                assert before and said[before.reply, before.language] in after
+                found += 1
+    assert found > 30
+
+
+def test_every_leaning_question_leans_on_a_family_that_is_asked() -> None:
+    """A name that no family has, or one that leans itself, would never come."""
+    asked = {f.name for f in FAMILIES if not f.after}
+    assert {name for f in FAMILIES for name in f.after} <= asked
+
+
 def test_the_tutor_judges_sums_rightly() -> None:
     """An answer in digits is called right exactly when it is the result."""
     judged = 0
