@@ -18,8 +18,8 @@ _MEMORY, _PHRASES, _SKILLS, _FRAMES, _LESSONS, _TELLING, _COMPOUNDS = (
 _NO_FAMILIES = frozenset((_MEMORY, _PHRASES, _SKILLS, _FRAMES, _LESSONS, _TELLING, _COMPOUNDS))
 ACTS = ("tell", "recall", "fix")  # what somebody does with a fact
 OTHER_WORDS = ("everyday", "spoken", "typed")
-"""The lists beside the first one, each with a split of its own: in the words of somebody who knows none of the
-field; as it is said in passing (fragments, hints); as a stranger types it, with reasons and other words."""
+"""The lists beside the first one, each with a split of its own: in the words of somebody who knows none of
+the field; as it is said in passing (fragments, hints); as a stranger types it (other words, reasons)."""
 SUBJECTS = ("noun", "do", "can", "know", "about")  # the kinds of subject that frames go around
 _ANSWERS_FOR_ALL = "outside_place"  # families without answers of their own answer as this one does
 
@@ -34,7 +34,7 @@ class Family:
     ask: tuple[str, ...]
     say: tuple[str, ...]
     facts: tuple[str, ...]  # lower case; each is a "|" list of which one must appear in a right answer
-    others: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # name of a list -> other words for it
+    others: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # list -> other words for it
     subjects: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # kind -> what frames go around
     more: tuple[str, ...] = ()  # answers to "tell me more"
     because: tuple[str, ...] = ()  # answers to "and why?"

@@ -34,7 +34,8 @@ def asked(user: str, reply: str, kind: str = "sum") -> Dialogue:
 
 def fact(told: str, answered: str) -> Dialogue:
     """Two turns: a colour told, and asked for."""
-    tell = Turn(f"my favourite colour is {told}", f"Nice, I will remember that you like {told}.", "tell", "en")
+    noted = f"Nice, I will remember that you like {told}."
+    tell = Turn(f"my favourite colour is {told}", noted, "tell", "en")
     ask = Turn("what is my favourite colour?", f"Your favourite colour is {answered}.", "recall", "en")
     return Dialogue((tell, ask))
 

@@ -108,7 +108,8 @@ def test_a_leaning_question_follows_what_it_leans_on() -> None:
         for before, turn in pairwise((None, *turns)):
             after = leaning.get((turn.kind, turn.language, turn.reply))
             if after:
-                assert before and said[before.reply, before.language] in after
+                assert before
+                assert said[before.reply, before.language] in after
                 found += 1
     assert found > 30
 
