@@ -13,6 +13,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import openai
@@ -69,11 +70,12 @@ def check_continuation(client: openai.OpenAI, model: str) -> str:
     question = "Tell me about yourself."
     whole = client.responses.create(**asked, input=question, max_output_tokens=24, store=False)
     begun = client.responses.create(**asked, input=question, max_output_tokens=8)
-    if begun.status == "completed":
-        return "the answer was too short to be cut"
-    rest = client.responses.create(**asked, input=[], previous_response_id=begun.id, max_output_tokens=16)
-    for response in (rest, begun):
-        client.responses.delete(response.id)
+    with ExitStack() as stored:
+        stored.callback(client.responses.delete, begun.id)
+        if begun.status == "completed":
+            return "the answer was too short to be cut"
+        rest = client.responses.create(**asked, input=[], previous_response_id=begun.id, max_output_tokens=16)
+        stored.callback(client.responses.delete, rest.id)
     expect(begun.output_text + rest.output_text == whole.output_text, "the parts do not make the whole")
     return "two parts make the whole"
 

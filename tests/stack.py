@@ -78,11 +78,11 @@ def bundle_policy(location: str) -> dict[str, Any]:
     document: dict[str, Any] = copy.deepcopy(policy["PolicyDocument"])
     for statement in document["Statement"]:
         pattern, values = statement["Resource"]["Fn::Sub"]
-        separator, split = values["Place"]["Fn::Join"]
+        number, split = values["Bucket"]["Fn::Select"]
         by, parameter = split["Fn::Split"]
         assert parameter == {"Ref": "BundleLocation"}
-        place = separator.join(location.split(by))
-        statement["Resource"] = pattern.replace("${Place}", place).replace("${AWS::Partition}", "aws")
+        bucket = location.split(by)[number]
+        statement["Resource"] = pattern.replace("${Bucket}", bucket).replace("${AWS::Partition}", "aws")
     return document
 
 

@@ -80,7 +80,9 @@ def corpus(options: argparse.Namespace) -> None:
             raise ValueError("--questions: --start is missing, the checkpoint whose mistakes are practised")
         model, pieces = load_checkpoint(options.start), load_tokenizer(options.start)
         practised, missed = practice(model, pieces, questions=options.questions, seed=options.seed)
-        print(f"corpus: {missed} of {options.questions} questions missed", flush=True)
+        print(
+            f"corpus: {missed} missed of {options.questions} questions and the facts told beside", flush=True
+        )
     record = write_corpus(
         options.work / "corpus",
         dialogues=options.dialogues,

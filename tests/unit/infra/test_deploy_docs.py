@@ -19,7 +19,7 @@ FOLDER = PROJECT / "docs/deploy"
 PAGES = sorted(FOLDER.glob("*.md"))
 PLATFORMS = [page for page in PAGES if page.stem not in ("README", "github", "versions")]
 OF_EVERY_COMMAND = {"query", "output", "region", "cli-binary-format"}
-CUSTOM = {"s3", "logs tail", "ecr get-login-password", "sagemaker wait"}
+CUSTOM = {"s3", "logs tail", "ecr get-login-password", "sagemaker wait", "dynamodb wait"}
 """What the AWS CLI adds to the services' own operations."""
 
 
