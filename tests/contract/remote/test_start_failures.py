@@ -144,17 +144,20 @@ def policed(url: str, policy: dict[str, Any]) -> dict[str, str]:
 def test_the_permission_in_the_template_is_enough_and_no_more(
     version: Start, parted_bundle: Path, tmp_path: Path
 ) -> None:
-    """With the template's very policy, the bundle that it is for is served; its neighbour is denied, and the
-    line says which permission is missing.
+    """With the template's very policy, the bundle that it is for is served, as is the version that serves while
+    another takes over; another bucket is denied, and the line says which permission is missing.
     """
     model = json.loads((parted_bundle / "bundle.json").read_text())["name"]
     with dynamodb.moto(tmp_path / "moto") as url:
         server = client(url)
-        server.create_bucket(Bucket=BUCKET)
-        mine, theirs = (push(server, parted_bundle, S3Location(BUCKET, name)) for name in ("mine", "theirs"))
+        for name in (BUCKET, "others"):
+            server.create_bucket(Bucket=name)
+        mine, before = (push(server, parted_bundle, S3Location(BUCKET, name)) for name in ("mine", "before"))
+        theirs = push(server, parted_bundle, S3Location("others", "theirs"))
         keys = policed(url, bundle_policy(str(mine)))
-        with version(mine, **keys) as served:
-            assert answer(served, model)
+        for allowed in (mine, before):
+            with version(allowed, **keys) as served:
+                assert answer(served, model)
         with version(theirs, **keys) as denied:
             (line,) = await_end(denied)
     assert f"{theirs}/bundle.json: access denied: the role needs s3:GetObject on {theirs}/*" in line
