@@ -188,6 +188,15 @@ def test_a_deleted_conversation_is_gone_from_the_server(open_page: Any) -> None:
     chat.wait_until_erased(conversation)
 
 
+def test_what_was_deleted_elsewhere_leaves_the_list(open_page: Any) -> None:
+    """A conversation that the server has no more of is as good as deleted."""
+    chat = open_page(expected="404")
+    chat.ask("Deleted twice")
+    chat.server("DELETE", f"v1/conversations/{chat.conversation}")
+    chat.page.evaluate("removeNow(state.list[0])")
+    expect(chat.page.get_by_role("link", name="Deleted twice")).to_have_count(0)
+
+
 def test_deleting_can_be_undone(open_page: Any) -> None:
     """A change of mind brings the conversation back, whole."""
     chat = open_page()
