@@ -10,7 +10,7 @@ from handler.chat.calls import messages_of
 from handler.chat.choices import Frame, Shape, choices_of, finish_reason
 from handler.chat.explanation import parts_of
 from handler.chat.fit import fit
-from handler.chat.formats import check_grammar, grammar_of
+from handler.chat.formats import grammar_of
 from handler.chat.logprobs import token_logprobs
 from handler.chat.run import Job, Run
 from handler.chat.sampling import check_model, completion_params, stop_strings
@@ -59,8 +59,7 @@ class Completions:
         inference = self.frame.inference
         budget, engine = inference.budget(caller), inference.engine
         check_model(engine.manifest, request.model)
-        form = grammar_of(request.response_format)
-        check_grammar(engine, request.response_format, form)
+        form = grammar_of(engine, request.response_format)
         toolbox = toolbox_of(
             engine,
             [tool.function for tool in request.tools or ()],

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
 from handler.engine.engine import Engine
 from handler.engine.grammar import Grammar
 from handler.engine.narrowing import narrowed
@@ -9,7 +13,6 @@ from handler.errors import InvalidRequest
 from handler.schema.formats import (
     ChatJsonSchema,
     JsonObject,
-    JsonSchema,
     PlainText,
     ResponseJsonSchema,
     TextFacts,
@@ -19,29 +22,20 @@ from handler.schema.responses import TextConfig
 Format = PlainText | JsonObject | ChatJsonSchema | ResponseJsonSchema
 
 
-def grammar_of(wanted: Format | None) -> Grammar | None:
-    """Write what is asked for as a grammar; None where any text will do.
+def grammar_of(engine: Engine, wanted: Format | None) -> Grammar | None:
+    """Write what is asked for as a grammar that compiles; None where any text will do.
+
+    A schema that cannot be followed when it is narrowed is followed as it is given.
 
     Raises: InvalidRequest naming the schema's field.
     """
     if wanted is None or isinstance(wanted, PlainText):
         return None
-    if isinstance(wanted, JsonObject):
-        return Grammar.json_object()
     schema, param = _schema_of(wanted)
     try:
-        return Grammar.json_schema(narrowed(schema.schema_))
-    except InvalidRequest as error:
-        raise _about(error, param) from error
-
-
-def check_grammar(engine: Engine, wanted: Format | None, grammar: Grammar | None) -> None:
-    """Compile the grammar before anything is answered. Raises: InvalidRequest naming the schema's field."""
-    if grammar is None:
-        return
-    param = _schema_of(wanted)[1] if isinstance(wanted, ChatJsonSchema | ResponseJsonSchema) else None
-    try:
-        engine.grammars.check(grammar)
+        with suppress(InvalidRequest):
+            return _compiled(engine, narrowed(schema))
+        return _compiled(engine, schema)
     except InvalidRequest as error:
         raise _about(error, param) from error
 
@@ -53,10 +47,18 @@ def text_facts(config: TextConfig | None) -> TextFacts:
     return TextFacts.model_validate({"format": config.format.model_dump(by_alias=True)})
 
 
-def _schema_of(wanted: ChatJsonSchema | ResponseJsonSchema) -> tuple[JsonSchema, str]:
+def _schema_of(wanted: JsonObject | ChatJsonSchema | ResponseJsonSchema) -> tuple[dict[str, Any], str | None]:
+    if isinstance(wanted, JsonObject):
+        return {"type": "object"}, None
     if isinstance(wanted, ChatJsonSchema):
-        return wanted.json_schema, "response_format.json_schema.schema"
-    return wanted, "text.format.schema"
+        return wanted.json_schema.schema_, "response_format.json_schema.schema"
+    return wanted.schema_, "text.format.schema"
+
+
+def _compiled(engine: Engine, schema: Mapping[str, Any]) -> Grammar:
+    grammar = Grammar.json_schema(schema)
+    engine.grammars.check(grammar)
+    return grammar
 
 
 def _about(error: InvalidRequest, param: str | None) -> InvalidRequest:

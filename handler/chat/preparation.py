@@ -12,7 +12,7 @@ from handler.chat.budget import Budget
 from handler.chat.calls import check_results
 from handler.chat.explanation import parts_of
 from handler.chat.fit import Fitted, fit
-from handler.chat.formats import check_grammar, grammar_of, text_facts
+from handler.chat.formats import grammar_of, text_facts
 from handler.chat.inference import Inference
 from handler.chat.messages import Message
 from handler.chat.retries import Attempt
@@ -123,8 +123,7 @@ class Preparation:
     def _toolbox(self, request: ResponseInput) -> Toolbox:
         engine = self.inference.engine
         wanted = request.text.format if request.text else None
-        form = grammar_of(wanted)
-        check_grammar(engine, wanted, form)
+        form = grammar_of(engine, wanted)
         return toolbox_of(
             engine,
             request.tools or (),

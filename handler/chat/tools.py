@@ -5,7 +5,8 @@ Checks what no single field tells. Knows nothing of how an answer is made or tol
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,7 +114,7 @@ def toolbox_of(
     callable_ = {name: schema for name, schema in schemas.items() if name in (choice.names or schemas)}
     most = 1 if parallel is False else choice.most
 
-    def grammar_of(some: Mapping[str, Mapping[str, Any]]) -> Grammar:
+    def grammar_of(some: Mapping[str, Mapping[str, Any]], as_given: Collection[str] = ()) -> Grammar:
         grammar = call_grammar(
             syntax,
             some,
@@ -121,21 +122,40 @@ def toolbox_of(
             most=most,
             control=engine.prompt.shown_control,
             form=form,
+            as_given=as_given,
         )
         engine.grammars.check(grammar)
         return grammar
 
+    shown = tuple(map(_shown, functions))
+    with suppress(InvalidRequest):
+        return Toolbox(shown, syntax, grammar_of(callable_))
+    as_given = _only_as_given(grammar_of, schemas, where)
     try:
-        grammar = grammar_of(callable_)
+        return Toolbox(shown, syntax, grammar_of(callable_, as_given))
     except InvalidRequest:
-        for at, (name, schema) in enumerate(schemas.items()):
-            try:
-                grammar_of({name: schema})
-            except InvalidRequest as error:
-                param = f"{where.format(at)}.parameters"
-                raise _wrong(f"no grammar can be made of it: {error.message}", param) from error
         raise _wrong("all together they are too much for one grammar", "tools") from None
-    return Toolbox(tuple(map(_shown, functions)), syntax, grammar)
+
+
+def _only_as_given(
+    grammar_of: Callable[..., Grammar], schemas: Mapping[str, Mapping[str, Any]], where: str
+) -> set[str]:
+    """Find the functions whose schemas make no grammar when they are narrowed.
+
+    Raises: InvalidRequest naming the first that makes none as it is given either.
+    """
+    found: set[str] = set()
+    for at, (name, schema) in enumerate(schemas.items()):
+        try:
+            grammar_of({name: schema})
+        except InvalidRequest:
+            found.add(name)
+        try:
+            grammar_of({name: schema}, found)
+        except InvalidRequest as error:
+            param = f"{where.format(at)}.parameters"
+            raise _wrong(f"no grammar can be made of it: {error.message}", param) from error
+    return found
 
 
 def _schemas(functions: Sequence[FunctionDefinition], where: str) -> dict[str, Mapping[str, Any]]:

@@ -27,12 +27,14 @@ def call_grammar(
     most: int,
     control: Collection[str] = (),
     form: Grammar | None = None,
+    as_given: Collection[str] = (),
 ) -> Grammar:
     """Write the grammar: text or calls, at most `most` of them; with `required`, calls alone.
 
     `functions` maps each name that may be called to the JSON schema of its arguments, an object's. `control`:
     the control tokens that come out as text; where the syntax has one of them, it is written as that token.
-    `form`: what an answer without calls has to follow; it must not begin as a call does.
+    `form`: what an answer without calls has to follow; it must not begin as a call does. `as_given`: the
+    functions whose schemas are not narrowed.
 
     Raises: InvalidRequest for a schema that is not taken.
     """
@@ -56,7 +58,8 @@ def call_grammar(
         ]
     rules = [f"rest: {_quote(opening)} ({names}) {closing}"]
     rules += [
-        f"arguments_{at}: {json_rule(narrowed(schema))}" for at, schema in enumerate(functions.values())
+        f"arguments_{at}: {json_rule(schema if name in as_given else narrowed(schema))}"
+        for at, (name, schema) in enumerate(functions.items())
     ]
     return Grammar.lark("\n".join([*start, *rules, ""]))
 

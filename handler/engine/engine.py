@@ -115,16 +115,17 @@ class Engine:
     ) -> Generation:
         """Answer ids with ids, reusing what the warm cache shares with them; a `grammar` is followed.
 
-        To take up an answer that was cut short, give prompt and answer so far, and the same seed; with a
-        grammar also how many ids at the end are the answer so far (`prior_tokens`).
+        To take up an answer that was cut short, give prompt and answer so far, how many ids at the end are
+        the answer so far (`prior_tokens`), and the same seed.
 
         Raises: InvalidRequest, ContextOverflow.
         """
-        sampler = make_sampler(params)
+        answer_from = len(prompt_ids) - prior_tokens
+        sampler = make_sampler(params, answer_from)
         draft: Draft | None = PromptLookup(self.step_costs) if speculate and self.manifest.exact else None
         is_complete: IsComplete | None = None
         if grammar is not None:
-            constraint = self.grammars.constraint(grammar, len(prompt_ids) - prior_tokens)
+            constraint = self.grammars.constraint(grammar, answer_from)
             sampler, is_complete = constraint.sampler(sampler), constraint.is_complete
             draft = constraint.draft(draft) if draft is not None else None
         cache = self.warm.take(prompt_ids)

@@ -23,8 +23,9 @@ def narrowed(schema: Schema) -> dict[str, Any]:
     """Take out what a schema allows only because it does not speak of it: a small model finds no end there.
 
     Properties that it does not name, integers that no double holds, and more than nine decimals go. What is
-    left, the schema itself allows too. Schemas in which a narrower part could widen the whole, or two parts
-    exclude each other, are left as they are.
+    left, the schema itself allows too, but it may be nothing: where no grammar can be made of it, take the
+    schema as it is given. Schemas in which a narrower part could widen the whole, or two parts exclude each
+    other, are left as they are.
     """
     text = json.dumps(schema)
     return dict(schema) if any(f'"{key}"' in text for key in _UNSAFE) else _narrowed(schema)
@@ -37,11 +38,21 @@ def _narrowed(schema: Schema) -> dict[str, Any]:
             narrow[key] = {name: _part(part) for name, part in parts.items()}
     if "items" in schema:
         narrow["items"] = _part(schema["items"])
-    if isinstance(options := schema.get("anyOf"), list):
+    # What is named beside options belongs to the same object: an option that is closed would bar it.
+    has_names = "properties" in schema or "required" in schema
+    if isinstance(options := schema.get("anyOf"), list) and not has_names:
         narrow["anyOf"] = [_part(option) for option in options]
-    if "properties" in schema and not any(key in schema for key in _OPEN):
+    if _names_all(schema):
         narrow.setdefault("additionalProperties", False)
     return {**narrow, **_bounds(schema)}
+
+
+def _names_all(schema: Schema) -> bool:
+    """Tell whether an object can do with the properties that the schema describes."""
+    described, required = schema.get("properties"), schema.get("required", [])
+    if not isinstance(described, Mapping) or any(key in schema for key in _OPEN):
+        return False
+    return isinstance(required, list) and all(str(name) in described for name in required)
 
 
 def _part(value: Any) -> Any:

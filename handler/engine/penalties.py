@@ -1,7 +1,7 @@
 """What is done to logits before an id is chosen: biases, and penalties for what the text holds already.
 
-Owns the count of a history's ids, kept from call to call because a history mostly grows by one. Knows nothing
-of temperatures, filters or draws.
+Owns the count of a history's ids, kept from call to call because a history mostly grows by one, and which
+part of it a penalty is about. Knows nothing of temperatures, filters or draws.
 """
 
 from __future__ import annotations
@@ -48,20 +48,24 @@ class Tally:
         self._ids, self._counts = array("q"), array("q")
 
 
-def make_penalty(repetition: float, presence: float, frequency: float) -> Processor:
+def make_penalty(repetition: float, presence: float, frequency: float, answer_from: int = 0) -> Processor:
     """Make the ids of the history less likely (more, where a penalty is negative or below 1).
+
+    Presence and frequency are those in the answer, which begins at the index `answer_from`: a prompt holds
+    the end of every turn before, and an answer that is punished for it never ends.
 
     Source: repetition: Keskar et al. 2019, https://arxiv.org/abs/1909.05858;
     presence and frequency: https://platform.openai.com/docs/api-reference/chat/create
     """
-    tally = Tally()
+    text, answer = Tally(), Tally()
 
     def penalize(logits: Logits, history: History) -> Logits:
-        ids, counts = tally.count(history)
         out = logits.copy()
+        ids, _ = text.count(history)
         seen = out[ids]
-        seen = np.where(seen < 0, seen * repetition, seen / repetition)
-        out[ids] = seen - presence - frequency * counts
+        out[ids] = np.where(seen < 0, seen * repetition, seen / repetition)
+        ids, counts = answer.count(history[answer_from:])
+        out[ids] = out[ids] - presence - frequency * counts
         return out
 
     return penalize

@@ -100,9 +100,12 @@ def sampling_params(defaults: Mapping[str, float], **given: Any) -> SamplingPara
     return SamplingParams(**merged)
 
 
-def make_sampler(params: SamplingParams) -> Sampler:
-    """Build the closure (logits [V], history) -> id; the order of its steps is that of transformers."""
-    processors = _processors(params)
+def make_sampler(params: SamplingParams, answer_from: int = 0) -> Sampler:
+    """Build the closure (logits [V], history) -> id; the order of its steps is that of transformers.
+
+    `answer_from`: the index in the history at which the answer begins.
+    """
+    processors = _processors(params, answer_from)
     choose = _greedy if params.temperature == 0 else _drawer(params)
     if not processors:
         return choose
@@ -148,13 +151,13 @@ def _numbers(seed: int, block: int) -> list[float]:
     return numbers
 
 
-def _processors(params: SamplingParams) -> list[Processor]:
+def _processors(params: SamplingParams, answer_from: int) -> list[Processor]:
     found: list[Processor] = []
     if params.logit_bias:
         found.append(make_bias(params.logit_bias))
     penalties = (params.repetition_penalty, params.presence_penalty, params.frequency_penalty)
     if penalties != (1, 0, 0):
-        found.append(make_penalty(*penalties))
+        found.append(make_penalty(*penalties, answer_from))
     return found
 
 

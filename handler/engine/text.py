@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Generator, Iterator, Sequence
+from itertools import takewhile
 from typing import Any, Protocol
 
 from handler.engine.token_bytes import ends_within_character
@@ -49,7 +50,7 @@ class Detokenizer:
         self._window.append(id_)
         text = self._decode(self._window)
         # A run of byte tokens is decoded as a whole, so one more of them can still change all of it.
-        is_open = text.endswith(BROKEN) or BYTE_TOKEN.fullmatch(self._tokenizer.id_to_token(id_) or "")
+        is_open = text.endswith(BROKEN) or self._is_byte(id_)
         if is_open or len(text) <= len(self._said) or not text.startswith(self._said):
             return ""
         new = text[len(self._said) :]
@@ -60,6 +61,11 @@ class Detokenizer:
     def follow(self, ids: Sequence[int]) -> None:
         """Go on behind a text that others show; a character cut at its end is shown here."""
         self._window = [id_ for id_ in ids if id_ not in self._silent]
+        # Byte tokens at its end are one run with those that follow, which may make nonsense of it, unless a
+        # character is cut there. Something has to stay: where a text begins, a word's space is left out.
+        run = self._byte_run(self._window)
+        if len(run) < len(self._window) and BROKEN not in self._decode(run):
+            self._window = self._window[: len(self._window) - len(run)]
         self._said, self._said_ids = whole_text(self._tokenizer, self._window), 0
 
     def flush(self) -> str:
@@ -68,6 +74,13 @@ class Detokenizer:
         new = text[len(self._said) :] if text.startswith(self._said) else ""
         self._window, self._said, self._said_ids = [], "", 0
         return new
+
+    def _byte_run(self, ids: list[int]) -> list[int]:
+        """The byte tokens at the end."""
+        return list(takewhile(self._is_byte, reversed(ids)))[::-1]
+
+    def _is_byte(self, id_: int) -> bool:
+        return BYTE_TOKEN.fullmatch(self._tokenizer.id_to_token(id_) or "") is not None
 
     def _decode(self, ids: list[int]) -> str:
         return str(self._tokenizer.decode(ids, skip_special_tokens=True))

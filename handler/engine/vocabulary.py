@@ -27,6 +27,7 @@ HEADER = struct.Struct("<16s5Q")
 # text starts, and the end; u32 ids in the order of their texts; the texts; the frame as JSON.
 LOW = (1 << 32) - 1
 CACHED_PIECES = 10_000
+CACHED_LETTERS = 256  # of a piece: a longer one is no word that comes again, and takes memory
 
 
 def pack(spec: Mapping[str, Any]) -> bytes | None:
@@ -102,9 +103,7 @@ class PackedTokenizer:
             known = self._cache.get(piece)
             if known is None:
                 known = self._merged(piece)
-                if len(self._cache) == CACHED_PIECES:
-                    self._cache.clear()
-                self._cache[piece] = known
+                self._remember(piece, known)
             ids += known
         return Encoded(ids)
 
@@ -186,6 +185,13 @@ class PackedTokenizer:
             if whole is not None:
                 return [whole]
         return merge(piece, self._merge_of)
+
+    def _remember(self, piece: tuple[int, ...], ids: list[int]) -> None:
+        if len(piece) > CACHED_LETTERS:
+            return
+        if len(self._cache) >= CACHED_PIECES:  # several threads may have filled it at once
+            self._cache.clear()
+        self._cache[piece] = ids
 
     def _merge_of(self, left: int, right: int) -> int | None:
         pair = left << 32 | right

@@ -53,6 +53,26 @@ def test_a_reload_keeps_the_conversation(open_page: Any) -> None:
     assert chat.page.locator(".turns").inner_text() == before
 
 
+def test_a_message_waits_for_the_conversation(open_page: Any) -> None:
+    """Sent before what was said has come, a message is added to it once, and hides nothing of it."""
+    chat = open_page()
+    chat.ask("My name is Wren.")
+    held: list[Route] = []
+    for path in ("**/items?*", "**/v1/responses"):
+        chat.page.route(path, lambda route: held.append(route))
+    with chat.page.expect_request("**/items?*"):
+        chat.page.reload()
+    chat.send("What is my name?")
+    chat.box.press("Enter")
+    with chat.page.expect_request("**/v1/responses"):
+        held.pop(0).continue_()
+    expect(chat.users).to_have_text(["You said: My name is Wren.", "You said: What is my name?"])
+    (asked,) = held
+    asked.continue_()
+    chat.wait_for_answer()
+    assert [text for role, text in chat.kept() if role == "user"] == ["My name is Wren.", "What is my name?"]
+
+
 def test_a_reload_in_mid_answer_ends_with_the_turn_once(open_page: Any) -> None:
     """A reload while the answer is written neither loses the turn nor doubles it."""
     chat = open_page()
@@ -166,6 +186,15 @@ def test_a_deleted_conversation_is_gone_from_the_server(open_page: Any) -> None:
     assert chat.is_kept(conversation)
     chat.page.reload()
     chat.wait_until_erased(conversation)
+
+
+def test_what_was_deleted_elsewhere_leaves_the_list(open_page: Any) -> None:
+    """A conversation that the server has no more of is as good as deleted."""
+    chat = open_page(expected="404")
+    chat.ask("Deleted twice")
+    chat.server("DELETE", f"v1/conversations/{chat.conversation}")
+    chat.page.evaluate("removeNow(state.list[0])")
+    expect(chat.page.get_by_role("link", name="Deleted twice")).to_have_count(0)
 
 
 def test_deleting_can_be_undone(open_page: Any) -> None:

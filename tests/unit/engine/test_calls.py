@@ -176,6 +176,17 @@ def test_a_schema_is_only_narrowed() -> None:
         assert narrowed(together) == together
 
 
+def test_what_narrowing_would_bar_stays_open() -> None:
+    """A property that is required and not described, and those beside options that describe others."""
+    described = {"type": "object", "properties": {"x": {"type": "string"}}}
+    for schema in (
+        {**described, "required": ["x", "y"]},
+        {**described, "anyOf": [{"properties": {"y": {"type": "string"}}}, {"properties": {}}]},
+        {"type": "object", "required": ["x"], "anyOf": [described, {}]},
+    ):
+        assert narrowed(schema) == schema
+
+
 @pytest.mark.parametrize(
     ("given", "bounds"),
     [

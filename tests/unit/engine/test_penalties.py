@@ -40,6 +40,13 @@ def test_presence_and_frequency_follow_openai_s_formula() -> None:
     assert logits.tolist() == [0, 0, 0, 0], "the model's own buffer is left alone"
 
 
+def test_a_prompt_is_only_repeated() -> None:
+    """Repetition looks at prompt and answer, presence and frequency at the answer alone."""
+    logits = np.full(4, 2, np.float32)
+    out = make_penalty(2, 0.5, 0.25, answer_from=3)(logits, [1, 1, 2, 2, 3, 3])
+    assert out.tolist() == [2, 1, 0.25, 0]
+
+
 def test_a_bias_is_added_to_a_copy() -> None:
     """The ids named get their bias, the others nothing, and the model's own buffer is left alone."""
     logits = np.zeros(3, np.float32)

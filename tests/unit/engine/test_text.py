@@ -178,6 +178,16 @@ def test_a_text_goes_on_behind_another(kind: str, text: str, data: st.DataObject
     assert whole_text(tokenizer, ids[:cut]) + text_of(pieces_of(following)) == tokenizer.decode(ids)
 
 
+@pytest.mark.parametrize("end", [["<0x0A>"], ["<0xE4>", "<0xBD>", "<0xA0>"], ["<0x0A>", "</s>"]])
+def test_a_byte_behind_whole_characters_hides_nothing(end: list[str]) -> None:
+    """Where an answer's first byte is no character, its text is what it is behind any other text."""
+    tokenizer = tiny_tokenizers.sentencepiece_bpe()
+    prompt = [tokenizer.token_to_id(token) for token in ("a", *end)]
+    answer = [tokenizer.token_to_id(token) for token in ("<0x80>", "a", "▁", "m", "a")]
+    shown = text_of(pieces_of(TextStream(Said(answer), tokenizer, following=prompt)))
+    assert shown == "\ufffda ma" == text_of(pieces_of(TextStream(Said(answer), tokenizer)))
+
+
 def test_a_completion_keeps_its_leading_space() -> None:
     """Vocabularies that write the space before a word lose it where a text begins, and only there."""
     tokenizer, ids = encode("sentencepiece_bpe", "Hello")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from handler.engine.token_bytes import byte_alphabet, token_bytes, vocabulary_bytes
-from handler.engine.vocabulary import PackedTokenizer, pack
+from handler.engine.vocabulary import CACHED_LETTERS, CACHED_PIECES, PackedTokenizer, pack
 from tests.unit.engine import tiny_tokenizers
 from tests.unit.engine.tiny_tokenizers import CONTROL, CORPUS, NOT_SPECIAL, byte_level
 
@@ -190,6 +190,20 @@ def test_another_file_is_refused() -> None:
     for content in (packed.replace(b"bpe 1", b"bpe 2"), packed[:200]):
         with pytest.raises(ValueError, match="packed vocabulary"):
             PackedTokenizer(content, str)
+
+
+def test_what_is_remembered_has_an_end() -> None:
+    """Long pieces are not remembered, and a memory over its limit, however it came to that, is emptied."""
+    spec = plain().to_str()
+    packed = pack(json.loads(spec))
+    assert packed is not None
+    tokenizer = PackedTokenizer(packed, lambda: spec)
+    ids = tokenizer.encode("x" * CACHED_LETTERS).ids
+    assert tokenizer.encode("x" * (CACHED_LETTERS + 1)).ids[: len(ids) - 1] == ids[:-1]
+    assert len(tokenizer._cache) == 1
+    tokenizer._cache.update({(-1, at): [] for at in range(CACHED_PIECES + 1)})
+    tokenizer.encode("fox")
+    assert len(tokenizer._cache) == 1
 
 
 def test_all_token_bytes_are_those_of_each_token() -> None:

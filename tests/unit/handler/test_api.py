@@ -215,6 +215,15 @@ def test_a_client_that_leaves_is_heard(open_door: OpenDoor) -> None:
     assert door.post("/v1/chat/completions", messages=HI).status == 200  # the model is free again
 
 
+def test_a_long_chat_ends_whatever_is_penalized(open_door: OpenDoor) -> None:
+    """The end of turn stands in the prompt once for every message; the answer is not punished for it."""
+    said = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}] * 20
+    door = open_door(scripted_engine(lambda _: "fox", context_tokens=2048))
+    answer = door.post("/v1/chat/completions", messages=[*said, *HI], frequency_penalty=2.0, max_tokens=20)
+    choice = answer.json["choices"][0]
+    assert (choice["message"]["content"], choice["finish_reason"]) == ("fox", "stop")
+
+
 def test_openapi_lists_every_route(door: Door) -> None:
     """The document names the routes that there are, each with its answer and its errors."""
     document = door.call("GET", "/openapi.json").json

@@ -106,6 +106,35 @@ def test_a_continued_response_keeps_its_format(noisy: Door) -> None:
     assert noisy.post(RESPONSES, **ask, text={"format": TEXT_FORMAT}).status == 200
 
 
+TINY = {  # nine decimals hold no such number
+    "type": "object",
+    "properties": {"x": {"type": "number", "minimum": 1e-10, "maximum": 5e-10}},
+    "required": ["x"],
+}
+NAMED_ELSEWHERE = {
+    "type": "object",
+    "$defs": {"said": {"type": "object", "properties": {"mood": {"enum": ["good", "bad"]}}}},
+    "$ref": "#/$defs/said",
+    "properties": {"sure": {"type": "boolean"}},
+    "required": ["mood", "sure"],
+}
+
+
+@pytest.mark.parametrize("schema", [TINY, NAMED_ELSEWHERE], ids=["tiny", "named elsewhere"])
+def test_a_schema_with_nothing_left_when_narrowed_is_followed_as_it_is(
+    noisy: Door, schema: dict[str, Any]
+) -> None:
+    """What is taken out for a small model's sake is never a reason to refuse a schema, nor a function."""
+    wanted = {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
+    asked = {"messages": HI, "max_tokens": 60, "temperature": 1, "seed": 2, "n": 3}
+    choices = noisy.post(CHAT, **asked, response_format=wanted).json["choices"]
+    for choice in choices:
+        if choice["finish_reason"] == "stop":
+            jsonschema_rs.validate(schema, json.loads(choice["message"]["content"]))
+    tools = [{"type": "function", "function": {"name": "tell", "parameters": schema}}]
+    assert noisy.post(CHAT, **asked, tools=tools, tool_choice="required").status == 200
+
+
 BAD = {"not": {"type": "string"}}
 
 
