@@ -223,7 +223,8 @@ def _convert(
             try:
                 return fuse(family)
             except UnsupportedFeature as error:
-                if checkpoint.adapter is not None:  # the universal way would not merge it
+                told_as_in_5 = bool(checkpoint.config.fields.get("rope_parameters"))
+                if checkpoint.adapter is not None or told_as_in_5:  # which the universal way refuses as well
                     raise
                 offer = "--way universal takes what optimum can export"
                 raise UnsupportedFeature(f"{error}; {offer}") from None
