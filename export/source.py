@@ -79,11 +79,13 @@ def _find(source: str, revision: str | None) -> _Found:
             raise ExportError(f"--revision: {revision!r} is for hub ids, {source} is a local folder")
         return _Found(folder, _front_matter(folder).get("model_name") or folder.resolve().name)
     if folder.exists() or source.startswith((".", "/", "~")) or not HUB_ID.fullmatch(source):
-        raise ExportError(
-            f"{source}: neither a folder nor a hub id such as HuggingFaceTB/SmolLM2-135M-Instruct"
-        )
+        raise _neither(source)
     folder, commit = _download(source, revision)
     return _Found(folder, source, commit)
+
+
+def _neither(source: str) -> ExportError:
+    return ExportError(f"{source}: neither a folder nor a hub id such as HuggingFaceTB/SmolLM2-135M-Instruct")
 
 
 def _base_of(adapter: Adapter) -> _Found:
@@ -141,6 +143,7 @@ def _download(hub_id: str, revision: str | None) -> tuple[Path, str]:
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
+        HFValidationError,
         RepositoryNotFoundError,
         RevisionNotFoundError,
     )
@@ -150,6 +153,8 @@ def _download(hub_id: str, revision: str | None) -> tuple[Path, str]:
         if commit is None:
             raise ExportError(f"{hub_id}: the hub names no commit for revision {revision or 'main'}")
         return Path(snapshot_download(hub_id, revision=commit, allow_patterns=WANTED)), commit
+    except HFValidationError:  # the hub's rules for names are narrower than HUB_ID
+        raise _neither(hub_id) from None
     except GatedRepoError:
         page = f"{constants.ENDPOINT}/{hub_id}"
         raise ExportError(

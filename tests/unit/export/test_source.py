@@ -58,7 +58,13 @@ def test_the_config_may_name_the_licence(checkpoint: Path) -> None:
     assert license_of(checkpoint) == "mit"
 
 
-@pytest.mark.parametrize("source", ["./missing", "/no/such/folder", "a b/c", "a/b/c"])
+@pytest.mark.parametrize(
+    "source",
+    [
+        *("./missing", "/no/such/folder", "a b/c", "a/b/c"),
+        *("my--model", "build/smollm2.", "my-model-", "a..b", "org/name.git"),
+    ],
+)
 def test_what_is_neither_folder_nor_hub_id_is_refused(source: str) -> None:
     """No request is made for it."""
     with pytest.raises(ExportError, match="neither a folder nor a hub id"):
