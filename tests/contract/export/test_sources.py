@@ -222,6 +222,31 @@ def test_a_config_that_does_not_fit_the_weights_is_refused(
 
 
 @pytest.mark.parametrize(
+    ("family", "changes", "said"),
+    [
+        ("llama", {"model_type": None}, r"config.json: model_type: missing"),
+        ("llama", {"model_type": "lama"}, r"config.json: transformers cannot read it: .*`lama`"),
+        (
+            "phi3",
+            {"rope_scaling": {"type": "linear", "factor": 2.0}},
+            r"config.json: transformers cannot read it: `rope_scaling`",
+        ),
+    ],
+)
+def test_a_config_that_transformers_refuses_is_named(
+    family: str, changes: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    """The file and the first line of what transformers says, whose model is the judge."""
+    source = write_checkpoint(tmp_path / "source", family)
+    told = json.loads((source / "tokenizer_config.json").read_text())
+    assert told["tokenizer_class"] == "PreTrainedTokenizerFast"  # the tokenizer does without the config
+    edit_config(source, **changes)
+    with pytest.raises(ExportError, match=said):
+        export(source, tmp_path / "bundle")
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+@pytest.mark.parametrize(
     ("fault", "changes"),
     [
         ("a dropped bias", {"attention": llama.TENSORS.attention, "ignored": ("*.bias",)}),
