@@ -49,7 +49,8 @@ class Stored:
 class Weights:
     """All tensors of a checkpoint folder, or of some of its files, by name.
 
-    Raises: ExportError naming the file and tensor, on a missing shard, a damaged header or an unknown dtype.
+    Raises: ExportError naming the file and tensor, on a missing shard, a damaged header, an unknown dtype or
+    a number that is not finite.
     """
 
     def __init__(self, folder: Path, files: Sequence[Path] | None = None) -> None:
@@ -140,6 +141,8 @@ class Weights:
             np.left_shift(raw, 16, out=rows.view(np.uint32), dtype=np.uint32)
         elif raw is not rows:
             rows[...] = raw
+        if not np.isfinite(rows).all():
+            raise ExportError(f"{stored.file}: tensor {name!r} holds numbers that are not finite")
 
     def _descriptor(self, file: Path) -> int:
         with self._opening:

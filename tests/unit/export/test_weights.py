@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +76,23 @@ def test_an_integer_tensor_is_refused_when_it_is_read(tmp_path: Path) -> None:
     save_file({"w": torch.ones(4, dtype=torch.int8)}, tmp_path / "model.safetensors")
     with Weights(tmp_path) as weights, pytest.raises(ExportError, match="tensors of I8 are not read"):
         weights.read("w")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_a_number_that_is_not_finite_is_refused_by_its_tensor(
+    number: float, dtype: torch.dtype, tmp_path: Path
+) -> None:
+    """Whole or in chunks: no rounding and no measure could make anything of it."""
+    tensor = torch.ones(3, 5, dtype=dtype)
+    tensor[1, 2] = number
+    save_file({"sound": torch.ones(4), "w": tensor}, tmp_path / "model.safetensors")
+    with Weights(tmp_path) as weights:
+        assert weights.read("sound").all()
+        with pytest.raises(ExportError, match=r"model\.safetensors: tensor 'w' holds numbers that are"):
+            weights.read("w")
+        with pytest.raises(ExportError, match="tensor 'w' holds numbers"):
+            list(weights.chunks("w"))
 
 
 def test_a_folder_without_weights_says_what_is_looked_for(tmp_path: Path) -> None:
