@@ -22,6 +22,7 @@ from handler.engine.bundle import Tokens
 from handler.engine.vocabulary import PackedTokenizer, pack
 
 TOKENIZER_FILE = "tokenizer.json"
+SENTENCEPIECE_FILE = "tokenizer.model"  # sentencepiece is not among the export's packages
 PACKED_FILE = "tokenizer.bin"
 TEMPLATE_FILE = "chat_template.jinja"
 GENERATION_FIELDS = ("temperature", "top_p", "top_k", "min_p", "typical_p", "repetition_penalty")
@@ -90,6 +91,10 @@ def load_tokenizer(folder: Path) -> Any:
     """
     from transformers import logging
 
+    if (folder / SENTENCEPIECE_FILE).is_file() and not (folder / TOKENIZER_FILE).is_file():
+        advice = f"save it with its {TOKENIZER_FILE} where sentencepiece is installed"
+        how = "AutoTokenizer.from_pretrained(...).save_pretrained(...)"
+        raise ExportError(f"{folder}: holds a {SENTENCEPIECE_FILE} only; {advice}: {how}")
     logging.set_verbosity_error()  # its advice is for callers of transformers, not of this command
     try:
         tokenizer = _load(folder)

@@ -200,13 +200,15 @@ def test_a_tokenizer_saved_by_transformers_5_is_the_same(kind: str, tmp_path: Pa
     assert newer.apply_chat_template(chat) == older.apply_chat_template(chat)
 
 
-def test_a_vocabulary_that_cannot_be_parsed_is_no_tokenizer(tmp_path: Path) -> None:
-    """Without a tokenizer.json, transformers reads tokenizer.model; damaged, it is refused by the folder."""
+def test_a_vocabulary_of_sentencepiece_alone_is_refused_by_name(tmp_path: Path) -> None:
+    """The message asks for the file that is missing, and says what writes it."""
     source = write_checkpoint(tmp_path / "source", "llama")
+    (source / "tokenizer.model").write_bytes(b"beside a tokenizer.json nothing reads it")
+    load_tokenizer(source)
     (source / "tokenizer.json").unlink()
     (source / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "LlamaTokenizer"}))
-    (source / "tokenizer.model").write_bytes(b"\x0a\xff\xff damaged")
-    with pytest.raises(ExportError, match="source: no tokenizer can be loaded: "):
+    told = r"source: holds a tokenizer\.model only; save it with its tokenizer\.json where sentencepiece is"
+    with pytest.raises(ExportError, match=told):
         load_tokenizer(source)
 
 
