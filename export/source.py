@@ -1,7 +1,7 @@
 """Where a model comes from: a hub id, pinned to a commit, or a local folder, pinned by its weights' hash.
 
-Owns the download, the revision, the licence, and which base an adapter goes with. Does not know
-architectures.
+Owns the download, the revision, the licence, and which base an adapter goes with. Of architectures it knows
+only whether they are of text alone.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from export.adapter import CONFIG_FILE, AdaptedWeights, Adapter
 from export.config import Config
-from export.errors import ExportError, about, first_line, reason
+from export.errors import ExportError, UnknownArchitecture, about, first_line, reason
 from export.weights import Weights, weight_files
 
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
@@ -97,9 +97,18 @@ def _base_of(adapter: Adapter) -> _Found:
 
 
 def _checkpoint(found: _Found) -> Checkpoint:
-    config = Config.load(found.folder)
+    config = _text_config(found.folder)
     pinned = found.commit or "sha256:" + _hash(weight_files(found.folder))
     return Checkpoint(found.folder, found.id, pinned, license_of(found.folder), config)
+
+
+def _text_config(folder: Path) -> Config:
+    """The config, unless it is of a model of more than text, whose sizes are one level down."""
+    config = Config.load(folder)
+    if "text_config" in config.fields and "vocab_size" not in config.fields:
+        rule = "is not a model of text alone (its config has a text_config), and has no graph"
+        raise UnknownArchitecture(f"{config.path}: architectures: {config.architecture} {rule}")
+    return config
 
 
 def _adapted(base: Checkpoint, found: _Found) -> Checkpoint:
@@ -152,6 +161,9 @@ def _download(hub_id: str, revision: str | None) -> tuple[Path, str]:
         commit = HfApi().model_info(hub_id, revision=revision).sha
         if commit is None:
             raise ExportError(f"{hub_id}: the hub names no commit for revision {revision or 'main'}")
+        first = Path(snapshot_download(hub_id, revision=commit, allow_patterns=["config.json"]))
+        if (first / "config.json").is_file():
+            _text_config(first)  # refused before gigabytes are fetched
         return Path(snapshot_download(hub_id, revision=commit, allow_patterns=WANTED)), commit
     except HFValidationError:  # the hub's rules for names are narrower than HUB_ID
         raise _neither(hub_id) from None

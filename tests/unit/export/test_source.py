@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from export.errors import ExportError
+from export.errors import ExportError, UnknownArchitecture
 from export.source import license_of, resolve
 
 
@@ -69,6 +69,14 @@ def test_what_is_neither_folder_nor_hub_id_is_refused(source: str) -> None:
     """No request is made for it."""
     with pytest.raises(ExportError, match="neither a folder nor a hub id"):
         resolve(source)
+
+
+def test_a_model_of_more_than_text_is_refused_by_its_architecture(checkpoint: Path) -> None:
+    """Not by the sizes that are missing where a model of text has them."""
+    config = {"architectures": ["Gemma3ForConditionalGeneration"], "text_config": {"vocab_size": 262208}}
+    (checkpoint / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UnknownArchitecture, match="Gemma3ForConditionalGeneration is not a model of text"):
+        resolve(str(checkpoint))
 
 
 def test_a_revision_is_for_the_hub(checkpoint: Path) -> None:
