@@ -20,6 +20,10 @@ from export.weights import Weights, weight_files
 
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 WANTED = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model", "README.md", "LICENSE*"]
+_COMMENT = re.compile(r"(^|[ \t])#.*", re.MULTILINE)
+# Of YAML what model cards have: a value on its field's line, [a, list], or lines that begin with a dash.
+_FIELD = re.compile(r"^(\w+):[ \t]*(\[[^\]]*|.*(?:\s*\n[ \t]*-[ \t].*)*)", re.MULTILINE)
+_WORD = re.compile(r"(?:^[ \t]*|[\[,]\s*|\n[ \t]*-[ \t]+)[\"']?([^\s\"'\[\],]+)")
 UNKNOWN_LICENSE = "unknown"
 _OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
 
@@ -136,14 +140,17 @@ def license_of(folder: Path) -> str:
 
 
 def _front_matter(folder: Path) -> dict[str, str]:
-    """The single-valued fields at the head of a model card. Source: https://hf.co/docs/hub/model-cards"""
+    """The fields at the head of a model card, lists of words joined by `and`.
+
+    Source: https://hf.co/docs/hub/model-cards
+    """
     card = folder / "README.md"
     if not card.is_file():
         return {}
     text = card.read_text(encoding="utf-8", errors="replace")
     front = re.match(r"---\r?\n(.*?)\r?\n---", text, re.DOTALL)
-    fields = re.findall(r"^(\w+):\s*[\"']?([^\s\"'#\[]+)", front[1], re.MULTILINE) if front else []
-    return dict(fields)
+    fields = _FIELD.findall(_COMMENT.sub("", front[1])) if front else []
+    return {name: " and ".join(_WORD.findall(value)) for name, value in fields}
 
 
 def _download(hub_id: str, revision: str | None) -> tuple[Path, str]:
