@@ -25,14 +25,14 @@ from export.graph.facts import Family
 from export.judge import Texts, Verdict, judge, measure
 from export.mixed import conversion as mixed
 from export.mixed.target import Target
-from export.quality import read_dialogues
+from export.quality import check_dialogues, read_dialogues
 from export.quantize import Recipe
 from export.report import copy_report, write_report
 from export.rounding.text import CalibrationText, read_text
 from export.sections import sections_of
 from export.source import Checkpoint, resolve
 from export.stages import Stages
-from export.text_checks import compare_text
+from export.text_checks import compare_text, prompt_of
 from export.texts import check_text, given_samples, own_prompts
 from export.tokenizer import Text, load_tokenizer, write_tokenizer
 from export.uses import uses_of
@@ -93,6 +93,7 @@ def export_bundle(options: Options, stages: Stages, families: Sequence[Family] =
             text = write_tokenizer(checkpoint, folder)
             if options.text is not None:  # it can be counted now, and not after the work
                 check_text(options.text, load_tokenizer(checkpoint.text_folder))
+            check_dialogues(dialogues, prompt_of(folder, text.tokens))
         fuse = _fusing(options, checkpoint, recipe, target, calibration, text, folder, stages)
         converted = _convert(options, checkpoint, recipe, fuse, families, folder, stages)
         draft = write_manifest(folder, _manifest(options, checkpoint, converted, text))
@@ -223,7 +224,8 @@ def _convert(
             try:
                 return fuse(family)
             except UnsupportedFeature as error:
-                if checkpoint.adapter is not None:  # the universal way would not merge it
+                told_as_in_5 = bool(checkpoint.config.fields.get("rope_parameters"))
+                if checkpoint.adapter is not None or told_as_in_5:  # which the universal way refuses as well
                     raise
                 offer = "--way universal takes what optimum can export"
                 raise UnsupportedFeature(f"{error}; {offer}") from None

@@ -16,12 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from export.command import run
-from export.errors import ExportError
+from export.errors import ExportError, first_line
 from export.house.measures import bleu, chrf, is_in_language
 from export.section import Section, Table
 from handler.engine import load
 from handler.engine.engine import Engine
-from handler.engine.prompt import ROLES
+from handler.engine.prompt import ROLES, ChatPrompt
+from handler.errors import InvalidRequest
 
 ANSWER_TOKENS = 256
 SHOWN = 5
@@ -44,6 +45,7 @@ class Dialogue:
 
     messages: tuple[dict[str, str], ...]
     wanted: str
+    where: str = ""  # file and line, for whoever has to mend it
 
     @property
     def language(self) -> str:
@@ -80,13 +82,22 @@ def read_dialogues(file: Path) -> list[Dialogue]:
     return found
 
 
+def check_dialogues(dialogues: Sequence[Dialogue], prompt: ChatPrompt) -> None:
+    """Refuse dialogues that the model cannot be asked.
+
+    Raises: ExportError that names the line.
+    """
+    for dialogue in dialogues:
+        _asked(dialogue, prompt)
+
+
 def quality(
     engine: Engine, dialogues: Sequence[Dialogue], progress: Callable[[int], None] = lambda _: None
 ) -> Section:
     """Let the engine answer every dialogue that fits in its context, and score the answers."""
     answered: list[tuple[Dialogue, str]] = []
     for dialogue in dialogues:
-        prompt = engine.prompt.encode(list(dialogue.messages))
+        prompt = _asked(dialogue, engine.prompt)
         room = engine.model.context_tokens - len(prompt)
         if room >= 1:
             answered.append((dialogue, _answer(engine, prompt, min(ANSWER_TOKENS, room))))
@@ -115,14 +126,32 @@ def _dialogue(line: str, where: str) -> Dialogue:
     for at, message in enumerate(messages):
         if not isinstance(message, dict) or message.get("role") not in ROLES:
             raise ExportError(f"{where}: messages[{at}].role: must be one of {', '.join(sorted(ROLES))}")
-        if not isinstance(message.get("content"), str):
-            raise ExportError(f"{where}: messages[{at}].content: must be a string")
+        content = message.get("content")
+        if not isinstance(content, str) or not _is_text(content):
+            raise ExportError(f"{where}: messages[{at}].content: must be a string of whole characters")
     *before, last = messages
     if last["role"] != "assistant" or not last["content"].strip():
         raise ExportError(
             f"{where}: messages[{len(before)}]: must be the assistant's, with the answer wanted"
         )
-    return Dialogue(tuple({"role": m["role"], "content": m["content"]} for m in before), last["content"])
+    messages = tuple({"role": m["role"], "content": m["content"]} for m in before)
+    return Dialogue(messages, last["content"], where)
+
+
+def _is_text(content: str) -> bool:
+    """Whether it can be written down: JSON's escapes can spell half of a surrogate pair."""
+    try:
+        content.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _asked(dialogue: Dialogue, prompt: ChatPrompt) -> list[int]:
+    try:
+        return prompt.encode(dialogue.messages)
+    except InvalidRequest as error:
+        raise ExportError(f"{dialogue.where}: {first_line(error)}") from None
 
 
 def _answer(engine: Engine, prompt: list[int], most: int) -> str:

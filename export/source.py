@@ -1,7 +1,7 @@
 """Where a model comes from: a hub id, pinned to a commit, or a local folder, pinned by its weights' hash.
 
-Owns the download, the revision, the licence, and which base an adapter goes with. Does not know
-architectures.
+Owns the download, the revision, the licence, and which base an adapter goes with. Of architectures it knows
+only whether they are of text alone.
 """
 
 from __future__ import annotations
@@ -15,11 +15,15 @@ from pathlib import Path
 
 from export.adapter import CONFIG_FILE, AdaptedWeights, Adapter
 from export.config import Config
-from export.errors import ExportError, about, first_line, reason
+from export.errors import ExportError, UnknownArchitecture, about, first_line, reason
 from export.weights import Weights, weight_files
 
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 WANTED = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model", "README.md", "LICENSE*"]
+_COMMENT = re.compile(r"(^|[ \t])#.*", re.MULTILINE)
+# Of YAML what model cards have: a value on its field's line, [a, list], or lines that begin with a dash.
+_FIELD = re.compile(r"^(\w+):[ \t]*(\[[^\]]*|.*(?:\s*\n[ \t]*-[ \t].*)*)", re.MULTILINE)
+_WORD = re.compile(r"(?:^[ \t]*|[\[,]\s*|\n[ \t]*-[ \t]+)[\"']?([^\s\"'\[\],]+)")
 UNKNOWN_LICENSE = "unknown"
 _OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
 
@@ -79,11 +83,13 @@ def _find(source: str, revision: str | None) -> _Found:
             raise ExportError(f"--revision: {revision!r} is for hub ids, {source} is a local folder")
         return _Found(folder, _front_matter(folder).get("model_name") or folder.resolve().name)
     if folder.exists() or source.startswith((".", "/", "~")) or not HUB_ID.fullmatch(source):
-        raise ExportError(
-            f"{source}: neither a folder nor a hub id such as HuggingFaceTB/SmolLM2-135M-Instruct"
-        )
+        raise _neither(source)
     folder, commit = _download(source, revision)
     return _Found(folder, source, commit)
+
+
+def _neither(source: str) -> ExportError:
+    return ExportError(f"{source}: neither a folder nor a hub id such as HuggingFaceTB/SmolLM2-135M-Instruct")
 
 
 def _base_of(adapter: Adapter) -> _Found:
@@ -95,9 +101,18 @@ def _base_of(adapter: Adapter) -> _Found:
 
 
 def _checkpoint(found: _Found) -> Checkpoint:
-    config = Config.load(found.folder)
+    config = _text_config(found.folder)
     pinned = found.commit or "sha256:" + _hash(weight_files(found.folder))
     return Checkpoint(found.folder, found.id, pinned, license_of(found.folder), config)
+
+
+def _text_config(folder: Path) -> Config:
+    """The config, unless it is of a model of more than text, whose sizes are one level down."""
+    config = Config.load(folder)
+    if "text_config" in config.fields and "vocab_size" not in config.fields:
+        rule = "is not a model of text alone (its config has a text_config), and has no graph"
+        raise UnknownArchitecture(f"{config.path}: architectures: {config.architecture} {rule}")
+    return config
 
 
 def _adapted(base: Checkpoint, found: _Found) -> Checkpoint:
@@ -125,14 +140,17 @@ def license_of(folder: Path) -> str:
 
 
 def _front_matter(folder: Path) -> dict[str, str]:
-    """The single-valued fields at the head of a model card. Source: https://hf.co/docs/hub/model-cards"""
+    """The fields at the head of a model card, lists of words joined by `and`.
+
+    Source: https://hf.co/docs/hub/model-cards
+    """
     card = folder / "README.md"
     if not card.is_file():
         return {}
     text = card.read_text(encoding="utf-8", errors="replace")
     front = re.match(r"---\r?\n(.*?)\r?\n---", text, re.DOTALL)
-    fields = re.findall(r"^(\w+):\s*[\"']?([^\s\"'#\[]+)", front[1], re.MULTILINE) if front else []
-    return dict(fields)
+    fields = _FIELD.findall(_COMMENT.sub("", front[1])) if front else []
+    return {name: " and ".join(_WORD.findall(value)) for name, value in fields}
 
 
 def _download(hub_id: str, revision: str | None) -> tuple[Path, str]:
@@ -141,6 +159,7 @@ def _download(hub_id: str, revision: str | None) -> tuple[Path, str]:
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
+        HFValidationError,
         RepositoryNotFoundError,
         RevisionNotFoundError,
     )
@@ -149,7 +168,12 @@ def _download(hub_id: str, revision: str | None) -> tuple[Path, str]:
         commit = HfApi().model_info(hub_id, revision=revision).sha
         if commit is None:
             raise ExportError(f"{hub_id}: the hub names no commit for revision {revision or 'main'}")
+        first = Path(snapshot_download(hub_id, revision=commit, allow_patterns=["config.json"]))
+        if (first / "config.json").is_file():
+            _text_config(first)  # refused before gigabytes are fetched
         return Path(snapshot_download(hub_id, revision=commit, allow_patterns=WANTED)), commit
+    except HFValidationError:  # the hub's rules for names are narrower than HUB_ID
+        raise _neither(hub_id) from None
     except GatedRepoError:
         page = f"{constants.ENDPOINT}/{hub_id}"
         raise ExportError(

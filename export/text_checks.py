@@ -15,7 +15,7 @@ from export.architecture import load_config
 from export.passage import PASSAGES
 from export.tokenizer import TEMPLATE_FILE, TOKENIZER_FILE
 from export.verify import Check
-from handler.engine.bundle import Manifest
+from handler.engine.bundle import Manifest, Tokens
 from handler.engine.prompt import ChatPrompt
 from handler.engine.template import ChatTemplate
 from handler.errors import InvalidRequest
@@ -36,7 +36,7 @@ ANSWER = "Certainly."
 
 def compare_text(folder: Path, manifest: Manifest, checkpoint: Path, tokenizer: Any) -> list[Check]:
     """Every check of text; `tokenizer` is transformers', `checkpoint` the folder with the configs."""
-    prompt = _prompt(folder, manifest)
+    prompt = prompt_of(folder, manifest.tokens)
     plain = [
         f"{kind}"
         for kind, text in PASSAGES.items()
@@ -49,7 +49,8 @@ def compare_text(folder: Path, manifest: Manifest, checkpoint: Path, tokenizer: 
     return [*checks, _check("end of answers", _wrong_ends(manifest, checkpoint, tokenizer), "as declared")]
 
 
-def _prompt(folder: Path, manifest: Manifest) -> ChatPrompt:
+def prompt_of(folder: Path, tokens: Tokens) -> ChatPrompt:
+    """The engine's prompt with the tokenizer and the chat template that lie in `folder`."""
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(folder / TOKENIZER_FILE))
@@ -58,7 +59,7 @@ def _prompt(folder: Path, manifest: Manifest) -> ChatPrompt:
     file = folder / TEMPLATE_FILE
     if not file.is_file():
         return ChatPrompt(tokenizer, None)
-    return ChatPrompt(tokenizer, ChatTemplate(file.read_text("utf-8"), manifest.tokens.template_tokens))
+    return ChatPrompt(tokenizer, ChatTemplate(file.read_text("utf-8"), tokens.template_tokens))
 
 
 def _same(prompt: ChatPrompt, tokenizer: Any, messages: Messages) -> bool:

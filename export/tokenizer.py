@@ -22,6 +22,7 @@ from handler.engine.bundle import Tokens
 from handler.engine.vocabulary import PackedTokenizer, pack
 
 TOKENIZER_FILE = "tokenizer.json"
+SENTENCEPIECE_FILE = "tokenizer.model"  # sentencepiece is not among the export's packages
 PACKED_FILE = "tokenizer.bin"
 TEMPLATE_FILE = "chat_template.jinja"
 GENERATION_FIELDS = ("temperature", "top_p", "top_k", "min_p", "typical_p", "repetition_penalty")
@@ -88,11 +89,15 @@ def load_tokenizer(folder: Path) -> Any:
 
     Raises: ExportError naming the file, or the folder where there is none, and the reason.
     """
-    from transformers import AutoTokenizer, logging
+    from transformers import logging
 
+    if (folder / SENTENCEPIECE_FILE).is_file() and not (folder / TOKENIZER_FILE).is_file():
+        advice = f"save it with its {TOKENIZER_FILE} where sentencepiece is installed"
+        how = "AutoTokenizer.from_pretrained(...).save_pretrained(...)"
+        raise ExportError(f"{folder}: holds a {SENTENCEPIECE_FILE} only; {advice}: {how}")
     logging.set_verbosity_error()  # its advice is for callers of transformers, not of this command
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, local_files_only=True)
+        tokenizer = _load(folder)
     except Exception as error:  # tokenizers' own share no base class but this one
         raise ExportError(f"{_unread(folder, error)}: {first_line(error)}") from None
     if tokenizer is False:  # what transformers returns for a vocabulary that sentencepiece cannot parse
@@ -102,6 +107,23 @@ def load_tokenizer(folder: Path) -> Any:
             f"{folder}: {type(tokenizer).__name__} has no fast form, so no {TOKENIZER_FILE} can be made"
         )
     return tokenizer
+
+
+def _load(folder: Path) -> Any:
+    """What the installed transformers 4 makes of a folder, in its own words or in those of transformers 5.
+
+    Source: https://github.com/huggingface/transformers/blob/main/MIGRATION_GUIDE_V5.md
+    """
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    told = read_json_object(folder / "tokenizer_config.json") or {}
+    extra = told.get("extra_special_tokens")
+    renamed: dict[str, Any] = {}
+    if isinstance(extra, list):  # in 4 these are by name, and a list has another name
+        renamed = {"extra_special_tokens": {}, "additional_special_tokens": extra}
+    if told.get("tokenizer_class") == "TokenizersBackend":
+        return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True, **renamed)
+    return AutoTokenizer.from_pretrained(folder, use_fast=True, local_files_only=True, **renamed)
 
 
 def _unread(folder: Path, error: Exception) -> str:

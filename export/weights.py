@@ -49,7 +49,8 @@ class Stored:
 class Weights:
     """All tensors of a checkpoint folder, or of some of its files, by name.
 
-    Raises: ExportError naming the file and tensor, on a missing shard, a damaged header or an unknown dtype.
+    Raises: ExportError naming the file and tensor, on a missing shard, a damaged header, an unknown dtype or
+    a number that is not finite.
     """
 
     def __init__(self, folder: Path, files: Sequence[Path] | None = None) -> None:
@@ -140,6 +141,8 @@ class Weights:
             np.left_shift(raw, 16, out=rows.view(np.uint32), dtype=np.uint32)
         elif raw is not rows:
             rows[...] = raw
+        if not np.isfinite(rows).all():
+            raise ExportError(f"{stored.file}: tensor {name!r} holds numbers that are not finite")
 
     def _descriptor(self, file: Path) -> int:
         with self._opening:
@@ -183,6 +186,8 @@ def _read_header(file: Path) -> dict[str, Stored]:
             header = json.loads(stream.read(length))
         except ValueError as error:
             raise ExportError(f"{file}: the safetensors header is not JSON: {error}") from None
+    if not isinstance(header, dict):
+        raise ExportError(f"{file}: the safetensors header must be a JSON object of tensors")
     return {
         name: _parse_entry(file, name, entry, 8 + length, size)
         for name, entry in header.items()
@@ -190,12 +195,17 @@ def _read_header(file: Path) -> dict[str, Stored]:
     }
 
 
-def _parse_entry(file: Path, name: str, entry: dict[str, Any], start: int, file_bytes: int) -> Stored:
-    dtype, shape = entry["dtype"], tuple(entry["shape"])
-    begin, end = entry["data_offsets"]
+def _parse_entry(file: Path, name: str, entry: Any, start: int, file_bytes: int) -> Stored:
+    try:
+        dtype, shape = str(entry["dtype"]), tuple(map(int, entry["shape"]))
+        begin, end = map(int, entry["data_offsets"])
+    except (KeyError, TypeError, ValueError):
+        rule = "must be an object with dtype, shape and two data_offsets: the header is damaged"
+        raise ExportError(f"{file}: tensor {name!r}: {rule}") from None
     if dtype not in STORAGE:
         return Stored(file, start + begin, dtype, shape)  # refused when it is read, if ever
-    if end - begin != math.prod(shape) * STORAGE[dtype][1] or start + end > file_bytes:
+    is_within = 0 <= begin <= end <= file_bytes - start
+    if min(shape, default=0) < 0 or end - begin != math.prod(shape) * STORAGE[dtype][1] or not is_within:
         raise ExportError(
             f"{file}: tensor {name!r} is cut short or misshapen: the file is truncated or damaged"
         )

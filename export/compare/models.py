@@ -13,8 +13,9 @@ from export.errors import ExportError, reason
 from export.pipeline import Options, export_bundle
 from export.quantize import Recipe
 from export.rounding.text import default_text
-from export.source import Checkpoint, resolve
+from export.source import WANTED, Checkpoint, resolve
 from export.stages import Stages
+from export.tokenizer import TOKENIZER_FILE
 from handler.engine import integrity
 from handler.engine.bundle import MANIFEST, Manifest, read_manifest
 from handler.errors import BundleError, DormouseError
@@ -67,7 +68,20 @@ def is_made(options: Options) -> bool:
         return False
     checkpoint = resolve(options.source, options.revision, options.adapter)
     is_of_source = (manifest.source.id, manifest.source.revision) == (checkpoint.id, checkpoint.revision)
-    return is_of_source and _is_by_recipe(manifest, checkpoint, options)
+    return is_of_source and _is_by_recipe(manifest, checkpoint, options) and not _is_older(out, checkpoint)
+
+
+def _is_older(bundle: Path, checkpoint: Checkpoint) -> bool:
+    """Whether a local folder's small files changed since the export began: its revision is of weights alone.
+
+    A file's status, unlike its content, has a time that neither `mv` nor `cp -p` brings along.
+    """
+    if "sha256:" not in checkpoint.revision:
+        return False
+    folders = [checkpoint.folder, *([checkpoint.adapter.folder] if checkpoint.adapter else [])]
+    files = (file for folder in folders for pattern in WANTED for file in folder.glob(pattern))
+    begun = (bundle / TOKENIZER_FILE).stat().st_mtime_ns  # the first that an export writes
+    return any(file.stat().st_ctime_ns > begun for file in files if file.suffix != ".safetensors")
 
 
 def _is_by_recipe(manifest: Manifest, checkpoint: Checkpoint, options: Options) -> bool:

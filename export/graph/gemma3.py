@@ -8,6 +8,7 @@ import dataclasses
 from export.config import Config
 from export.graph import gemma2, llama
 from export.graph.facts import Decoder, Family, Norm, Rope
+from export.graph.rope import of_one_kind
 from export.graph.windows import read_windows
 
 TENSORS = dataclasses.replace(
@@ -19,6 +20,7 @@ TENSORS = dataclasses.replace(
 
 def read(config: Config) -> Decoder:
     """The facts of a Gemma 3 text config."""
+    config = of_one_kind(config)
     config.only("attn_logit_softcapping", (None,), None)  # transformers reads it and does not apply it
     facts = gemma2.read_gemma(config, TENSORS, theta=1_000_000.0)
     pattern = config.integer("sliding_window_pattern", 6)

@@ -22,7 +22,7 @@ def read(config: Config) -> Decoder:
 
 def windowed(config: Config, facts: Decoder) -> Decoder:
     """The same facts with windows in the layers from `max_window_layers` on, where they are switched on."""
-    if not config.flag("use_sliding_window", False):
+    if not config.flag("use_sliding_window", False) or config.fields.get("sliding_window", 4096) is None:
         return facts
     first = config.integer("max_window_layers", 28)
     return facts.windowed(read_windows(config, facts.layers, lambda layer: layer >= first, default=4096))

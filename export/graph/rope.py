@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from export.config import Config
 from export.errors import ExportError, UnsupportedFeature
 from export.graph.facts import Rope
+from export.graph.windows import FULL, SLIDING
 
 Float32 = NDArray[np.float32]
 
@@ -70,6 +71,13 @@ def read_rope(config: Config, default_theta: float = 10_000.0) -> Rope:
     return Rope(theta, facts, config.number("partial_rotary_factor", 1.0))
 
 
+def of_one_kind(config: Config) -> Config:
+    """Gemma 3's config as transformers 4 saves it, where 5 told its two rotations apart; else as it is."""
+    if not _is_pair(config.fields.get("rope_parameters")):
+        return config
+    return Config(as_in_transformers_4(config.fields), config.path)
+
+
 def as_in_transformers_4(fields: Mapping[str, Any]) -> dict[str, Any]:
     """A config's fields with what transformers 5 has in `rope_parameters` where transformers 4 looks for it.
 
@@ -78,15 +86,18 @@ def as_in_transformers_4(fields: Mapping[str, Any]) -> dict[str, Any]:
     moved = {name: value for name, value in fields.items() if name != "rope_parameters"}
     if not fields.get("rope_parameters"):
         return moved
-    told = fields["rope_parameters"]
+    told, name_of_kind = fields["rope_parameters"], "type"
+    if _is_pair(told):
+        told, local, name_of_kind = told[FULL], told[SLIDING], "rope_type"
+        moved |= {"rope_local_base_freq": local["rope_theta"]} if "rope_theta" in local else {}
     kind = _kind(told)
     outside = {"rope_theta", "partial_rotary_factor"}
     if kind == "longrope":
         outside.add("original_max_position_embeddings")
     moved |= {name: told[name] for name in outside if told.get(name) is not None}
-    # Of the two names for a kind all of transformers 4 reads this one; its Phi-3 refuses the other.
+    # Of the two names for a kind transformers 4 reads this one: Gemma 3 wants the other, Phi-3 refuses it.
     inside = {name: value for name, value in told.items() if name not in outside | {"rope_type", "type"}}
-    return {**moved, "rope_scaling": None if kind == "default" else {"type": kind, **inside}}
+    return {**moved, "rope_scaling": None if kind == "default" else {name_of_kind: kind, **inside}}
 
 
 def trained_context(config: Config, rope: Rope) -> int:
@@ -122,6 +133,13 @@ def rope_tables(rope: Rope, head_dim: int, positions: int) -> tuple[Float32, Flo
 
 def _kind(scaling: Mapping[str, Any]) -> Any:
     return scaling.get("rope_type", scaling.get("type", "default"))
+
+
+def _is_pair(told: Any) -> bool:
+    """Whether it is Gemma 3's: one rotation for layers with a window, not scaled, and one for the others."""
+    if not isinstance(told, dict) or set(told) != {SLIDING, FULL}:
+        return False
+    return all(isinstance(each, dict) for each in told.values()) and _kind(told[SLIDING]) == "default"
 
 
 def _llama3(frequencies: Float32, scaling: Mapping[str, Any]) -> Float32:

@@ -115,6 +115,27 @@ def test_a_bundle_is_taken_again_for_the_same_source_and_recipe_alone(
     assert not is_made(dataclasses.replace(options, out=damaged))
 
 
+@pytest.mark.parametrize(
+    "name", ["config.json", "generation_config.json", "tokenizer.json", "chat_template.jinja", "README.md"]
+)
+def test_a_bundle_is_made_anew_where_the_folder_changed_around_its_weights(
+    name: str, tiny_checkpoint: TinyCheckpoint, tiny_bundle: TinyBundle, tmp_path: Path
+) -> None:
+    """The weights' hash is the same; also where another file of an older time was moved there."""
+    source, out = tmp_path / "tiny-llama", tmp_path / "bundle"
+    shutil.copytree(tiny_checkpoint("llama"), source)
+    shutil.copytree(tiny_bundle("llama", "int4"), out, copy_function=shutil.copy)  # as if made now
+    options = Options(str(source), out)
+    assert is_made(options)
+    other = tmp_path / name
+    other.write_text("{}")
+    os.utime(other, (0, 0))
+    other.replace(source / name)
+    if name == "config.json":  # read before anything is compared
+        shutil.copy2(tiny_checkpoint("llama") / name, source / name)
+    assert not is_made(options)
+
+
 def test_a_bundle_accepted_once_is_not_taken_without_a_reason(
     tiny_checkpoint: TinyCheckpoint, tiny_bundle: TinyBundle, tmp_path: Path
 ) -> None:

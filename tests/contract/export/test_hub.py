@@ -70,6 +70,16 @@ def test_a_model_is_pinned_to_the_commit_and_fetched_once(
     assert len(hub.fetched) == 3
 
 
+def test_a_model_of_more_than_text_is_refused_before_its_weights_are_fetched(
+    hub: Hub, resolve: Resolve
+) -> None:
+    """By its architecture's name: its sizes are in a config of its text's own."""
+    config = {"architectures": ["Gemma3ForConditionalGeneration"], "text_config": {"vocab_size": 262208}}
+    (hub.folder / "config.json").write_text(json.dumps(config))
+    assert "architectures: Gemma3ForConditionalGeneration is not a model of text" in resolve(REPO)
+    assert hub.fetched == ["config.json"]
+
+
 def test_what_the_hub_does_not_have_is_told_apart(resolve: Resolve) -> None:
     """Another model's name, and a branch that is not there."""
     nobody = "nobody/nothing: no such folder here and no such public model on the hub"

@@ -181,13 +181,34 @@ def test_a_tokenizer_that_cannot_be_read_is_named(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_vocabulary_that_cannot_be_parsed_is_no_tokenizer(tmp_path: Path) -> None:
-    """Without a tokenizer.json, transformers reads tokenizer.model; damaged, it is refused by the folder."""
+@pytest.mark.parametrize("kind", ["TokenizersBackend", "PreTrainedTokenizerFast"])
+def test_a_tokenizer_saved_by_transformers_5_is_the_same(kind: str, tmp_path: Path) -> None:
+    """It has a class that 4 does not know, and its further special tokens in a list by another name."""
     source = write_checkpoint(tmp_path / "source", "llama")
+    older = load_tokenizer(source)
+    (source / "special_tokens_map.json").unlink()
+    ends = dict.fromkeys(("bos_token", "eos_token"), "<|end|>")
+    told = {"tokenizer_class": kind, "backend": "tokenizers", "extra_special_tokens": ["<|start|>"], **ends}
+    (source / "tokenizer_config.json").write_text(json.dumps({**told, "pad_token": "<|pad|>"}))
+    newer = load_tokenizer(source)
+    assert newer.additional_special_tokens == ["<|start|>"]
+    assert newer.special_tokens_map == {
+        **older.special_tokens_map,
+        "additional_special_tokens": ["<|start|>"],
+    }
+    chat = [{"role": "user", "content": "Hello, how are you?"}]
+    assert newer.apply_chat_template(chat) == older.apply_chat_template(chat)
+
+
+def test_a_vocabulary_of_sentencepiece_alone_is_refused_by_name(tmp_path: Path) -> None:
+    """The message asks for the file that is missing, and says what writes it."""
+    source = write_checkpoint(tmp_path / "source", "llama")
+    (source / "tokenizer.model").write_bytes(b"beside a tokenizer.json nothing reads it")
+    load_tokenizer(source)
     (source / "tokenizer.json").unlink()
     (source / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "LlamaTokenizer"}))
-    (source / "tokenizer.model").write_bytes(b"\x0a\xff\xff damaged")
-    with pytest.raises(ExportError, match="source: no tokenizer can be loaded: "):
+    told = r"source: holds a tokenizer\.model only; save it with its tokenizer\.json where sentencepiece is"
+    with pytest.raises(ExportError, match=told):
         load_tokenizer(source)
 
 

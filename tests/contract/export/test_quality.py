@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
+from export.config import Config
 from export.errors import ExportError
+from export.graph.facts import Decoder, Family
+from export.pipeline import Options, export_bundle
 from export.quality import ANSWER_TOKENS, Dialogue, main, quality, read_dialogues, scored
+from export.stages import Stages
 from handler.engine import load
-from tests.conftest import TinyBundle
+from tests.conftest import TinyBundle, TinyCheckpoint
 
 
 def write(file: Path, *dialogues: Any) -> Path:
-    lines = [one if isinstance(one, str) else json.dumps(one, ensure_ascii=False) for one in dialogues]
+    lines = [one if isinstance(one, str) else json.dumps(one) for one in dialogues]
     file.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return file
 
@@ -74,6 +80,8 @@ def test_a_dialogue_too_long_is_counted_out(tiny_bundle: TinyBundle, tmp_path: P
             [{"messages": [{"role": "user", "content": 1}, {}]}],
             r":1: messages\[0\].content: must be a string",
         ),
+        ([said("\ud800", "b")], r":1: messages\[0\].content: must be a string of whole characters"),
+        ([said("a", "b\udfff")], r":1: messages\[1\].content: must be a string of whole characters"),
         ([said("a", "b", "c")], r":1: messages\[2\]: must be the assistant's"),
         ([said("a", " ")], r":1: messages\[1\]: must be the assistant's"),
         (["", " "], "is empty"),
@@ -83,6 +91,27 @@ def test_a_wrong_file_is_refused_by_line_and_field(tmp_path: Path, lines: list[A
     """The error says which line and field, what was wrong and what is allowed."""
     with pytest.raises(ExportError, match=message):
         read_dialogues(write(tmp_path / "dialogues.jsonl", *lines))
+
+
+def test_a_dialogue_that_the_template_refuses_is_told_before_the_work(
+    tiny_checkpoint: TinyCheckpoint, tmp_path: Path
+) -> None:
+    """By its line, and before anything is converted: Gemma 2's template, for one, knows no system."""
+    source = tmp_path / "source"
+    shutil.copytree(tiny_checkpoint("llama"), source)
+    template = source / "chat_template.jinja"
+    refusal = "{% if messages[0].role == 'system' %}{{ raise_exception('no system here') }}{% endif %}"
+    template.write_text(refusal + template.read_text("utf-8"), "utf-8")
+    system = {"messages": [{"role": "system", "content": "Be brief."}, *said("Hello?", "Hi.")["messages"]]}
+    file = write(tmp_path / "dialogues.jsonl", said("Hello?", "Hi."), system)
+
+    def read(_config: Config) -> Decoder:
+        raise AssertionError("the work has begun")
+
+    families = (Family("untouched", ("LlamaForCausalLM",), read),)
+    options = Options(str(source), tmp_path / "bundle", dialogues=file)
+    with pytest.raises(ExportError, match=r"--dialogues: .*dialogues\.jsonl:2: .* refuses .*no system here"):
+        export_bundle(options, Stages(Console(quiet=True)), families)
 
 
 def test_files_that_cannot_be_read_are_refused(tmp_path: Path) -> None:

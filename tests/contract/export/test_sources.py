@@ -118,6 +118,24 @@ def test_rotations_spelled_as_in_transformers_5_are_the_same_model(tmp_path: Pat
     assert_equal_to_transformers(older, export(newer, tmp_path / "bundle"))
 
 
+def test_gemma_3s_two_rotations_spelled_as_in_transformers_5_are_the_same_model(tmp_path: Path) -> None:
+    """One for each type of layer; scaled local ones, which transformers 4 does not have, are refused."""
+    older = write_checkpoint(tmp_path / "older", "gemma3", rope_theta=500_000.0, rope_local_base_freq=5_000.0)
+    newer = shutil.copytree(older, tmp_path / "newer")
+    config = json.loads((newer / "config.json").read_text())
+    scaling = config.pop("rope_scaling")
+    local = {"rope_type": "default", "rope_theta": config.pop("rope_local_base_freq")}
+    pair = {
+        "full_attention": {**scaling, "rope_theta": config.pop("rope_theta")},
+        "sliding_attention": local,
+    }
+    (newer / "config.json").write_text(json.dumps({**config, "rope_parameters": pair}))
+    assert_equal_to_transformers(older, export(newer, tmp_path / "bundle"))
+    edit_config(newer, rope_parameters={**pair, "sliding_attention": {**local, **scaling}})
+    with pytest.raises(UnsupportedFeature, match="of a kind for each type of layer"):
+        export(newer, tmp_path / "other")
+
+
 def test_a_bare_gpt2_checkpoint_has_no_prefix(tmp_path: Path) -> None:
     """GPT-2 as first published stores `h.0...` and its causal masks; it is the same model."""
     source = write_checkpoint(tmp_path / "source", "gpt2")
@@ -141,7 +159,6 @@ def test_widths_that_no_block_divides_are_padded(quant: str, tmp_path: Path) -> 
     ("field", "value", "said"),
     [
         ("rope_scaling", {"rope_type": "mrope", "factor": 4.0}, "'mrope' is not supported"),
-        ("rope_parameters", {"full_attention": {"rope_type": "default"}}, "of a kind for each type of layer"),
         ("hidden_act", "gelu", 'hidden_act: "gelu" is not supported'),
         ("partial_rotary_factor", 0.5, "partial_rotary_factor: 0.5 is not supported for Llama"),
         ("head_dim", 24, "head_dim: 24 is not supported, only multiples of 16"),
@@ -156,6 +173,14 @@ def test_what_a_family_does_not_compute_is_refused_by_name(
     with pytest.raises(UnsupportedFeature, match=f"{said}.*; --way universal takes what optimum can"):
         export(source, tmp_path / "bundle")
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+def test_no_way_is_advised_that_refuses_it_too(tmp_path: Path) -> None:
+    """The universal way takes no rotations in transformers 5's spelling, whatever their kind."""
+    source = write_checkpoint(tmp_path / "source", "llama")
+    edit_config(source, rope_parameters={"full_attention": {"rope_type": "default"}})
+    with pytest.raises(UnsupportedFeature, match=r"of a kind for each type of layer [^;]*$"):
+        export(source, tmp_path / "bundle")
 
 
 def test_rotated_parts_that_the_operator_lacks_are_refused_by_name(tmp_path: Path) -> None:
@@ -190,6 +215,31 @@ def test_a_config_that_does_not_fit_the_weights_is_refused(
     """The message names the field or the tensor; nothing is left behind."""
     source = write_checkpoint(tmp_path / "source", "llama")
     (source / "generation_config.json").unlink()
+    edit_config(source, **changes)
+    with pytest.raises(ExportError, match=said):
+        export(source, tmp_path / "bundle")
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+@pytest.mark.parametrize(
+    ("family", "changes", "said"),
+    [
+        ("llama", {"model_type": None}, r"config.json: model_type: missing"),
+        ("llama", {"model_type": "lama"}, r"config.json: transformers cannot read it: .*`lama`"),
+        (
+            "phi3",
+            {"rope_scaling": {"type": "linear", "factor": 2.0}},
+            r"config.json: transformers cannot read it: `rope_scaling`",
+        ),
+    ],
+)
+def test_a_config_that_transformers_refuses_is_named(
+    family: str, changes: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    """The file and the first line of what transformers says, whose model is the judge."""
+    source = write_checkpoint(tmp_path / "source", family)
+    told = json.loads((source / "tokenizer_config.json").read_text())
+    assert told["tokenizer_class"] == "PreTrainedTokenizerFast"  # the tokenizer does without the config
     edit_config(source, **changes)
     with pytest.raises(ExportError, match=said):
         export(source, tmp_path / "bundle")

@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from export.errors import ExportError
+from export.errors import ExportError, UnknownArchitecture
 from export.source import license_of, resolve
 
 
@@ -42,6 +42,12 @@ def test_a_local_folder_is_pinned_by_its_weights(checkpoint: Path) -> None:
         ("---\nlicense: apache-2.0\ntags:\n- chat\n---\n# Model", "apache-2.0"),
         ('---\nlicense: "mit"  # as upstream\n---\n', "mit"),
         ("---\nlicense: other\nlicense_name: llama3.2\n---\n", "llama3.2"),
+        ("---\nlicense:\n- mit\n- apache-2.0\ntags:\n- chat\n---\n", "mit and apache-2.0"),
+        ("---\nlicense:  # two\n\n  - 'mit'  # ours\n  - cc-by-4.0\n---\n", "mit and cc-by-4.0"),
+        ("---\nlicense: [mit, 'apache-2.0']\n---\n", "mit and apache-2.0"),
+        ("---\nlicense: [\n  mit,\n  apache-2.0\n]\n---\n", "mit and apache-2.0"),
+        ("---\nlanguage:\nlicense: apache-2.0\n---\n", "apache-2.0"),
+        ("---\nlicense:\ntags:\n- chat\n---\n", "unknown"),
         ("# Model\nlicense: apache-2.0\n", "unknown"),
         ("---\ntags: [chat]\n---\n", "unknown"),
     ],
@@ -58,11 +64,25 @@ def test_the_config_may_name_the_licence(checkpoint: Path) -> None:
     assert license_of(checkpoint) == "mit"
 
 
-@pytest.mark.parametrize("source", ["./missing", "/no/such/folder", "a b/c", "a/b/c"])
+@pytest.mark.parametrize(
+    "source",
+    [
+        *("./missing", "/no/such/folder", "a b/c", "a/b/c"),
+        *("my--model", "build/smollm2.", "my-model-", "a..b", "org/name.git"),
+    ],
+)
 def test_what_is_neither_folder_nor_hub_id_is_refused(source: str) -> None:
     """No request is made for it."""
     with pytest.raises(ExportError, match="neither a folder nor a hub id"):
         resolve(source)
+
+
+def test_a_model_of_more_than_text_is_refused_by_its_architecture(checkpoint: Path) -> None:
+    """Not by the sizes that are missing where a model of text has them."""
+    config = {"architectures": ["Gemma3ForConditionalGeneration"], "text_config": {"vocab_size": 262208}}
+    (checkpoint / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UnknownArchitecture, match="Gemma3ForConditionalGeneration is not a model of text"):
+        resolve(str(checkpoint))
 
 
 def test_a_revision_is_for_the_hub(checkpoint: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -70,11 +71,51 @@ def test_a_truncated_file_is_refused(cut: int, tmp_path: Path) -> None:
         Weights(tmp_path)
 
 
+SOUND = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
+
+
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [
+        ([], "the safetensors header must be a JSON object"),
+        ({"w": []}, "tensor 'w': must be an object with dtype, shape and two data_offsets"),
+        ({"w": {"shape": [2], "data_offsets": [0, 8]}}, "tensor 'w': must be an object with dtype"),
+        ({"w": {**SOUND, "shape": None}}, "tensor 'w': must be an object with dtype"),
+        ({"w": {**SOUND, "data_offsets": [0]}}, "tensor 'w': must be an object with dtype"),
+        ({"w": {**SOUND, "shape": [-1, -2]}}, "tensor 'w' is cut short or misshapen"),
+        ({"w": {**SOUND, "data_offsets": [-8, 0]}}, "tensor 'w' is cut short or misshapen"),
+    ],
+)
+def test_a_damaged_header_that_is_still_json_is_refused(header: object, said: str, tmp_path: Path) -> None:
+    """The file is named, and the tensor."""
+    text = json.dumps(header).encode()
+    (tmp_path / "model.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + bytes(8))
+    with pytest.raises(ExportError, match=rf"model\.safetensors: {said}"):
+        Weights(tmp_path)
+
+
 def test_an_integer_tensor_is_refused_when_it_is_read(tmp_path: Path) -> None:
     """Tensors that nothing reads may be of any kind; one that is read must be a float."""
     save_file({"w": torch.ones(4, dtype=torch.int8)}, tmp_path / "model.safetensors")
     with Weights(tmp_path) as weights, pytest.raises(ExportError, match="tensors of I8 are not read"):
         weights.read("w")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_a_number_that_is_not_finite_is_refused_by_its_tensor(
+    number: float, dtype: torch.dtype, tmp_path: Path
+) -> None:
+    """Whole or in chunks: no rounding and no measure could make anything of it."""
+    tensor = torch.ones(3, 5, dtype=dtype)
+    tensor[1, 2] = number
+    save_file({"sound": torch.ones(4), "w": tensor}, tmp_path / "model.safetensors")
+    with Weights(tmp_path) as weights:
+        assert weights.read("sound").all()
+        with pytest.raises(ExportError, match=r"model\.safetensors: tensor 'w' holds numbers that are"):
+            weights.read("w")
+        with pytest.raises(ExportError, match="tensor 'w' holds numbers"):
+            list(weights.chunks("w"))
 
 
 def test_a_folder_without_weights_says_what_is_looked_for(tmp_path: Path) -> None:
