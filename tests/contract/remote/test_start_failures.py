@@ -144,8 +144,8 @@ def policed(url: str, policy: dict[str, Any]) -> dict[str, str]:
 def test_the_permission_in_the_template_is_enough_and_no_more(
     version: Start, parted_bundle: Path, tmp_path: Path
 ) -> None:
-    """With the template's very policy, the bundle that it is for is served, as is the version that serves while
-    another takes over; another bucket is denied, and the line says which permission is missing.
+    """With the template's very policy, the bundle that it is for is served, as is the version before it;
+    another bucket is denied, and the line says which permission is missing.
     """
     model = json.loads((parted_bundle / "bundle.json").read_text())["name"]
     with dynamodb.moto(tmp_path / "moto") as url:

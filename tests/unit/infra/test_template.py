@@ -34,7 +34,7 @@ def test_streamed_routes_are_the_same_everywhere() -> None:
 
 
 def test_time_limits_agree() -> None:
-    """Function and settings end a streamed answer at the same moment, a buffered one at 29 s; the gateway waits.
+    """Function and settings end a streamed answer at one moment, a buffered one at 29 s; the gateway waits.
 
     Its clock begins with its call, before a cold start of which the function's clock knows nothing.
     """
@@ -98,7 +98,7 @@ def test_roles_name_actions_and_resources(role: str) -> None:
 
 
 def test_a_bundle_in_s3_is_read_and_nothing_else_is() -> None:
-    """Where a location is given, and only there: s3:GetObject on its bucket, which has the old version's too."""
+    """Where a location is given, and only there: s3:GetObject on its bucket, where the old version lies too."""
     assert bundle_policy("s3://models/bundles/tiny/0123") == {
         "Version": "2012-10-17",
         "Statement": [
