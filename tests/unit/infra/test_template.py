@@ -98,7 +98,7 @@ def test_roles_name_actions_and_resources(role: str) -> None:
 
 
 def test_a_bundle_in_s3_is_read_and_nothing_else_is() -> None:
-    """Where a location is given, and only there: s3:GetObject on its bucket, where the old version lies too."""
+    """Where a location is given, and only there: s3:GetObject on its bucket, the old version's as well."""
     assert bundle_policy("s3://models/bundles/tiny/0123") == {
         "Version": "2012-10-17",
         "Statement": [
