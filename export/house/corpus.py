@@ -44,7 +44,7 @@ def write_corpus(
     Raises: LeakError.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    asked = _asked(practice) | _asked(d for made in before for d in read_part(made, "train"))
+    asked = questions(practice) | questions(d for made in before for d in read_part(made, "train"))
     parts = compose_parts(dialogues, seed, asked)
     parts["train"] += practice
     check_leaks(parts["train"], parts["held_out"])
@@ -70,9 +70,9 @@ def compose_parts(dialogues: int, seed: int, asked: Set[str] = frozenset()) -> d
         "train": _distinct(train, dialogues, seen),
         "valid": _distinct(train, max(1, dialogues // _VALID_PART), seen),
     }
-    questions = asked | _asked(parts["train"])
+    asked = asked | questions(parts["train"])
     candidates = _distinct(held_out, max(1, dialogues // _HELD_OUT_PART), seen)
-    parts["held_out"] = [without_leaks for d in candidates if (without_leaks := _unseen_only(d, questions))]
+    parts["held_out"] = [without_leaks for d in candidates if (without_leaks := _unseen_only(d, asked))]
     return parts
 
 
@@ -81,7 +81,7 @@ def check_leaks(train: Iterable[Dialogue], held_out: Iterable[Dialogue]) -> None
 
     Raises: LeakError.
     """
-    asked = _asked(train)
+    asked = questions(train)
     for dialogue in held_out:
         for turn in dialogue.turns:
             if is_scored(turn) and normalized(turn.user) in asked:
@@ -117,16 +117,17 @@ def normalized(text: str) -> str:
     return " ".join(kept.split())
 
 
+def questions(dialogues: Iterable[Dialogue]) -> set[str]:
+    """Return what is asked in the dialogues, normalized."""
+    return {normalized(turn.user) for dialogue in dialogues for turn in dialogue.turns}
+
+
 def is_scored(turn: Turn) -> bool:
     """Tell whether a held-out turn counts in the measures: it has a fact, and its question was held out.
 
     Asking for one's own name is scored by the value, which is new even where the phrasing is not.
     """
     return bool(turn.facts) and turn.kind not in ("recall", "summary")
-
-
-def _asked(dialogues: Iterable[Dialogue]) -> set[str]:
-    return {normalized(turn.user) for dialogue in dialogues for turn in dialogue.turns}
 
 
 def _unseen_only(dialogue: Dialogue, asked: Set[str]) -> Dialogue | None:

@@ -9,12 +9,14 @@ import tomllib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 
 from export.house.corpus import is_scored
 from export.house.dialogue import Composer
 from export.house.measures import Rate, bleu, chrf, has_facts, is_in_language, rate, repeats_itself
 from export.house.replies import Answerer, Messages, Reply
+from export.house.topics import load_memory
 from export.house.turns import Dialogue, Turn
 
 RECALL_DISTANCES = (1, 2, 3, 4, 5, 7, 10)
@@ -23,6 +25,20 @@ _LANGUAGES = ("en", "zh")
 _OF_ANY_LANGUAGE = ("echo", "ends", "letters", "recall", "corrected", "several")
 _WORLD = ("product", "product_more", "chatbots", "practice", "smalltalk", "limits", "leaning")
 _OUTSIDE = "outside"
+_ANSWERED = (
+    *_WORLD,
+    "typos",
+    "a stranger",
+)  # kinds whose questions want an answer, unless a fact is a refusal
+_COPIED = (
+    "recall",
+    "corrected",
+    "several",
+    "summary",
+    "echo",
+    "ends",
+    "letters",
+)  # what is said must be said whole
 _REFUSES = {"en": "don't know", "zh": "不知道"}
 _MIN_BLEU_CASES = 5
 _STRANGER = Path(__file__).parent / "stranger.toml"
@@ -123,7 +139,7 @@ def measure(answerer: Answerer, probes: Sequence[Probe]) -> Measured:
     groups: dict[str, list[bool]] = defaultdict(list)
     measured = Measured()
     for probe, reply in zip(probes, replies, strict=True):
-        right = has_facts(reply.text, probe.turn.facts)
+        right = is_right(probe.turn, reply.text)
         for group in _groups(probe.turn):
             groups[group].append(right)
         _note_refusal(probe.turn, reply, groups)
@@ -144,6 +160,25 @@ def measure(answerer: Answerer, probes: Sequence[Probe]) -> Measured:
             measured.scores[f"BLEU {language}"] = bleu(answers, references, language)
             measured.scores[f"chrF {language}"] = chrf(answers, references)
     return measured
+
+
+def is_right(turn: Turn, text: str) -> bool:
+    """Tell whether a text answers the turn: with its facts, and not by a refusal that happens to name them.
+
+    That something was never told is right in any of the words for this very thing.
+    """
+    if turn.kind == "unknown":
+        return text.strip() in _not_told().get(turn.reply, (turn.reply,))
+    refusal = _REFUSES[turn.language]
+    if turn.kind in _ANSWERED and refusal in text.casefold() and refusal not in " ".join(turn.facts):
+        return False
+    return has_facts(text, turn.facts, whole=turn.kind in _COPIED)
+
+
+@cache
+def _not_told() -> dict[str, tuple[str, ...]]:
+    """Each way to say that a thing was never told -> all ways to say it of that thing."""
+    return {saying: slot.unknown for slot in load_memory() for saying in slot.unknown}
 
 
 def _last(dialogue: Dialogue, *, kind: str | None = None) -> Probe:

@@ -29,15 +29,20 @@ def rate(results: Sequence[bool]) -> Rate:
     return Rate(sum(results), len(results))
 
 
-def has_facts(text: str, facts: Sequence[str]) -> bool:
-    """Tell whether every fact is in the text; a fact "a|b" is there when either is. Case does not count."""
+def has_facts(text: str, facts: Sequence[str], *, whole: bool = False) -> bool:
+    """Tell whether every fact is in the text; a fact "a|b" is there when either is. Case does not count.
+
+    Numbers count as whole numbers only; with `whole`, so do words of Latin letters and spellings (`c-a-t`).
+    """
     folded = text.casefold()
-    return all(any(_contains(folded, option) for option in fact.casefold().split("|")) for fact in facts)
+    return all(
+        any(_contains(folded, option, whole=whole) for option in fact.casefold().split("|")) for fact in facts
+    )
 
 
 def is_in_language(text: str, language: str) -> bool:
     """Tell whether a text is in the language ("zh" if it has a Chinese character, but for told names)."""
-    chinese = sum("\u4e00" <= c <= "\u9fff" for c in text)
+    chinese = sum(map(_is_chinese, text))
     letters = sum(c.isascii() and c.isalpha() for c in text)
     if not chinese and not letters:
         return True  # numbers and marks belong to every language
@@ -61,20 +66,34 @@ def chrf(answers: Sequence[str], references: Sequence[str]) -> float:
     return float(CHRF().corpus_score(answers, [references]).score)
 
 
-def _contains(text: str, fact: str) -> bool:
-    """Whether the fact stands in the text; a fact of Latin letters or digits only as a whole word."""
+def _contains(text: str, fact: str, *, whole: bool) -> bool:
+    """Whether the fact stands in the text and is no part of something longer."""
+    joins = _joins_a_word if whole else _joins_a_number
     at = text.find(fact)
     while at >= 0:
-        before, after = text[at - 1 : at], text[at + len(fact) : at + len(fact) + 1]
-        if not (_joins(before, fact[:1]) or _joins(fact[-1:], after)):
+        before, after = text[max(0, at - 1) : at], text[at + len(fact) : at + len(fact) + 1]
+        if not (joins(before, fact[:1]) or joins(fact[-1:], after)):
             return True
         at = text.find(fact, at + 1)
     return False
 
 
-def _joins(left: str, right: str) -> bool:
-    return _kind(left) == _kind(right) == "digit"
+def _joins_a_number(left: str, right: str) -> bool:
+    return _is_digit(left) and _is_digit(right)
 
 
-def _kind(character: str) -> str:
-    return "digit" if character and unicodedata.category(character) == "Nd" else "other"
+def _joins_a_word(left: str, right: str) -> bool:
+    return _is_of_a_word(left) and _is_of_a_word(right)
+
+
+def _is_digit(character: str) -> bool:
+    return bool(character) and unicodedata.category(character) == "Nd"
+
+
+def _is_of_a_word(character: str) -> bool:
+    """Whether it is a digit, a hyphen or a letter, of those that stand together without a space."""
+    return character == "-" or _is_digit(character) or (character.isalpha() and not _is_chinese(character))
+
+
+def _is_chinese(character: str) -> bool:
+    return "\u4e00" <= character <= "\u9fff"

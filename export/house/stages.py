@@ -17,7 +17,14 @@ from typing import Any
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from export.house.batches import Example, encode_all, pad_id
-from export.house.corpus import calibration_text, normalized, read_part, scored_dialogues, write_corpus
+from export.house.corpus import (
+    calibration_text,
+    normalized,
+    questions,
+    read_part,
+    scored_dialogues,
+    write_corpus,
+)
 from export.house.evaluate import (
     Measured,
     Probe,
@@ -195,7 +202,12 @@ def _forms(
 def _probes(held_out: list[Dialogue], options: argparse.Namespace) -> dict[str, list[Probe]]:
     each, seed = max(1, options.probes // 20), options.seed
     known = read_part(options.work / "corpus", "valid")
-    asked = {normalized(turn.user) for d in read_part(options.work / "corpus", "train") for turn in d.turns}
+    corpora = [options.work / "corpus", *options.before]
+    asked = questions(d for made in corpora for d in read_part(made, "train"))
+
+    def unseen(probes: list[Probe]) -> list[Probe]:
+        return [probe for probe in probes if normalized(probe.turn.user) not in asked]
+
     told = [
         *recall_probes("any", each, seed, rephrased=False),
         *several_probes(each // 3 + 1, seed, rephrased=False),
@@ -208,10 +220,10 @@ def _probes(held_out: list[Dialogue], options: argparse.Namespace) -> dict[str, 
     return {
         "Known phrasings, new dialogues": question_probes(known, options.probes),
         "Unseen phrasings": question_probes(held_out, 2 * options.probes),
-        "Unseen phrasings with a slip": typo_probes(options.probes // 2, seed),
+        "Unseen phrasings with a slip": unseen(typo_probes(options.probes // 2, seed)),
         "Unseen facts": told,
-        "Unseen facts in unseen phrasings": retold,
-        "A stranger's questions": [p for p in stranger_probes() if normalized(p.turn.user) not in asked],
+        "Unseen facts in unseen phrasings": unseen(retold),
+        "A stranger's questions": unseen(stranger_probes()),
     }
 
 

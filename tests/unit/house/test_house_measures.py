@@ -8,6 +8,7 @@ import pytest
 from export.house.evaluate import (
     Probe,
     correction_probes,
+    is_right,
     measure,
     recall_probes,
     several_probes,
@@ -18,6 +19,8 @@ from export.house.measures import Rate, bleu, chrf, has_facts, is_in_language, r
 from export.house.replies import Messages, Reply
 from export.house.report import comparison, details, joined, markdown, plot_losses, read_losses, write_losses
 from export.house.turns import Turn
+
+NO_JOB = "I don't know your job yet."
 
 
 class ScriptedAnswerer:
@@ -51,6 +54,39 @@ def probe(question: str, answer: str, *facts: str, kind: str = "product", langua
 def test_facts(text: str, facts: tuple[str, ...], expected: bool) -> None:
     """All facts must be there, one of each list of alternatives; numbers only as whole numbers."""
     assert has_facts(text, facts) is expected
+
+
+@pytest.mark.parametrize(
+    ("text", "fact", "expected"),
+    [
+        ("Your name is Nick.", "nick", True),
+        ("The last one is nickname.", "nick", False),
+        ("c-a-t-s", "c-a-t", False),
+        ("c-a-t: 3 letters.", "c-a-t", True),
+        ("你叫Marta，你住在苏州。", "marta", True),
+        ("你住在苏州城。", "苏州", True),  # Chinese has no borders of words
+        ("at 7:30", "at 7", True),
+    ],
+)
+def test_what_is_said_again_is_said_whole(text: str, fact: str, expected: bool) -> None:
+    """A told word is not found inside a longer one."""
+    assert has_facts(text, (fact,), whole=True) is expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "wanted", "fact", "text", "expected"),
+    [
+        ("a stranger", "", "dormouse", "I only know Dormouse. I don't know that.", False),
+        ("a stranger", "", "don't know", "I don't know that.", True),
+        ("product", "It costs nothing.", "nothing", "Nothing at all.", True),
+        ("echo", "nick", "nick", "nickname", False),
+        ("unknown", NO_JOB, "don't know", "You have not told me what your job is.", True),
+        ("unknown", NO_JOB, "don't know", "I don't know your hobby yet.", False),
+    ],
+)
+def test_what_counts_as_right(kind: str, wanted: str, fact: str, text: str, expected: bool) -> None:
+    """No refusal that names a fact by chance, no part of a word, nothing about another thing."""
+    assert is_right(Turn("?", wanted, kind, "en", (fact,)), text) is expected
 
 
 @pytest.mark.parametrize(
