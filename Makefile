@@ -67,11 +67,11 @@ format: .venv/dev/.made      ## put the code in its format
 house: .venv/export/.made      ## corpus, training and evaluation of the embedded model (TRAIN="--device cuda --workers 1 --bfloat16": minutes, else a day)
 	.venv/export/bin/python -m export.house all $(TRAIN)
 
-browser:      ## Chromium for the page's tests, where there is none
-	@for c in chromium chromium-browser google-chrome; do command -v $$c >/dev/null && exit 0; done; \
-	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; \
-	else echo "make browser: install Chromium (Debian: apt-get install chromium)" >&2; exit 1; fi
+browser: .venv/dev/.made      ## Chromium for the page's tests, where there is none
+	@.venv/dev/bin/python -m tests.e2e.page.chromium >/dev/null 2>&1 && exit 0; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq \
+		&& DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; then exit 0; fi; \
+	.venv/dev/bin/python -m playwright install chromium && exec .venv/dev/bin/python -m tests.e2e.page.chromium
 
 include infra/build.mk
 include bench/bench.mk

@@ -20,7 +20,7 @@ load: .venv/dev/.made .venv/load/.made      ## a conversation mix on environment
 sizing: .venv/dev/.made      ## memory size against speed, measured with a quota of processor time (BUNDLE=, NAME=)
 	.venv/dev/bin/python -m bench.sizing measure --bundle $(NAME)=$(BUNDLE) --threads 0,1
 
-bench: .venv/dev/.made bench-peers      ## ours and its peers, interleaved (SHAPES=, ROUNDS=, ONLY=)
+bench: .venv/run/.made .venv/dev/.made bench-peers      ## ours and its peers, interleaved (SHAPES=, ROUNDS=, ONLY=)
 	.venv/dev/bin/python -m bench --shapes $(SHAPES) --rounds $(ROUNDS) $(if $(ONLY),--only $(ONLY))
 
 # A peer that fails to install must not stop the others: its stamp is missing, and the harness reports it absent.

@@ -64,12 +64,15 @@ class WorkerProcess:
         return reply["ok"]
 
     def pause(self) -> None:
-        """Take the processor away from it: threads that spin while they wait would slow the others."""
-        os.kill(self._process.pid, signal.SIGSTOP)
+        """Take the processor away from it: threads that spin while they wait would slow the others.
+
+        A process that has ended has none, and no other that has got its number is stopped.
+        """
+        self._process.send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
         """Let it run again."""
-        os.kill(self._process.pid, signal.SIGCONT)
+        self._process.send_signal(signal.SIGCONT)
 
     def close(self) -> None:
         """End it; a stopped process ends as well."""

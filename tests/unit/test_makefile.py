@@ -30,6 +30,13 @@ def test_a_model_and_its_folder_may_have_spaces_in_their_names() -> None:
     assert command("chat", "handler.local", "BUNDLE=build/one two")[-2:] == ["--bundle", "build/one two"]
 
 
+def test_a_bench_has_ours_to_measure() -> None:
+    """On a machine that has served nothing yet, the environment that ours run in is made first."""
+    asked = ["make", "--dry-run", "--no-print-directory", "-W", "requirements/run.txt", "bench", "PEERS="]
+    said = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert said.index("-m venv .venv/run") < said.index("-m bench ")
+
+
 def test_a_tilde_is_the_home_although_it_is_quoted() -> None:
     """Some shells leave it to the command's own."""
     found = command("bundle", "export", "MODEL=~/one", "OUT=~/two")

@@ -78,6 +78,14 @@ def test_a_paused_worker_does_nothing_until_it_is_resumed(worker):
     assert worker.ask("memory", timeout_s=60) == "awake"  # the reply to the request that waited
 
 
+def test_a_worker_that_has_ended_is_left_alone(worker):
+    """Whoever pauses or wakes it then hides nothing of why it ended."""
+    with pytest.raises(WorkerFailed):
+        worker.ask("die", timeout_s=60)
+    worker.pause()
+    worker.resume()
+
+
 def test_closing_ends_even_a_paused_worker(worker):
     """No process stays behind."""
     worker.ask("load", timeout_s=60, **SETUP)
