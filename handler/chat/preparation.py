@@ -189,5 +189,5 @@ class Preparation:
 
 def _says_something(items: list[Item]) -> bool:
     return len(items) > 1 or any(
-        item.type != "message" or (item.content and item.content[0]["text"]) for item in items
+        item.type != "message" or any(part["text"] for part in item.content) for item in items
     )

@@ -188,6 +188,17 @@ def test_a_named_conversation_goes_on(open_door: OpenDoor) -> None:
     assert (refused.status, refused.json["error"]["param"]) == (400, "input")
 
 
+def test_what_says_something_anywhere_is_read(open_door: OpenDoor) -> None:
+    """An input whose first part is empty is a new turn, and no continuation that forgets the rest of it."""
+    door = open_door(noisy_engine())
+    cut = door.post(RESPONSES, input="Hi", max_output_tokens=3).json
+    parts = [{"type": "input_text", "text": text} for text in ("", "What is your name?")]
+    said = {"input": [{"role": "user", "content": parts}], "previous_response_id": cut["id"]}
+    made = door.post(RESPONSES, **said, max_output_tokens=3).json
+    items = door.call("GET", f"{RESPONSES}/{made['id']}/input_items").json["data"]
+    assert [item["content"] for item in items] == [parts]
+
+
 @pytest.mark.parametrize("is_tip", [True, False])
 @pytest.mark.parametrize("store", [True, False])
 def test_what_is_no_longer_the_last_goes_on_beside_it(open_door: OpenDoor, is_tip: bool, store: bool) -> None:
