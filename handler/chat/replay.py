@@ -191,6 +191,7 @@ class Replays:
 
 def _wait(running: Running, budget: Budget) -> Iterator[None]:
     """Wait until a response has ended. Raises: Unavailable when the time is up."""
+    yield None  # a sign of life before anything that takes time
     while not running.ended.wait(min(WAIT_LOOK_S, budget.remaining_s())):
         if not budget.remaining_s():
             raise Unavailable("The response is still under way; ask again in a moment.", code="still_running")

@@ -143,7 +143,9 @@ def server_sent(
 
 def _with_prelude(headers: dict[str, str], body: Bytes) -> Bytes:
     with closing(body):
+        first = next(body)  # begun before its head: closing what has not begun cleans nothing up
         yield json.dumps({"statusCode": 200, "headers": headers}).encode() + PRELUDE_END
+        yield first
         yield from body
 
 
