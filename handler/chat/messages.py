@@ -69,8 +69,11 @@ def template_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
 def _is_one(before: Message, message: Message) -> bool:
     """Tell whether a message is written as the rest of the one before it.
 
-    A developer's beside the system's, since templates may have a place for one of them.
+    A developer's beside the system's, since templates may have a place for one of them; a user's of another
+    turn, since no answer is between the two and templates may want roles to alternate.
     """
+    if message.role == before.role == "user":
+        return before.response_id not in (None, message.response_id)
     roles = {before.role, message.role}
     return "developer" in roles and roles <= {"system", "developer"}
 

@@ -138,13 +138,18 @@ class Preparation:
         check_results(thread.items, new, "input")
         said = [Message("system", request.instructions)] if request.instructions else []
         messages = [*said, *history([*thread.items, *new])]
-        return fit(
-            self.inference.engine,
-            messages,
-            tools=toolbox.shown,
-            truncate=request.truncation == "auto",
-            older_left_out=thread.older_left_out,
-        )
+        try:
+            return fit(
+                self.inference.engine,
+                messages,
+                tools=toolbox.shown,
+                truncate=request.truncation == "auto",
+                older_left_out=thread.older_left_out,
+            )
+        except InvalidRequest as error:
+            if error.param == "messages":  # a chat completion's name for what the template refuses
+                error.param = "input"
+            raise
 
     def _continued_job(
         self, request: ResponseRequest, tenant: str, thread: Thread
