@@ -106,7 +106,6 @@ class Preparation:
         toolbox = self._toolbox(request)
         fitted = self._fit(request, thread, new, toolbox)
         wants_parts = request.dormouse is not None and request.dormouse.explain
-        wants_logprobs = request.top_logprobs is not None or bool(request.include)
         job = Job(
             fitted.prompt_ids,
             params,
@@ -114,7 +113,7 @@ class Preparation:
             stop=stop_strings(request.stop),
             calls=toolbox.syntax,
             grammar=toolbox.grammar,
-            top_logprobs=(request.top_logprobs or 0) if wants_logprobs else None,
+            top_logprobs=request.wanted_logprobs,
             resumable=True,
             parts=parts_of(self.inference.engine, fitted.messages, toolbox.shown) if wants_parts else None,
         )

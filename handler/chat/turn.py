@@ -261,7 +261,7 @@ def continued_job(
         said.params,
         max_tokens=request.max_output_tokens,
         stop=said.stop,
-        top_logprobs=request.top_logprobs,
+        top_logprobs=request.wanted_logprobs,
         prior_tokens=len(item.token_ids),
         begun_on=previous.state.get("instruction_set"),
         grammar=said.grammar,

@@ -188,6 +188,16 @@ def test_a_named_conversation_goes_on(open_door: OpenDoor) -> None:
     assert (refused.status, refused.json["error"]["param"]) == (400, "input")
 
 
+def test_a_continuation_includes_what_is_asked_for(open_door: OpenDoor) -> None:
+    """`include` asks a continuation for log-probabilities as it asks a new answer."""
+    door = open_door(noisy_engine())
+    asked = {"include": ["message.output_text.logprobs"], "max_output_tokens": 3}
+    cut = door.post(RESPONSES, input="Hi", **asked).json
+    rest = door.post(RESPONSES, previous_response_id=cut["id"], **asked).json
+    whole = door.post(RESPONSES, input="Hi", **{**asked, "max_output_tokens": 6}).json
+    assert entries_of(cut) + entries_of(rest) == entries_of(whole)
+
+
 def test_what_says_something_anywhere_is_read(open_door: OpenDoor) -> None:
     """An input whose first part is empty is a new turn, and no continuation that forgets the rest of it."""
     door = open_door(noisy_engine())
