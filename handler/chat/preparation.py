@@ -25,7 +25,6 @@ from handler.chat.tools import Toolbox, ToolFacts, toolbox_of
 from handler.chat.translate import item_of, new_id
 from handler.chat.turn import Turn, continued_job, history
 from handler.errors import InvalidRequest, NotFound, Unsupported
-from handler.schema.formats import TextFacts
 from handler.schema.responses import (
     InputTokens,
     InputTokensRequest,
@@ -62,11 +61,13 @@ class Preparation:
         dropped: list[str] = []
         continues = None
         tools, text = ToolFacts.of(request), text_facts(request.text)
+        instructions = request.instructions
         if _says_something(new_items):
             job, dropped = self._new_job(request, thread, new_items)
         else:
             new_items = []
-            job, continues, tools, text = self._continued_job(request, tenant, thread)
+            job, continues, tools, body = self._continued_job(request, tenant, thread)
+            text, instructions = body.text, body.instructions
         self.inference.check_time(len(job.prompt_ids), budget)
         return Turn(
             request=request,
@@ -82,6 +83,7 @@ class Preparation:
             dropped_items=dropped,
             response_id=response_id,
             attempt=attempt,
+            instructions=instructions,
             tools=tools,
             text_facts=text,
             continues=continues,
@@ -152,8 +154,8 @@ class Preparation:
 
     def _continued_job(
         self, request: ResponseRequest, tenant: str, thread: Thread
-    ) -> tuple[Job, Item, ToolFacts, TextFacts]:
-        """Go on with an answer that was cut, with its tools and in its format."""
+    ) -> tuple[Job, Item, ToolFacts, ResponseObject]:
+        """Go on with an answer that was cut, with its tools; its body tells its format and instructions."""
         if request.dormouse is not None and request.dormouse.explain:
             raise Unsupported(
                 "'dormouse.explain' is not supported where an answer is continued.", param="dormouse.explain"
@@ -163,7 +165,7 @@ class Preparation:
         kept = ToolFacts(tuple(body.tools), body.tool_choice, body.parallel_tool_calls)
         syntax = self.inference.engine.prompt.call_syntax
         job = continued_job(previous, item, request, self.fingerprint, syntax)
-        return job, item, kept.again(request), body.text
+        return job, item, kept.again(request), body
 
     def _interrupted(
         self, request: ResponseInput, tenant: str, thread: Thread
