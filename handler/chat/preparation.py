@@ -24,7 +24,7 @@ from handler.chat.thread import Thread, Threads
 from handler.chat.tools import Toolbox, ToolFacts, toolbox_of
 from handler.chat.translate import item_of, new_id
 from handler.chat.turn import Turn, continued_job, history
-from handler.errors import InvalidRequest, NotFound, Unsupported
+from handler.errors import ContextOverflow, InvalidRequest, NotFound, Unsupported
 from handler.schema.responses import (
     InputTokens,
     InputTokensRequest,
@@ -178,6 +178,7 @@ class Preparation:
             wanted = previous.state.get("item_id")
             item = next((each for each in thread.items if each.id == wanted), None)
             if item is not None and (item is last or request.previous_response_id is not None):
+                self._check_room(len(previous.state["prompt_ids"]) + len(item.token_ids), request)
                 return previous, item
         raise InvalidRequest(
             "'input' is empty: that is only allowed to continue an incomplete response, named by "
@@ -185,6 +186,15 @@ class Preparation:
             param="input",
             code="missing_required_parameter",
         )
+
+    def _check_room(self, used_tokens: int, request: ResponseInput) -> None:
+        limit = self.inference.engine.model.context_tokens
+        if used_tokens >= limit:
+            raise ContextOverflow(
+                f"The answer has used up the context and cannot be continued: with its prompt it has "
+                f"{used_tokens} of this model's {limit} tokens.",
+                param="previous_response_id" if request.previous_response_id else "conversation",
+            )
 
     def _previous(self, tenant: str, response_id: str) -> StoredResponse | None:
         try:
