@@ -46,12 +46,12 @@ class Conversations:
         earlier = attempt.earlier()
         conversation_id, now = _created(earlier) if earlier else (new_id("conv"), int(self.now_s()))
         items = [item_of(given, now, None) for given in request.items or []]
-        check_results((), items, "items")
         head = Conversation(
             id=conversation_id, created_at_s=now, metadata=request.metadata or {}, title=title_of(items)
         )
         if earlier is None:
             with attempt.under_way():
+                check_results((), items, "items")
                 attempt.begin(None, noted=False)
                 claim = attempt.claim(f"{conversation_id} {now}")
                 self.store.create(caller.tenant, head, items, claim=claim)

@@ -38,12 +38,18 @@ class Message:
 def template_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
     """Write messages in the shape that chat templates read.
 
+    Most of them know no developer, and drop what one says without a word: it is the system's to them.
+
     Source: https://huggingface.co/docs/transformers/chat_extras
     """
     names: dict[str | None, str] = {}
     written: list[dict[str, Any]] = []
-    for message in messages:
-        plain: dict[str, Any] = {"role": message.role, "content": message.content}
+    for before, message in zip((None, *messages), messages, strict=False):
+        if before is not None and _is_one(before, message):
+            written[-1]["content"] += f"\n\n{message.content}"
+            continue
+        role = "system" if message.role == "developer" else message.role
+        plain: dict[str, Any] = {"role": role, "content": message.content}
         if message.calls:
             names.update((call.id, call.name) for call in message.calls)
             plain["tool_calls"] = [
@@ -58,6 +64,18 @@ def template_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
             plain |= {"tool_call_id": message.call_id, "name": names.get(message.call_id, "")}
         written.append(plain)
     return written
+
+
+def _is_one(before: Message, message: Message) -> bool:
+    """Tell whether a message is written as the rest of the one before it.
+
+    A developer's beside the system's, since templates may have a place for one of them; a user's of another
+    turn, since no answer is between the two and templates may want roles to alternate.
+    """
+    if message.role == before.role == "user":
+        return before.response_id not in (None, message.response_id)
+    roles = {before.role, message.role}
+    return "developer" in roles and roles <= {"system", "developer"}
 
 
 def _parsed(arguments: str) -> Any:

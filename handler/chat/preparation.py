@@ -24,8 +24,7 @@ from handler.chat.thread import Thread, Threads
 from handler.chat.tools import Toolbox, ToolFacts, toolbox_of
 from handler.chat.translate import item_of, new_id
 from handler.chat.turn import Turn, continued_job, history
-from handler.errors import InvalidRequest, NotFound, Unsupported
-from handler.schema.formats import TextFacts
+from handler.errors import ContextOverflow, InvalidRequest, NotFound, Unsupported
 from handler.schema.responses import (
     InputTokens,
     InputTokensRequest,
@@ -62,11 +61,13 @@ class Preparation:
         dropped: list[str] = []
         continues = None
         tools, text = ToolFacts.of(request), text_facts(request.text)
+        instructions = request.instructions
         if _says_something(new_items):
             job, dropped = self._new_job(request, thread, new_items)
         else:
             new_items = []
-            job, continues, tools, text = self._continued_job(request, tenant, thread)
+            job, continues, tools, body = self._continued_job(request, tenant, thread)
+            text, instructions = body.text, body.instructions
         self.inference.check_time(len(job.prompt_ids), budget)
         return Turn(
             request=request,
@@ -82,6 +83,7 @@ class Preparation:
             dropped_items=dropped,
             response_id=response_id,
             attempt=attempt,
+            instructions=instructions,
             tools=tools,
             text_facts=text,
             continues=continues,
@@ -106,7 +108,6 @@ class Preparation:
         toolbox = self._toolbox(request)
         fitted = self._fit(request, thread, new, toolbox)
         wants_parts = request.dormouse is not None and request.dormouse.explain
-        wants_logprobs = request.top_logprobs is not None or bool(request.include)
         job = Job(
             fitted.prompt_ids,
             params,
@@ -114,7 +115,7 @@ class Preparation:
             stop=stop_strings(request.stop),
             calls=toolbox.syntax,
             grammar=toolbox.grammar,
-            top_logprobs=(request.top_logprobs or 0) if wants_logprobs else None,
+            top_logprobs=request.wanted_logprobs,
             resumable=True,
             parts=parts_of(self.inference.engine, fitted.messages, toolbox.shown) if wants_parts else None,
         )
@@ -137,18 +138,23 @@ class Preparation:
         check_results(thread.items, new, "input")
         said = [Message("system", request.instructions)] if request.instructions else []
         messages = [*said, *history([*thread.items, *new])]
-        return fit(
-            self.inference.engine,
-            messages,
-            tools=toolbox.shown,
-            truncate=request.truncation == "auto",
-            older_left_out=thread.older_left_out,
-        )
+        try:
+            return fit(
+                self.inference.engine,
+                messages,
+                tools=toolbox.shown,
+                truncate=request.truncation == "auto",
+                older_left_out=thread.older_left_out,
+            )
+        except InvalidRequest as error:
+            if error.param == "messages":  # a chat completion's name for what the template refuses
+                error.param = "input"
+            raise
 
     def _continued_job(
         self, request: ResponseRequest, tenant: str, thread: Thread
-    ) -> tuple[Job, Item, ToolFacts, TextFacts]:
-        """Go on with an answer that was cut, with its tools and in its format."""
+    ) -> tuple[Job, Item, ToolFacts, ResponseObject]:
+        """Go on with an answer that was cut, with its tools; its body tells its format and instructions."""
         if request.dormouse is not None and request.dormouse.explain:
             raise Unsupported(
                 "'dormouse.explain' is not supported where an answer is continued.", param="dormouse.explain"
@@ -158,7 +164,7 @@ class Preparation:
         kept = ToolFacts(tuple(body.tools), body.tool_choice, body.parallel_tool_calls)
         syntax = self.inference.engine.prompt.call_syntax
         job = continued_job(previous, item, request, self.fingerprint, syntax)
-        return job, item, kept.again(request), body.text
+        return job, item, kept.again(request), body
 
     def _interrupted(
         self, request: ResponseInput, tenant: str, thread: Thread
@@ -171,6 +177,7 @@ class Preparation:
             wanted = previous.state.get("item_id")
             item = next((each for each in thread.items if each.id == wanted), None)
             if item is not None and (item is last or request.previous_response_id is not None):
+                self._check_room(len(previous.state["prompt_ids"]) + len(item.token_ids), request)
                 return previous, item
         raise InvalidRequest(
             "'input' is empty: that is only allowed to continue an incomplete response, named by "
@@ -178,6 +185,15 @@ class Preparation:
             param="input",
             code="missing_required_parameter",
         )
+
+    def _check_room(self, used_tokens: int, request: ResponseInput) -> None:
+        limit = self.inference.engine.model.context_tokens
+        if used_tokens >= limit:
+            raise ContextOverflow(
+                f"The answer has used up the context and cannot be continued: with its prompt it has "
+                f"{used_tokens} of this model's {limit} tokens.",
+                param="previous_response_id" if request.previous_response_id else "conversation",
+            )
 
     def _previous(self, tenant: str, response_id: str) -> StoredResponse | None:
         try:
@@ -188,5 +204,5 @@ class Preparation:
 
 def _says_something(items: list[Item]) -> bool:
     return len(items) > 1 or any(
-        item.type != "message" or (item.content and item.content[0]["text"]) for item in items
+        item.type != "message" or any(part["text"] for part in item.content) for item in items
     )

@@ -14,8 +14,8 @@ conditional on nothing having come after it; who loses that race tells what the 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, suppress
 from dataclasses import dataclass
 
 from handler.chat.budget import Budget, Caller
@@ -37,6 +37,8 @@ from handler.sessions import SessionStore, Usage
 
 BEFORE_THE_FIRST = -1
 WAIT_LOOK_S = 1.0
+
+Events = Generator[Event | None, None, None]
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class Replays:
             self.inference.check_time(len(told.job().prompt_ids), budget)
         return _after(starting_after, self._resumed(response_id, budget))
 
-    def _resumed(self, response_id: str, budget: Budget) -> Iterator[Event | None]:
+    def _resumed(self, response_id: str, budget: Budget) -> Events:
         """Go on with an answer, or wait for who is at it in this process and tell what it has made."""
         tenant = budget.caller.tenant
         other = self.running.find(tenant, response_id)
@@ -172,7 +174,7 @@ class Replays:
             }
         )
 
-    def _told(self, told: Told) -> Iterator[Event]:
+    def _told(self, told: Told) -> Generator[Event, None, None]:
         """All events of a response as it is stored."""
         transcript = Transcript(told, self.inference.engine)
         events = TurnEvents(transcript)
@@ -191,13 +193,15 @@ class Replays:
 
 def _wait(running: Running, budget: Budget) -> Iterator[None]:
     """Wait until a response has ended. Raises: Unavailable when the time is up."""
+    yield None  # a sign of life before anything that takes time
     while not running.ended.wait(min(WAIT_LOOK_S, budget.remaining_s())):
         if not budget.remaining_s():
             raise Unavailable("The response is still under way; ask again in a moment.", code="still_running")
         yield None
 
 
-def _after(number: int, events: Iterable[Event | None]) -> Iterator[Event | None]:
-    for event in events:
-        if event is None or event.sequence_number > number:
-            yield event
+def _after(number: int, events: Events) -> Iterator[Event | None]:
+    with closing(events):
+        for event in events:
+            if event is None or event.sequence_number > number:
+                yield event

@@ -67,6 +67,11 @@ def completion_params(
     )
 
 
+def told_probability(value: float) -> float:
+    """A top_p or typical_p as it was asked for."""
+    return 0.0 if value <= SMALLEST_TOP_P else value
+
+
 def stop_strings(stop: str | Sequence[str] | None) -> tuple[str, ...]:
     """OpenAI's three ways to write them -> one."""
     if stop is None:

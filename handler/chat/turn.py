@@ -17,7 +17,7 @@ from handler.chat.formats import text_facts
 from handler.chat.messages import Message
 from handler.chat.retries import Attempt
 from handler.chat.run import Job, Run
-from handler.chat.sampling import stop_strings
+from handler.chat.sampling import stop_strings, told_probability
 from handler.chat.spoken import Spoken, SpokenText, kept, status_of, told
 from handler.chat.thread import Thread
 from handler.chat.tools import ToolFacts
@@ -61,6 +61,7 @@ class Turn:
     job: Job
     dropped_items: list[str]
     response_id: str
+    instructions: str | None
     tools: ToolFacts
     text_facts: TextFacts
     attempt: Attempt | None = None
@@ -95,7 +96,7 @@ class Turn:
             id=self.response_id,
             created_at=self.created_at_s,
             status="in_progress",
-            instructions=request.instructions,
+            instructions=self.instructions,
             max_output_tokens=request.max_output_tokens,
             model=self.model,
             output=[],
@@ -104,7 +105,7 @@ class Turn:
             conversation=ResponseConversation(id=named) if named else None,
             store=request.store is not False,
             temperature=params.temperature,
-            top_p=params.top_p,
+            top_p=told_probability(params.top_p),
             top_logprobs=self.job.top_logprobs or 0,
             text=self.text_facts,
             tool_choice=self.tools.choice,
@@ -245,12 +246,10 @@ def continued_job(
         "instructions": previous.body.get("instructions"),
     }
     for name in (*FIXED, "stop", "instructions"):
-        given = getattr(request, name)
-        if name == "stop" and given is not None:
-            given = stop_strings(given)
-        if given is not None and given != kept[name]:
+        given, same = getattr(request, name), _as_asked(name, kept[name])
+        if given is not None and _as_asked(name, given) != same:
             raise InvalidRequest(
-                f"A continued answer keeps its {name} of {kept[name]!r}; leave the field out.", param=name
+                f"A continued answer keeps its {name} of {same!r}; leave the field out.", param=name
             )
     asked = text_facts(request.text).model_dump(by_alias=True)
     if request.text is not None and request.text.format is not None and asked != previous.body["text"]:
@@ -261,13 +260,20 @@ def continued_job(
         said.params,
         max_tokens=request.max_output_tokens,
         stop=said.stop,
-        top_logprobs=request.top_logprobs,
+        top_logprobs=request.wanted_logprobs,
         prior_tokens=len(item.token_ids),
         begun_on=previous.state.get("instruction_set"),
         grammar=said.grammar,
         calls=syntax if said.has_calls else None,
         resumable=True,
     )
+
+
+def _as_asked(name: str, value: Any) -> Any:
+    """One spelling for what a request may write in several ways."""
+    if name == "stop":
+        return stop_strings(value)
+    return told_probability(value) if name in ("top_p", "typical_p") else value
 
 
 @dataclass(frozen=True)

@@ -123,7 +123,7 @@ def server_sent(
     """Frame events; after the first byte an error can only be one more event, and then the end.
 
     A None among the events says that there is nothing yet: a comment keeps proxies awake, and a connection
-    that nobody holds any more is noticed.
+    that nobody holds any more is noticed. `frame_error` logs as well: all that an error on the way out needs.
     """
 
     def body() -> Bytes:
@@ -134,16 +134,21 @@ def server_sent(
         except Exception as error:
             yield frame_error(error)
         finally:
-            close = getattr(events, "close", None)
-            if close is not None:
-                close()
+            try:
+                close = getattr(events, "close", None)
+                if close is not None:
+                    close()
+            except Exception as error:  # what was said could not be kept, and nobody is left to be told
+                frame_error(error)
 
     return Stream(body())
 
 
 def _with_prelude(headers: dict[str, str], body: Bytes) -> Bytes:
     with closing(body):
+        first = next(body)  # begun before its head: closing what has not begun cleans nothing up
         yield json.dumps({"statusCode": 200, "headers": headers}).encode() + PRELUDE_END
+        yield first
         yield from body
 
 

@@ -152,6 +152,12 @@ class ResponseRequest(ResponseInput, Sampling):
             raise ValueError("'stream_options' is only allowed when 'stream' is true")
         return self
 
+    @property
+    def wanted_logprobs(self) -> int | None:
+        """How many likely tokens to name beside each of the answer; None: no log-probabilities at all."""
+        is_wanted = self.top_logprobs is not None or bool(self.include)
+        return (self.top_logprobs or 0) if is_wanted else None
+
 
 class ResponseConversation(Answer):
     """The conversation that the turn was added to."""

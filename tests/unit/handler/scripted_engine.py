@@ -28,7 +28,11 @@ Logits = NDArray[np.float32]
 
 
 def scripted_engine(
-    reply: Reply, *, context_tokens: int = 512, on_step: Callable[[], None] = lambda: None
+    reply: Reply,
+    *,
+    context_tokens: int = 512,
+    on_step: Callable[[], None] = lambda: None,
+    template: str = TEMPLATE,
 ) -> Engine:
     """An engine that answers a prompt with `reply(prompt text)`; `on_step` is called for every id
     computed."""
@@ -51,7 +55,7 @@ def scripted_engine(
             logits[answer[at] if 0 <= at < len(answer) else end] = 50
         return logits
 
-    return _engine(tokenizer, ScriptedModel(script, context_tokens), end)
+    return _engine(tokenizer, ScriptedModel(script, context_tokens), end, template=template)
 
 
 def noisy_engine(
@@ -60,6 +64,7 @@ def noisy_engine(
     tokenizer: Any = None,
     generation: dict[str, float] | None = None,
     on_step: Callable[[], None] = lambda: None,
+    template: str = TEMPLATE,
 ) -> Engine:
     """An engine whose every next id depends on all before it, and on the draw; it goes on and on."""
     tokenizer = tokenizer or byte_level()
@@ -72,7 +77,7 @@ def noisy_engine(
         logits[end] = -9
         return logits
 
-    return _engine(tokenizer, ScriptedModel(script, context_tokens), end, generation)
+    return _engine(tokenizer, ScriptedModel(script, context_tokens), end, generation, template)
 
 
 def _end_of_last(part: Sequence[int], ids: Sequence[int]) -> int:
@@ -81,7 +86,11 @@ def _end_of_last(part: Sequence[int], ids: Sequence[int]) -> int:
 
 
 def _engine(
-    tokenizer: Any, model: ScriptedModel, end: int, generation: dict[str, float] | None = None
+    tokenizer: Any,
+    model: ScriptedModel,
+    end: int,
+    generation: dict[str, float] | None = None,
+    template: str = TEMPLATE,
 ) -> Engine:
     manifest = Manifest(
         name=MODEL,
@@ -97,5 +106,5 @@ def _engine(
         fidelity={},
         files={"model.onnx": FileEntry("0" * 64, 1)},
     )
-    prompt = ChatPrompt(tokenizer, ChatTemplate(TEMPLATE, {}))
+    prompt = ChatPrompt(tokenizer, ChatTemplate(template, {"bos_token": "<s>", "eos_token": "</s>"}))
     return Engine(manifest, model, prompt, tokenizer)

@@ -12,6 +12,7 @@ from handler.errors import Unavailable
 from handler.sessions import Conversation
 from tests.unit.handler.conftest import Door, OpenDoor, recorded, rest_event
 from tests.unit.handler.scripted_engine import MODEL, scripted_engine
+from tests.unit.handler.streams import ask
 
 SAID = "Hello, how are you?"
 HI = [{"role": "user", "content": "Hi"}]
@@ -222,6 +223,21 @@ def test_a_long_chat_ends_whatever_is_penalized(open_door: OpenDoor) -> None:
     answer = door.post("/v1/chat/completions", messages=[*said, *HI], frequency_penalty=2.0, max_tokens=20)
     choice = answer.json["choices"][0]
     assert (choice["message"]["content"], choice["finish_reason"]) == ("fox", "stop")
+
+
+def test_a_client_that_leaves_a_lost_race_is_only_counted(
+    open_door: OpenDoor, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Closing a stream whose conversation somebody else has written to raises nothing; theirs stays."""
+    door = open_door(streaming=True, memory_mib=2048)
+    conversation = door.call("POST", "/v1/conversations", {}).json["id"]
+    reading = ask(door, input="Hi", conversation=conversation).until(deltas=1)
+    items = f"/v1/conversations/{conversation}/items"
+    assert door.call("POST", items, {"items": HI}).status == 200
+    capsys.readouterr()
+    reading.hang_up()
+    assert '"Conflicts"' in capsys.readouterr().out
+    assert len(door.call("GET", items).json["data"]) == 1
 
 
 def test_openapi_lists_every_route(door: Door) -> None:

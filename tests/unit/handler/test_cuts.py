@@ -188,6 +188,39 @@ def test_a_named_conversation_goes_on(open_door: OpenDoor) -> None:
     assert (refused.status, refused.json["error"]["param"]) == (400, "input")
 
 
+def test_what_is_kept_may_be_said_again_and_is_told(open_door: OpenDoor) -> None:
+    """Every part of an answer tells its instructions and top_p, and may be continued with or without them."""
+    door = open_door(noisy_engine())
+    kept: dict[str, Any] = {"instructions": "Be brief.", "top_p": 0, "typical_p": 0.0}
+    parts = [door.post(RESPONSES, input="Hi", max_output_tokens=3, **kept).json]
+    for said in ({}, kept, {}):
+        assert go_on(door, parts, 3, **said)
+    assert {(part["instructions"], part["top_p"]) for part in parts} == {("Be brief.", 0)}
+    refused = door.post(RESPONSES, previous_response_id=parts[-1]["id"], top_p=0.5)
+    assert (refused.status, "top_p of 0.0" in refused.json["error"]["message"]) == (400, True)
+
+
+def test_a_continuation_includes_what_is_asked_for(open_door: OpenDoor) -> None:
+    """`include` asks a continuation for log-probabilities as it asks a new answer."""
+    door = open_door(noisy_engine())
+    asked = {"include": ["message.output_text.logprobs"], "max_output_tokens": 3}
+    cut = door.post(RESPONSES, input="Hi", **asked).json
+    rest = door.post(RESPONSES, previous_response_id=cut["id"], **asked).json
+    whole = door.post(RESPONSES, input="Hi", **{**asked, "max_output_tokens": 6}).json
+    assert entries_of(cut) + entries_of(rest) == entries_of(whole)
+
+
+def test_what_says_something_anywhere_is_read(open_door: OpenDoor) -> None:
+    """An input whose first part is empty is a new turn, and no continuation that forgets the rest of it."""
+    door = open_door(noisy_engine())
+    cut = door.post(RESPONSES, input="Hi", max_output_tokens=3).json
+    parts = [{"type": "input_text", "text": text} for text in ("", "What is your name?")]
+    said = {"input": [{"role": "user", "content": parts}], "previous_response_id": cut["id"]}
+    made = door.post(RESPONSES, **said, max_output_tokens=3).json
+    items = door.call("GET", f"{RESPONSES}/{made['id']}/input_items").json["data"]
+    assert [item["content"] for item in items] == [parts]
+
+
 @pytest.mark.parametrize("is_tip", [True, False])
 @pytest.mark.parametrize("store", [True, False])
 def test_what_is_no_longer_the_last_goes_on_beside_it(open_door: OpenDoor, is_tip: bool, store: bool) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from handler.engine.engine import Engine
 from tests.unit.handler.conftest import Door, OpenDoor
-from tests.unit.handler.scripted_engine import scripted_engine
+from tests.unit.handler.scripted_engine import noisy_engine, scripted_engine
 
 RESPONSES, CONVERSATIONS = "/v1/responses", "/v1/conversations"
 CONTEXT_TOKENS = 200
@@ -174,6 +174,25 @@ def test_a_continued_answer_is_dropped_by_all_its_items(door: Door) -> None:
         asked = {"input": "What is your name? " * 2, "previous_response_id": made["id"]}
         made = door.post(RESPONSES, **asked, truncation="auto").json
     assert made["dormouse"]["dropped_items"][1:] == spoken
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("place", ["previous_response_id", "conversation"])
+def test_an_answer_that_filled_the_context_is_not_continued(
+    open_door: OpenDoor, place: str, stream: bool
+) -> None:
+    """It is refused before the first byte, by the field that names it, with both numbers, and not counted."""
+    door = open_door(noisy_engine(context_tokens=CONTEXT_TOKENS), streaming=True)
+    conversation = door.call("POST", CONVERSATIONS, {}).json["id"]
+    full = door.post(RESPONSES, input="Hi", conversation=conversation).json
+    assert full["usage"]["total_tokens"] == CONTEXT_TOKENS
+    where = {place: full["id"] if place == "previous_response_id" else conversation}
+    counted = door.post(f"{RESPONSES}/input_tokens", **where)
+    for refused in (door.post(RESPONSES, stream=stream, **where), counted):
+        error = refused.json["error"]
+        assert (refused.status, error["param"]) == (400, place)
+        assert error["code"] == "context_length_exceeded"
+        assert re.findall(r"\d+", error["message"]) == [str(CONTEXT_TOKENS)] * 2
 
 
 def test_what_is_not_read_is_not_passed_over(door: Door) -> None:

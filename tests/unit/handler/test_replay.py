@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from handler.errors import Unavailable
 from handler.sessions import Item
 from tests.unit.handler.conftest import Door, OpenDoor
 from tests.unit.handler.scripted_engine import noisy_engine, scripted_engine
@@ -300,6 +301,29 @@ def test_a_reader_that_lost_to_a_shorter_answer_is_told(two_doors: tuple[Door, D
     whole = ask(first, **ASK[0]).rest()
     rest = again(first, cut.id, quick.last).rest()
     assert told([*cut.events, *quick.events, *rest.events]) == told(whole.events)
+
+
+class Leaving:
+    """A store that goes away while a resumed answer is written."""
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def replace_last(self, *_: Any, **__: Any) -> Any:
+        raise Unavailable("The session store does not answer.")
+
+
+def test_a_resumed_answer_that_cannot_be_kept_is_logged(
+    open_door: OpenDoor, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever hangs up on it while the store is away leaves a line in the log, and raises nothing."""
+    door = open_door(noisy_engine(), wrap=Leaving, streaming=True)
+    cut = ask(door, **ASK[0]).until(deltas=1).hang_up()
+    again(door, cut.id, cut.last).until(deltas=2).hang_up()
+    assert [record.message for record in caplog.records] == ["unavailable"]
 
 
 def test_a_fork_keeps_what_it_forked_from(open_door: OpenDoor) -> None:

@@ -182,6 +182,16 @@ def test_a_repetition_goes_on_where_its_client_hung_up(
     assert len(texts(door, conversation)) == 2
 
 
+def test_a_client_that_leaves_before_the_first_event_is_heard(open_door: OpenDoor) -> None:
+    """Between the head and the first event too: the turn is kept, and a repetition goes on at once."""
+    door = open_door(noisy_engine(), streaming=True)
+    body = {"model": MODEL, "stream": True, "input": "Hi", "max_output_tokens": 12}
+    Reading(door, "POST", RESPONSES, body, Idempotency_Key="k").hang_up()
+    patience = {"x_request_timeout_ms": "2000"}
+    rest = Reading(door, "POST", RESPONSES, body, Idempotency_Key="k", **patience).rest()
+    assert told(rest.events) == told(ask(door, input="Hi", max_output_tokens=12).rest().events)
+
+
 @pytest.mark.parametrize(("first", "again"), FIRST_AND_AGAIN)
 def test_a_repetition_of_what_was_called_off_is_told(
     open_door: OpenDoor, first: dict[str, str], again: dict[str, str]
@@ -237,6 +247,16 @@ def test_the_second_waits_no_longer_than_it_may(door: Door, model: Model, noted:
     model.held.set()
     first.join()
     assert is_replayed(create(door, h_Idempotency_Key="k"))
+
+
+@pytest.mark.parametrize("place", ["", "/items"])
+def test_a_refused_request_frees_its_key(door: Door, place: str) -> None:
+    """What was wrong is put right under the same key, where items are checked as well."""
+    path = f"{CONVERSATIONS}/{new_conversation(door)}/items" if place else CONVERSATIONS
+    wrong = {"items": [{"type": "function_call_output", "call_id": "x", "output": "y"}]}
+    refused = door.call("POST", path, wrong, Idempotency_Key="k")
+    assert (refused.status, refused.json["error"]["param"]) == (400, "items[0].call_id")
+    assert door.call("POST", path, {"items": HI}, Idempotency_Key="k").status == 200
 
 
 @pytest.mark.parametrize("key", [{}, {"h_Idempotency_Key": "k"}])
