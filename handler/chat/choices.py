@@ -68,6 +68,7 @@ class Frame:
         """
         head = self._head(shape)
         runs = self._runs(jobs, budget)
+        facts: Dormouse | None = None
         for index, run in enumerate(runs):
             try:
                 for part in shape.parts(index, run):
@@ -77,8 +78,13 @@ class Frame:
                     is_last = part.finish_reason is not None and run is runs[-1]
                     if is_last:
                         yield from self.inference.explain(run, budget)
-                    facts = self._facts(runs, budget) if is_last else None
+                        facts = self._facts(runs, budget)
                     yield shape.chunk(**head, choices=[part], dormouse=facts)
+            except GeneratorExit:  # the client hung up: nobody but the operator hears what was made
+                run.close()
+                if facts is None and any(each.output_ids for each in runs):
+                    self.till.facts(runs[: index + 1], budget)
+                raise
             finally:
                 run.close()
         if include_usage:
