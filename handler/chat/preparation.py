@@ -25,7 +25,6 @@ from handler.chat.tools import Toolbox, ToolFacts, toolbox_of
 from handler.chat.translate import item_of, new_id
 from handler.chat.turn import Turn, continued_job, history
 from handler.errors import InvalidRequest, NotFound, Unsupported
-from handler.schema.formats import TextFacts
 from handler.schema.responses import (
     InputTokens,
     InputTokensRequest,
@@ -59,14 +58,14 @@ class Preparation:
         thread = self.threads.open(tenant, request, now, terms.if_match)
         response_id = new_id("resp")
         new_items = [item_of(given, now, response_id) for given in request.items]
-        dropped: list[str] = []
-        continues = None
+        continues = cut = None
         tools, text = ToolFacts.of(request), text_facts(request.text)
         if _says_something(new_items):
             job, dropped = self._new_job(request, thread, new_items)
         else:
             new_items = []
-            job, continues, tools, text = self._continued_job(request, tenant, thread)
+            job, continues, tools, cut = self._continued_job(request, tenant, thread)
+            text, dropped = cut.text, cut.dormouse.dropped_items if cut.dormouse else []
         self.inference.check_time(len(job.prompt_ids), budget)
         return Turn(
             request=request,
@@ -85,6 +84,7 @@ class Preparation:
             tools=tools,
             text_facts=text,
             continues=continues,
+            cut=cut,
             spoken=resumed(continues) if continues else [],
         )
 
@@ -147,8 +147,8 @@ class Preparation:
 
     def _continued_job(
         self, request: ResponseRequest, tenant: str, thread: Thread
-    ) -> tuple[Job, Item, ToolFacts, TextFacts]:
-        """Go on with an answer that was cut, with its tools and in its format."""
+    ) -> tuple[Job, Item, ToolFacts, ResponseObject]:
+        """Go on with an answer that was cut, with its tools, in its format, by its prompt."""
         if request.dormouse is not None and request.dormouse.explain:
             raise Unsupported(
                 "'dormouse.explain' is not supported where an answer is continued.", param="dormouse.explain"
@@ -158,7 +158,7 @@ class Preparation:
         kept = ToolFacts(tuple(body.tools), body.tool_choice, body.parallel_tool_calls)
         syntax = self.inference.engine.prompt.call_syntax
         job = continued_job(previous, item, request, self.fingerprint, syntax)
-        return job, item, kept.again(request), body.text
+        return job, item, kept.again(request), body
 
     def _interrupted(
         self, request: ResponseInput, tenant: str, thread: Thread

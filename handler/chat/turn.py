@@ -66,6 +66,8 @@ class Turn:
     attempt: Attempt | None = None
     """Absent where nothing is stored."""
     continues: Item | None = None
+    cut: ResponseObject | None = None
+    """What was told of the answer that is continued: its prompt is this turn's."""
     spoken: list[Spoken] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -109,7 +111,7 @@ class Turn:
             text=self.text_facts,
             tool_choice=self.tools.choice,
             tools=list(self.tools.functions),
-            truncation=request.truncation or "disabled",
+            truncation=(self.cut or request).truncation or "disabled",
             user=request.user,
             safety_identifier=request.safety_identifier,
             prompt_cache_key=request.prompt_cache_key,
@@ -243,8 +245,9 @@ def continued_job(
         **dataclasses.asdict(said.params),
         "stop": said.stop,
         "instructions": previous.body.get("instructions"),
+        "truncation": previous.body["truncation"],
     }
-    for name in (*FIXED, "stop", "instructions"):
+    for name in (*FIXED, "stop", "instructions", "truncation"):
         given = getattr(request, name)
         if name == "stop" and given is not None:
             given = stop_strings(given)

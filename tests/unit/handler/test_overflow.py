@@ -10,6 +10,7 @@ import pytest
 from handler.engine.engine import Engine
 from tests.unit.handler.conftest import Door, OpenDoor
 from tests.unit.handler.scripted_engine import scripted_engine
+from tests.unit.handler.streams import again, ask
 
 RESPONSES, CONVERSATIONS = "/v1/responses", "/v1/conversations"
 CONTEXT_TOKENS = 200
@@ -174,6 +175,38 @@ def test_a_continued_answer_is_dropped_by_all_its_items(door: Door) -> None:
         asked = {"input": "What is your name? " * 2, "previous_response_id": made["id"]}
         made = door.post(RESPONSES, **asked, truncation="auto").json
     assert made["dormouse"]["dropped_items"][1:] == spoken
+
+
+@pytest.mark.parametrize("older", [True, False])
+def test_a_continuation_is_without_what_its_answer_was_without(door: Door, older: bool) -> None:
+    """Its prompt is the same: truncation, dropped items and what is older are told alike, however often."""
+    id, _ = begin(door, turns(60 if older else 10))
+    cut = door.post(RESPONSES, input="Hello", conversation=id, truncation="auto", max_output_tokens=1).json
+    assert (cut["truncation"], cut["dormouse"]["dropped_older"]) == ("auto", older)
+    dropped = cut["dormouse"]["dropped_items"]
+    assert dropped
+    last = cut["id"]
+    refused = door.post(RESPONSES, previous_response_id=last, truncation="disabled")
+    assert (refused.status, refused.json["error"]["param"]) == (400, "truncation")
+    for truncation in (None, "auto"):
+        rest = door.post(
+            RESPONSES, previous_response_id=last, truncation=truncation, max_output_tokens=1
+        ).json
+        assert (rest["truncation"], rest["dormouse"]["dropped_older"]) == ("auto", older)
+        assert rest["dormouse"]["dropped_items"] == dropped
+        last = rest["id"]
+
+
+def test_an_answer_resumed_in_its_place_was_without_the_same(open_door: OpenDoor, engine: Engine) -> None:
+    """The facts of the whole answer are those of its beginning, as far as the prompt goes."""
+    door = open_door(engine, streaming=True)
+    id, _ = begin(door, turns(60))
+    cut = ask(door, input="Hello", conversation=id, truncation="auto").until(deltas=1).hang_up()
+    facts = door.call("GET", f"{RESPONSES}/{cut.id}").json["dormouse"]
+    assert (facts["stop_reason"], facts["dropped_older"]) == ("cancelled", True)
+    whole = again(door, cut.id).rest().events[-1]["response"]["dormouse"]
+    assert (whole["stop_reason"], whole["dropped_older"]) == ("stop", True)
+    assert whole["dropped_items"] == facts["dropped_items"]
 
 
 def test_what_is_not_read_is_not_passed_over(door: Door) -> None:
