@@ -51,7 +51,7 @@ class Frame:
 
     def answer(self, shape: Shape[A, C], jobs: Sequence[Job], budget: Budget) -> A:
         """Answer whole. Raises: RequestError."""
-        runs = [self.inference.run(job, budget) for job in jobs]
+        runs = self._runs(jobs, budget)
         choices = [shape.choice(index, run) for index, run in enumerate(runs)]
         for _ in self.inference.explain(runs[-1], budget):
             pass
@@ -67,7 +67,8 @@ class Frame:
         Raises: RequestError.
         """
         head = self._head(shape)
-        runs = [self.inference.run(job, budget) for job in jobs]
+        runs = self._runs(jobs, budget)
+        facts: Dormouse | None = None
         for index, run in enumerate(runs):
             try:
                 for part in shape.parts(index, run):
@@ -77,12 +78,20 @@ class Frame:
                     is_last = part.finish_reason is not None and run is runs[-1]
                     if is_last:
                         yield from self.inference.explain(run, budget)
-                    facts = self._facts(runs, budget) if is_last else None
+                        facts = self._facts(runs, budget)
                     yield shape.chunk(**head, choices=[part], dormouse=facts)
+            except GeneratorExit:  # the client hung up: nobody but the operator hears what was made
+                run.close()
+                if facts is None and any(each.output_ids for each in runs):
+                    self.till.facts(runs[: index + 1], budget)
+                raise
             finally:
                 run.close()
         if include_usage:
             yield shape.chunk(**head, choices=[], usage=usage_of(runs))
+
+    def _runs(self, jobs: Sequence[Job], budget: Budget) -> list[Run]:
+        return [self.inference.run(job, budget, follows=at > 0) for at, job in enumerate(jobs)]
 
     def _facts(self, runs: Sequence[Run], budget: Budget) -> Dormouse:
         facts = self.till.facts(runs, budget)

@@ -29,6 +29,7 @@ from handler.errors import DeadlineTooShort, RequestError, Unavailable
 T = TypeVar("T")
 EXPLAINED_TOKENS = 256  # of an answer; each part costs as many and a prompt
 QUEUE_LOOK_S = 1.0  # whoever waits for the model shows a sign of life this often
+OUT_OF_TIME = ("deadline_too_short", "busy", "stopping")
 
 
 class Inference:
@@ -52,9 +53,12 @@ class Inference:
         """Let no answer, begun or to come, go on for longer than this from now; any thread may say so."""
         self._closing.at_s = min(self._closing.at_s, self._clock() + limit_s)
 
-    def run(self, job: Job, budget: Budget) -> Run:
-        """Prepare an answer; nothing is computed before the first piece is asked for."""
-        run = Run(job)
+    def run(self, job: Job, budget: Budget, *, follows: bool = False) -> Run:
+        """Prepare an answer; nothing is computed before the first piece is asked for.
+
+        One that `follows` others of its request ends where there is no time for it: theirs must not be lost.
+        """
+        run = Run(job, follows=follows)
         run._pieces = self._pieces(run, budget)
         budget.caller.runs.append(run)
         return run
@@ -90,10 +94,13 @@ class Inference:
         """An answer has been kept and is with the client: so long took what the margin is for."""
         self._margin.learn(self._clock() - min(run.ended_s, budget.until_s))
 
-    def _judge(self, pace: Pace, left: int, prompt_tokens: int, budget: Budget) -> None:
+    def _judge(
+        self, pace: Pace, left: int, prompt_tokens: int, budget: Budget, *, refuses: bool = True
+    ) -> None:
         needed_s = pace.needed_s(left)
         if needed_s > budget.remaining_s():
-            pace.doubt()
+            if refuses:  # not a hundred times for the choices of one request
+                pace.doubt()
             raise self._too_short(prompt_tokens, needed_s, budget.remaining_s())
 
     def _too_short(self, prompt_tokens: int, needed_s: float | None, limit_s: float) -> RequestError:
@@ -113,6 +120,10 @@ class Inference:
             yield from self._said(run, budget)
             if job.is_scored and run.stop_reason == "deadline" and not run.output_ids:
                 raise self._too_short(run.prompt_tokens, None, budget.allowed_s)
+        except RequestError as error:
+            if not run.follows or job.is_scored or error.error_code not in OUT_OF_TIME:
+                raise
+            run.stop_reason = "deadline"
         finally:
             run.ended_s = self._clock()
 
@@ -207,7 +218,7 @@ class Inference:
             run.cached_tokens = generation.cached_tokens
         first: float | None = None
         try:
-            yield from self._prefill(generation, budget)
+            yield from self._prefill(generation, budget, refuses=not run.follows)
             tokens = iter(generation)
             for token in islice(tokens, 1):  # the clock is not looked at for the others
                 first = self._clock()
@@ -240,19 +251,19 @@ class Inference:
                 found = certainties(model, scratch, part.prompt_ids, answer, budget.should_stop)
                 read.without[at] = None if found is None else sum(one.logprob for one in found)
 
-    def _prefill(self, generation: Generation, budget: Budget) -> Iterator[None]:
+    def _prefill(self, generation: Generation, budget: Budget, *, refuses: bool) -> Iterator[None]:
         """Compute the prompt step by step; stop as soon as the steps tell that the time will not do.
 
         Raises: DeadlineTooShort.
         """
         left, before = generation.prompt_tokens - generation.cached_tokens, self._clock()
         if left > PREFILL_STEP_TOKENS:  # now it is known what is warm, and what the queue took
-            self._judge(self._reading, left, generation.prompt_tokens, budget)
+            self._judge(self._reading, left, generation.prompt_tokens, budget, refuses=refuses)
         for step, now_left in enumerate(generation.prefill()):
             now = self._clock()
             if step:  # the first one also fetches the weights, in a process that has just begun
                 self._reading.learn(left - now_left, now - before)
-                self._judge(self._reading, now_left, generation.prompt_tokens, budget)
+                self._judge(self._reading, now_left, generation.prompt_tokens, budget, refuses=refuses)
             yield None
             left, before = now_left, self._clock()  # whoever listens may have taken its time
 

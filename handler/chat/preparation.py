@@ -58,16 +58,14 @@ class Preparation:
         thread = self.threads.open(tenant, request, now, terms.if_match)
         response_id = new_id("resp")
         new_items = [item_of(given, now, response_id) for given in request.items]
-        dropped: list[str] = []
-        continues = None
+        continues = cut = None
         tools, text = ToolFacts.of(request), text_facts(request.text)
-        instructions = request.instructions
         if _says_something(new_items):
             job, dropped = self._new_job(request, thread, new_items)
         else:
             new_items = []
-            job, continues, tools, body = self._continued_job(request, tenant, thread)
-            text, instructions = body.text, body.instructions
+            job, continues, tools, cut = self._continued_job(request, tenant, thread)
+            text, dropped = cut.text, cut.dormouse.dropped_items if cut.dormouse else []
         self.inference.check_time(len(job.prompt_ids), budget)
         return Turn(
             request=request,
@@ -83,10 +81,10 @@ class Preparation:
             dropped_items=dropped,
             response_id=response_id,
             attempt=attempt,
-            instructions=instructions,
             tools=tools,
             text_facts=text,
             continues=continues,
+            cut=cut,
             spoken=resumed(continues) if continues else [],
         )
 
@@ -154,7 +152,7 @@ class Preparation:
     def _continued_job(
         self, request: ResponseRequest, tenant: str, thread: Thread
     ) -> tuple[Job, Item, ToolFacts, ResponseObject]:
-        """Go on with an answer that was cut, with its tools; its body tells its format and instructions."""
+        """Go on with an answer that was cut, with its tools; its body tells what else is kept."""
         if request.dormouse is not None and request.dormouse.explain:
             raise Unsupported(
                 "'dormouse.explain' is not supported where an answer is continued.", param="dormouse.explain"

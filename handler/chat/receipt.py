@@ -61,7 +61,7 @@ class Till:
                 "exact": old.exact and new.exact,
             }
         )
-        return facts.model_copy(update={"receipt": receipt})
+        return facts.model_copy(update={"receipt": receipt, "dropped_older": before.dropped_older})
 
     def _receipt(self, runs: Sequence[Run], budget: Budget) -> Receipt:
         asked = [run for run in runs if not run.job.repeats]

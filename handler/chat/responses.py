@@ -167,8 +167,10 @@ class Responses:
         body = turn.ending(run, int(self.now_s()))
         body.dormouse = self.till.facts([run], turn.budget, turn.dropped_items)
         body.dormouse.explanation = explanation_of(self.inference.engine, run, stored=True)
-        if turn.continues is None:
+        if turn.cut is None:
             body.dormouse.dropped_older = turn.thread.older_left_out or turn.thread.incomplete
+        elif turn.cut.dormouse is not None:
+            body.dormouse.dropped_older = turn.cut.dormouse.dropped_older
         if turn.request.store is False:
             self.inference.handed_over(run, turn.budget)
             return body

@@ -58,8 +58,11 @@ class Run:
     Pieces without text and tokens are signs of life: the model is busy, or the prompt is being computed.
     """
 
-    def __init__(self, job: Job, pieces: Generator[Piece, None, None] | None = None) -> None:
+    def __init__(
+        self, job: Job, pieces: Generator[Piece, None, None] | None = None, *, follows: bool = False
+    ) -> None:
         self.job = job
+        self.follows = follows  # others of the same request have been made before it
         self.stop_reason: StopReason = "cancelled"
         self.prompt_tokens = len(job.prompt_ids)
         self.cached_tokens = 0

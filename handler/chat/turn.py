@@ -61,12 +61,13 @@ class Turn:
     job: Job
     dropped_items: list[str]
     response_id: str
-    instructions: str | None
     tools: ToolFacts
     text_facts: TextFacts
     attempt: Attempt | None = None
     """Absent where nothing is stored."""
     continues: Item | None = None
+    cut: ResponseObject | None = None
+    """What was told of the answer that is continued: its prompt is this turn's."""
     spoken: list[Spoken] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -96,7 +97,7 @@ class Turn:
             id=self.response_id,
             created_at=self.created_at_s,
             status="in_progress",
-            instructions=self.instructions,
+            instructions=(self.cut or request).instructions,
             max_output_tokens=request.max_output_tokens,
             model=self.model,
             output=[],
@@ -110,7 +111,7 @@ class Turn:
             text=self.text_facts,
             tool_choice=self.tools.choice,
             tools=list(self.tools.functions),
-            truncation=request.truncation or "disabled",
+            truncation=(self.cut or request).truncation or "disabled",
             user=request.user,
             safety_identifier=request.safety_identifier,
             prompt_cache_key=request.prompt_cache_key,
@@ -244,8 +245,9 @@ def continued_job(
         **dataclasses.asdict(said.params),
         "stop": said.stop,
         "instructions": previous.body.get("instructions"),
+        "truncation": previous.body["truncation"],
     }
-    for name in (*FIXED, "stop", "instructions"):
+    for name in (*FIXED, "stop", "instructions", "truncation"):
         given, same = getattr(request, name), _as_asked(name, kept[name])
         if given is not None and _as_asked(name, given) != same:
             raise InvalidRequest(

@@ -2,6 +2,7 @@
 
     Hermes, Qwen    <tool_call>\n{"name": "f", "arguments": {"x": 1}}\n</tool_call>    after text, or several
     Llama 3.x       {"name": "f", "parameters": {"x": 1}}                              alone
+    others          as if their template knew no calls: Mistral's, say, refuses ids like ours
 
 Owns the words around name and arguments. Knows nothing of grammars, streams or OpenAI's objects.
 """
@@ -64,7 +65,10 @@ _CONVERSATION = (
 
 
 def syntax_of(render: Render) -> CallSyntax | None:
-    """Tell how the template behind `render` writes calls; None where it leaves out any part of them."""
+    """Tell how the template behind `render` writes calls.
+
+    None where it leaves out any part of them, or writes them in a way that is not known here.
+    """
     try:
         text = render(_CONVERSATION, [_TOOL])
     except InvalidRequest:
@@ -73,5 +77,6 @@ def syntax_of(render: Render) -> CallSyntax | None:
     if not 0 <= given < taken < result:
         return None
     written = text[text.rindex(_NAME, 0, taken) : taken] if text.rfind(_NAME, 0, taken) > given else ""
-    is_llama = '"parameters"' in written and HERMES.marker not in text[:taken]
-    return LLAMA if is_llama else HERMES
+    if HERMES.marker in text[:taken]:
+        return HERMES
+    return LLAMA if '"parameters"' in written else None

@@ -29,7 +29,7 @@ BLOCK = 512  # a cumulated sum over a whole vocabulary takes milliseconds, sums 
 DRAWN_AT_ONCE = 64
 WORDS = 4  # in what Philox gives for one value of its counter
 COLDEST = 1e-6  # below it logits would overflow; long before, the most likely id has all the weight
-SEED_BITS = 63  # what fits OpenAI's integer and DynamoDB's numbers
+SEED_BITS = 53  # of a drawn one, which JavaScript can then send back as it was told; given ones have 64
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ DESCRIPTION = (
     "OpenAI's API over a model that runs inside this function. Fields that are not listed here are "
     "refused with 400; what has no place in OpenAI's shapes is in `dormouse`."
 )
+KEYS = "An API key, or a token of the user pool. A server that only its own machine can reach asks for none."
 
 
 class Api:
@@ -43,7 +44,7 @@ class Api:
         self.endpoints = (*endpoints, document)
         for endpoint in self.endpoints:
             self._add(endpoint)
-        self._openapi: str | None = None
+        self._openapi: dict[str, Any] | None = None
 
     def answer(self, raw: Mapping[str, Any], context: Any) -> dict[str, Any] | Bytes:
         """Answer an event, whatever comes; nothing is raised."""
@@ -62,14 +63,20 @@ class Api:
             self._telemetry.bug(error, request_id)
             return error_answer(InternalError(request_id), request_id)
 
-    def openapi(self) -> str:
-        """The OpenAPI document of these very routes, as JSON."""
+    def openapi(self, base: str) -> str:
+        """The OpenAPI document of these very routes, as JSON, for whoever finds them below `base`."""
         if self._openapi is None:
+            from aws_lambda_powertools.event_handler.openapi.models import HTTPBearer
+
             schema = self._resolver.get_openapi_json_schema(
-                title="Dormouse", version=VERSION, description=DESCRIPTION
+                title="Dormouse",
+                version=VERSION,
+                description=DESCRIPTION,
+                security_schemes={"key": HTTPBearer(description=KEYS)},
+                security=[{"key": []}],
             )
-            self._openapi = json.dumps(json.loads(schema), ensure_ascii=False)
-        return self._openapi
+            self._openapi = json.loads(schema)
+        return json.dumps({**self._openapi, "servers": [{"url": base or "/"}]}, ensure_ascii=False)
 
     def _add(self, endpoint: Endpoint) -> None:
         self._resolver.route(
@@ -102,7 +109,8 @@ class Api:
         return work
 
     def _document(self) -> Response[Any]:
-        return Response(200, body=lambda: Page(self.openapi(), "application/json", {}))
+        base = events.base_path(self._resolver.current_event.raw_event)
+        return Response(200, body=lambda: Page(self.openapi(base), "application/json", {}))
 
 
 def _no_such_path(_: Exception) -> Response[RequestError]:

@@ -41,6 +41,12 @@ def rest_event(event: Mapping[str, Any]) -> Event:
     return {**event, "headers": event.get("headers") or {}, "requestContext": context}
 
 
+def base_path(event: Event) -> str:
+    """What stands before the server's own paths at this door: the stage of a REST API, or nothing."""
+    whole, own = str(event["requestContext"].get("path") or ""), str(event["path"])
+    return whole.removesuffix(own) if whole.endswith(own) else ""
+
+
 def body_bytes(event: Mapping[str, Any]) -> bytes:
     """The body as it was sent. Raises: InvalidRequest for a broken base64 wrapping."""
     body = event.get("body") or ""

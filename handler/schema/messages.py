@@ -1,5 +1,8 @@
 """The messages of a chat completion's request.
 
+An answer may be sent back as OpenAI's own helpers hand it over: `parsed`, `parsed_arguments` and `index` are
+what `parse()` and `stream()` add to it. They say nothing that the answer does not say, and are dropped.
+
 Source: https://platform.openai.com/docs/api-reference/chat
 """
 
@@ -51,6 +54,7 @@ class RequestedFunction(Request):
 
     name: FunctionName
     arguments: Arguments
+    parsed_arguments: Any = None
 
 
 class RequestedCall(Request):
@@ -59,6 +63,7 @@ class RequestedCall(Request):
     id: CallId
     type: Annotated[Literal["function"], only("function")]
     function: RequestedFunction
+    index: int | None = None
 
 
 class AssistantInput(_Message):
@@ -68,6 +73,7 @@ class AssistantInput(_Message):
     content: Content | None = None
     tool_calls: Annotated[list[RequestedCall], Field(min_length=1, max_length=MAX_TOOLS)] | None = None
     tool_call_id: Refused = None
+    parsed: Any = None
 
     @model_validator(mode="after")
     def _says_something(self) -> AssistantInput:

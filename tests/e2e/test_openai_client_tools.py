@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Literal
 
 import openai
 import pytest
+from pydantic import BaseModel, Field
 
 MODEL = "dormouse-house"
 CITY = {
@@ -24,6 +25,13 @@ ASK: Any = {"messages": [{"role": "user", "content": "Rain in Oslo?"}], "model":
 NAMED: Any = {"type": "function", "name": "weather"}
 
 
+class Weather(BaseModel):
+    """The same as a client's own type."""
+
+    city: Literal["Oslo", "Rome"]
+    days: int = Field(ge=1, le=9)
+
+
 @pytest.fixture
 def house(house_server: str) -> openai.OpenAI:
     """OpenAI's client for the embedded model."""
@@ -38,6 +46,14 @@ def check(arguments: str) -> None:
     assert len(given) == 2
 
 
+def send_back(house: Any, message: Any) -> Any:
+    """Send the model's message as it came, with the result of its one call."""
+    (call,) = message.tool_calls
+    result = {"role": "tool", "tool_call_id": call.id, "content": "Rain."}
+    ask = {**ASK, "messages": [*ASK["messages"], message, result]}
+    return house.chat.completions.create(**ask, tool_choice="none", max_tokens=20)
+
+
 def test_chat_round_trip(house: Any) -> None:
     """Call, result, answer: the messages that came are sent back as they are."""
     made = house.chat.completions.create(**ASK, tool_choice="required", parallel_tool_calls=False)
@@ -45,14 +61,24 @@ def test_chat_round_trip(house: Any) -> None:
     assert (choice.finish_reason, choice.message.content) == ("tool_calls", None)
     (call,) = choice.message.tool_calls
     check(call.function.arguments)
-    history = [
-        *ASK["messages"],
-        choice.message,
-        {"role": "tool", "tool_call_id": call.id, "content": "Rain."},
-    ]
-    answer = house.chat.completions.create(**{**ASK, "messages": history}, tool_choice="none", max_tokens=20)
+    answer = send_back(house, choice.message)
     assert answer.choices[0].message.tool_calls is None
     assert answer.usage.prompt_tokens > 0
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_round_trip_of_the_helpers(house: Any, stream: bool) -> None:
+    """What `parse()` and `stream()` make of an answer is sent back as it is, with all that they add to it."""
+    tool = openai.pydantic_function_tool(Weather, name="weather")
+    ask = {**ASK, "tools": [tool], "tool_choice": "required", "parallel_tool_calls": False}
+    if stream:
+        with house.chat.completions.stream(**ask) as events:
+            message = events.get_final_completion().choices[0].message
+    else:
+        message = house.chat.completions.parse(**ask).choices[0].message
+    (call,) = message.tool_calls
+    assert isinstance(call.function.parsed_arguments, Weather)
+    assert send_back(house, message).choices[0].message.content is not None
 
 
 def test_chat_stream_helper(house: Any) -> None:

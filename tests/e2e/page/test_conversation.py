@@ -73,6 +73,20 @@ def test_a_message_waits_for_the_conversation(open_page: Any) -> None:
     assert [text for role, text in chat.kept() if role == "user"] == ["My name is Wren.", "What is my name?"]
 
 
+def test_what_was_left_out_is_told(open_page: Any) -> None:
+    """An answer says that messages were left out of it, also where none of them can be named any more."""
+    chat = open_page()
+
+    def without_older(route: Route) -> None:
+        reply = route.fetch()
+        told = reply.text().replace('"dropped_older":false', '"dropped_older":true')
+        route.fulfill(response=reply, body=told)
+
+    chat.page.route("**/v1/responses", without_older)
+    chat.ask("Hello!")
+    expect(chat.page.get_by_text("left out of this answer")).to_be_visible()
+
+
 def test_a_reload_in_mid_answer_ends_with_the_turn_once(open_page: Any) -> None:
     """A reload while the answer is written neither loses the turn nor doubles it."""
     chat = open_page()

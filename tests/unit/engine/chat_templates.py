@@ -70,6 +70,34 @@ INST = """\
 {%- endfor %}
 """
 
+MISTRAL = """\
+{%- set system = messages[0].content + '\\n\\n' if messages[0].role == 'system' else '' %}
+{{- bos_token }}
+{%- for message in messages if message.role != 'system' %}
+    {%- if message.role == 'user' %}
+        {%- if tools and loop.first %}
+            {{- '[AVAILABLE_TOOLS] ' }}{{ tools | tojson }}{{ '[/AVAILABLE_TOOLS]' }}
+        {%- endif %}
+        {{- '[INST] ' + (system if loop.first else '') + message.content + '[/INST]' }}
+    {%- elif message.tool_calls %}
+        {{- '[TOOL_CALLS] [' }}
+        {%- for call in message.tool_calls %}
+            {%- if call.id | length != 9 %}
+                {{- raise_exception('Tool call IDs should be alphanumeric strings with length 9!') }}
+            {%- endif %}
+            {{- ', ' if not loop.first }}
+            {{- (call.function | tojson)[:-1] + ', "id": "' + call.id + '"}' }}
+        {%- endfor %}
+        {{- ']' + eos_token }}
+    {%- elif message.role == 'tool' %}
+        {{- '[TOOL_RESULTS] {"content": ' + message.content }}
+        {{- ', "call_id": "' + message.tool_call_id + '"}[/TOOL_RESULTS]' }}
+    {%- else %}
+        {{- ' ' + message.content + eos_token }}
+    {%- endif %}
+{%- endfor %}
+"""
+
 WORDS = """\
 {% for message in messages %}
     {% if not message.content %}
@@ -82,4 +110,11 @@ Assistant:
 {% endif %}
 """
 
-ALL = {"chatml": CHATML, "default_system": DEFAULT_SYSTEM, "headers": HEADERS, "inst": INST, "words": WORDS}
+ALL = {
+    "chatml": CHATML,
+    "default_system": DEFAULT_SYSTEM,
+    "headers": HEADERS,
+    "inst": INST,
+    "mistral": MISTRAL,
+    "words": WORDS,
+}

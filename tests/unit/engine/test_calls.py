@@ -109,7 +109,14 @@ def test_calls_are_told_from_text_however_it_is_cut(
 
 @pytest.mark.parametrize(
     ("style", "syntax"),
-    [("default_system", HERMES), ("llama", LLAMA), ("chatml", HERMES), ("inst", HERMES), ("words", HERMES)],
+    [
+        ("default_system", HERMES),
+        ("llama", LLAMA),
+        ("chatml", HERMES),
+        ("inst", HERMES),
+        ("mistral", HERMES),
+        ("words", HERMES),
+    ],
 )
 def test_the_template_decides_how_calls_are_written(style: str, syntax: CallSyntax) -> None:
     """A template that writes calls is believed; with any other the usual syntax is explained."""
@@ -125,9 +132,12 @@ def test_a_template_that_knows_tools_writes_them(style: str) -> None:
     assert "<|im_start|>tool\nSnow<|im_end|>" in text
 
 
-@pytest.mark.parametrize("style", ["chatml", "headers", "words"])
+@pytest.mark.parametrize("style", ["chatml", "headers", "mistral", "words"])
 def test_a_template_without_tools_gets_them_as_text(style: str) -> None:
-    """All that is about functions stands in the messages: definitions, calls, and the results of each."""
+    """All that is about functions stands in the messages: definitions, calls, and the results of each.
+
+    Mistral's knows tools, and refuses every call whose id has not nine letters.
+    """
     messages = [{"role": "system", "content": "Be kind."}, ASKED, called("Oslo", "Rome")]
     text = text_of(prompt(style).encode([*messages, answered("Snow"), answered("Sun")], tools=[TOOL]))
     assert text.index("Be kind.") < text.index("Tells the weather.") < text.index("Rain?")

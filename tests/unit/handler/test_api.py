@@ -249,3 +249,17 @@ def test_openapi_lists_every_route(door: Door) -> None:
     assert set(chat["responses"]["200"]["content"]) == {"application/json", "text/event-stream"}
     assert chat["requestBody"]["required"]
     assert "ErrorEnvelope" in json.dumps(chat["responses"]["400"])
+
+
+def test_openapi_names_where_the_server_is(door: Door) -> None:
+    """Below a REST API's stage, or at the root; and that a key is sent as a bearer token."""
+    event = rest_event("GET", "/openapi.json")
+    local = door.send(event).json
+    event["requestContext"].update(stage="prod", path="/prod/openapi.json")
+    staged = door.send(event).json
+    url = recorded("function-url-chat-stream")
+    url["rawPath"], url["requestContext"]["http"]["method"] = "/openapi.json", "GET"
+    bases = [document["servers"] for document in (local, staged, door.send(url).json)]
+    assert bases == [[{"url": "/"}], [{"url": "/prod"}], [{"url": "/"}]]
+    ((name, scheme),) = local["components"]["securitySchemes"].items()
+    assert (scheme["type"], scheme["scheme"], local["security"]) == ("http", "bearer", [{name: []}])

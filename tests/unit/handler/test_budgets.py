@@ -250,12 +250,15 @@ def test_what_ended_in_the_queue_leaves_the_margin_alone(open_door: OpenDoor) ->
 
 
 class LastMoment:
-    """A lock that comes free just when the time of whoever waits for it is up."""
+    """A lock that comes free just when the time of whoever waits for it is up, but for the first `free`."""
 
-    def __init__(self, now: list[float]) -> None:
-        self.now, self.releases = now, 0
+    def __init__(self, now: list[float], free: int = 0) -> None:
+        self.now, self.free, self.releases = now, free, 0
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        self.free -= 1
+        if self.free >= 0:
+            return True
         if blocking:
             self.now.append(self.now[-1] + 60)
         return blocking
@@ -273,6 +276,46 @@ def test_a_model_that_comes_free_too_late_is_busy(open_door: OpenDoor) -> None:
     assert (refused.status, refused.json["error"]["code"]) == (503, "busy")
     assert refused.headers["x-should-retry"] == "true"
     assert lock.releases == 1
+
+
+def _choices(answer: Any, *, stream: bool) -> tuple[list[str], list[str], str]:
+    """Texts and finish reasons of the choices, and the whole answer's stop reason."""
+    bodies = answer.events if stream else [answer.json]
+    texts, reasons = ["", ""], ["", ""]
+    for part in (choice for body in bodies for choice in body["choices"]):
+        said = part.get("message") or part.get("delta") or part
+        texts[part["index"]] += said.get("content") or said.get("text") or ""
+        reasons[part["index"]] += part["finish_reason"] or ""
+    return texts, reasons, bodies[-1]["dormouse"]["stop_reason"]
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_choice_without_time_does_not_take_the_others_with_it(open_door: OpenDoor, stream: bool) -> None:
+    """The time went into the first prompt: its answer is given, and the other's is empty and says why."""
+    now = [1_000.0]
+    engine = noisy_engine(context_tokens=1024, on_step=lambda: now.append(now[-1] + 0.01))
+    door = open_door(engine, streaming=True, clock=lambda: now[-1])
+    prompts = [list(range(20, 200)), list(range(220, 40, -1))]
+    body = {"model": MODEL, "prompt": prompts, "max_tokens": 1_000, "stream": stream}
+    answer = door.call("POST", "/v1/completions", body, x_request_timeout_ms="3000")
+    assert answer.status == 200
+    (first, second), reasons, stopped = _choices(answer, stream=stream)
+    assert (bool(first), second, reasons, stopped) == (True, "", ["length", "length"], "deadline")
+    pace = door.application.inference._reading.tokens_per_s
+    assert pace == pytest.approx(100)  # nothing was refused, so nothing is doubted
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_busy_model_takes_no_choice_that_is_there(open_door: OpenDoor, stream: bool) -> None:
+    """Where somebody else comes between two choices and stays, the first one is given all the same."""
+    now = [1_000.0]
+    door = open_door(noisy_engine(), streaming=True, clock=lambda: now[-1])
+    door.application.inference._lock = LastMoment(now, free=1)
+    body = {"model": MODEL, "messages": _messages("Hi"), "n": 2, "max_tokens": 3, "stream": stream}
+    answer = door.call("POST", CHAT, body, x_request_timeout_ms="2000")
+    assert answer.status == 200
+    (first, second), reasons, stopped = _choices(answer, stream=stream)
+    assert (bool(first), second, reasons, stopped) == (True, "", ["length", "length"], "deadline")
 
 
 def test_one_slow_moment_does_not_shut_the_door() -> None:

@@ -10,6 +10,7 @@ import pytest
 from handler.engine.engine import Engine
 from tests.unit.handler.conftest import Door, OpenDoor
 from tests.unit.handler.scripted_engine import noisy_engine, scripted_engine
+from tests.unit.handler.streams import again, ask
 
 RESPONSES, CONVERSATIONS = "/v1/responses", "/v1/conversations"
 CONTEXT_TOKENS = 200
@@ -193,6 +194,38 @@ def test_an_answer_that_filled_the_context_is_not_continued(
         assert (refused.status, error["param"]) == (400, place)
         assert error["code"] == "context_length_exceeded"
         assert re.findall(r"\d+", error["message"]) == [str(CONTEXT_TOKENS)] * 2
+
+
+@pytest.mark.parametrize("older", [True, False])
+def test_a_continuation_is_without_what_its_answer_was_without(door: Door, older: bool) -> None:
+    """Its prompt is the same: truncation, dropped items and what is older are told alike, however often."""
+    id, _ = begin(door, turns(60 if older else 10))
+    cut = door.post(RESPONSES, input="Hello", conversation=id, truncation="auto", max_output_tokens=1).json
+    assert (cut["truncation"], cut["dormouse"]["dropped_older"]) == ("auto", older)
+    dropped = cut["dormouse"]["dropped_items"]
+    assert dropped
+    last = cut["id"]
+    refused = door.post(RESPONSES, previous_response_id=last, truncation="disabled")
+    assert (refused.status, refused.json["error"]["param"]) == (400, "truncation")
+    for truncation in (None, "auto"):
+        rest = door.post(
+            RESPONSES, previous_response_id=last, truncation=truncation, max_output_tokens=1
+        ).json
+        assert (rest["truncation"], rest["dormouse"]["dropped_older"]) == ("auto", older)
+        assert rest["dormouse"]["dropped_items"] == dropped
+        last = rest["id"]
+
+
+def test_an_answer_resumed_in_its_place_was_without_the_same(open_door: OpenDoor, engine: Engine) -> None:
+    """The facts of the whole answer are those of its beginning, as far as the prompt goes."""
+    door = open_door(engine, streaming=True)
+    id, _ = begin(door, turns(60))
+    cut = ask(door, input="Hello", conversation=id, truncation="auto").until(deltas=1).hang_up()
+    facts = door.call("GET", f"{RESPONSES}/{cut.id}").json["dormouse"]
+    assert (facts["stop_reason"], facts["dropped_older"]) == ("cancelled", True)
+    whole = again(door, cut.id).rest().events[-1]["response"]["dormouse"]
+    assert (whole["stop_reason"], whole["dropped_older"]) == ("stop", True)
+    assert whole["dropped_items"] == facts["dropped_items"]
 
 
 def test_what_is_not_read_is_not_passed_over(door: Door) -> None:

@@ -11,7 +11,8 @@ import pytest
 from handler.errors import InvalidRequest, QuotaExceeded, RequestError, VersionConflict
 from handler.telemetry import Telemetry
 from tests.unit.handler.conftest import OpenDoor
-from tests.unit.handler.scripted_engine import scripted_engine
+from tests.unit.handler.scripted_engine import MODEL, noisy_engine, scripted_engine
+from tests.unit.handler.streams import Reading
 
 SECRET = "xyzzy"
 
@@ -69,6 +70,37 @@ def test_an_answer_is_one_line_of_figures(open_door: OpenDoor, capsys: pytest.Ca
     assert "ColdStarts" in lines[0]
     assert lines[0]["InitMs"] == [receipts[0]["init_ms"]]
     assert not {"ColdStarts", "InitMs"} & set(lines[1])
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "Hi"}], "n": 2}),
+        ("/v1/completions", {"prompt": ["Hi", "Hello"]}),
+    ],
+)
+def test_an_answer_left_half_way_is_measured(
+    open_door: OpenDoor, capsys: pytest.CaptureFixture[str], path: str, body: dict[str, Any]
+) -> None:
+    """Whoever hangs up leaves one line of what was made until then, and whoever reads on no second one."""
+    door = open_door(noisy_engine(), memory_mib=1024, streaming=True)
+    sent = {"model": MODEL, "stream": True, "max_tokens": 20, **body}
+    whole = Reading(door, "POST", path, sent).rest()
+    (line,) = written(capsys)
+    made, prompt = line["OutputTokens"][0], line["InputTokens"][0]
+    left = Reading(door, "POST", path, sent)
+    while len(left.events) < 3:
+        left.read()
+    left.hang_up()
+    (line,) = written(capsys)
+    assert line["Answers"] == line["Cancelled"] == [1.0]
+    assert 0 < line["OutputTokens"][0] < made
+    assert line["InputTokens"][0] <= prompt
+    late = Reading(door, "POST", path, sent)
+    while len(late.events) < len(whole.events):
+        late.read()
+    late.hang_up()
+    assert len(written(capsys)) == 1
 
 
 @pytest.mark.parametrize(
