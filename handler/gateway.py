@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import functools
 import json
 import uuid
 from collections.abc import Awaitable, Callable, Generator, MutableMapping
@@ -29,6 +30,8 @@ MAX_BUFFERED_BYTES = 16 << 20
 """More than any setting allows: the handler answers a body that is too large, this only bounds memory."""
 LIMIT_MS = 900_000
 """As long as Lambda would let a function run."""
+PATIENCE_S = 30.0
+"""So long a client may take to read on; whoever reads no more would keep the model from all others."""
 
 
 class LocalContext:
@@ -89,22 +92,26 @@ class Gateway:
 
     async def _stream(self, chunks: Generator[bytes, None, None], receive: Receive, send: Send) -> None:
         gone = asyncio.ensure_future(_until_disconnect(receive))
+        # A thread of its own: those of the pool may all wait for the model that this answer holds.
+        own = ThreadPoolExecutor(1, thread_name_prefix="stream")
+        in_thread = functools.partial(asyncio.get_running_loop().run_in_executor, own)
         try:
-            prelude = await self._in_thread(next, chunks)
+            prelude = await in_thread(next, chunks)
             facts = json.loads(prelude.removesuffix(PRELUDE_END))
             await send(_start(facts["statusCode"], facts["headers"]))
             while not gone.done():
-                chunk = await self._in_thread(next, chunks, None)
+                chunk = await in_thread(next, chunks, None)
                 if chunk is None:
                     await send({"type": "http.response.body", "body": b""})
                     return
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                message = {"type": "http.response.body", "body": chunk, "more_body": True}
+                await asyncio.wait_for(send(message), PATIENCE_S)
+        except TimeoutError:
+            return  # as if the client had hung up
         finally:
             gone.cancel()
-            await asyncio.shield(self._in_thread(chunks.close))
-
-    async def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
+            await asyncio.shield(in_thread(chunks.close))
+            own.shutdown(wait=False)
 
 
 def proxy_event(scope: Message, body: bytes, request_id: str) -> dict[str, Any]:
