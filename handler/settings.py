@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from handler import prices
 from handler.errors import SettingsError
 from handler.location import SCHEME, S3Location
 
 PREFIX = "DORMOUSE_"
+HOST = re.compile("[A-Za-z0-9.-]+")
+"""What botocore takes: no underscore, which names of containers may have."""
 PROJECT = Path(__file__).resolve().parent.parent
 
 
@@ -32,7 +35,15 @@ class Variable:
 
 
 def _path(text: str) -> Path:
-    return Path(text).expanduser()
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise ValueError("begins with ~ and the name of somebody who has no home here") from None
+
+
+def _path_or(*words: str) -> Callable[[str], str]:
+    """A path, unless it is one of the words."""
+    return lambda text: text if text in words else str(_path(text))
 
 
 def _bundle(text: str) -> Path | S3Location:
@@ -69,9 +80,18 @@ def _number(low: float, high: float) -> Callable[[str], float]:
 
 def _address(text: str) -> str:
     parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("must be an http:// or https:// address")
+    host, is_ipv6 = parts.hostname or "", "[" in parts.netloc
+    if parts.scheme not in ("http", "https") or not (is_ipv6 or HOST.fullmatch(host)) or not _has_port(parts):
+        raise ValueError("must be an http:// or https:// address, its host of letters, digits, '.' and '-'")
     return text
+
+
+def _has_port(parts: SplitResult) -> bool:
+    """Tell whether an address names a port that there is, or none."""
+    try:
+        return parts.port != 0
+    except ValueError:
+        return False
 
 
 @dataclass(frozen=True)
@@ -82,7 +102,10 @@ class Settings:
         Path | S3Location, Variable("folder of the model's bundle, or its `s3://bucket/prefix`", _bundle)
     ] = PROJECT / "models/house/bundle"
     sessions: Annotated[
-        str, Variable("where conversations are kept: the path of a SQLite file, or `dynamodb`", str)
+        str,
+        Variable(
+            "where conversations are kept: the path of a SQLite file, or `dynamodb`", _path_or("dynamodb")
+        ),
     ] = str(PROJECT / "build/sessions.sqlite3")
     table: Annotated[str, Variable("name of the DynamoDB table; needed when sessions is `dynamodb`", str)] = (
         ""
@@ -98,7 +121,7 @@ class Settings:
         str,
         Variable(
             "file of the API keys that a server asks for; `platform` where the platform around it has asked",
-            str,
+            _path_or("", "platform"),
         ),
     ] = ""
     streaming: Annotated[bool, Variable("1 when the runtime can stream an answer; 0 joins it", _flag)] = False

@@ -38,6 +38,32 @@ def test_every_problem_is_told_at_once() -> None:
         assert name in message
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["http://dynamodb_local:8000", "http://localhost:abc", "http://localhost:99999", "http://", "ftp://a"],
+)
+def test_an_address_that_nobody_can_call_is_refused(text: str) -> None:
+    """At the start, and not by the first stored turn."""
+    with pytest.raises(SettingsError, match="DORMOUSE_DYNAMODB_ENDPOINT"):
+        read_settings({"DORMOUSE_DYNAMODB_ENDPOINT": text})
+
+
+@pytest.mark.parametrize("text", ["http://localhost:8000", "https://db.example.com", "http://[::1]:8000"])
+def test_an_address_is_taken_as_it_is(text: str) -> None:
+    """Host names, with or without a port, and addresses."""
+    assert read_settings({"DORMOUSE_DYNAMODB_ENDPOINT": text}).dynamodb_endpoint == text
+
+
+def test_a_tilde_is_the_home() -> None:
+    """In every path: a shell leaves it alone behind `--sessions=`."""
+    found = read_settings({"DORMOUSE_SESSIONS": "~/chat.sqlite3", "DORMOUSE_KEYS": "~/keys.json"})
+    home = str(Path.home())
+    assert (found.sessions, found.keys) == (f"{home}/chat.sqlite3", f"{home}/keys.json")
+    assert read_settings({"DORMOUSE_KEYS": "platform"}).keys == "platform"
+    with pytest.raises(SettingsError, match=r"DORMOUSE_BUNDLE=.*no home"):
+        read_settings({"DORMOUSE_BUNDLE": "~nobody-of-this-name/x"})
+
+
 @pytest.mark.parametrize("text", ["-1", "1.5", "1e3", "٣", "257"])
 def test_whole_numbers(text: str) -> None:
     """A whole number is ASCII digits within its range, nothing else."""
