@@ -11,7 +11,7 @@ from collections.abc import Callable
 from handler.errors import Unavailable, VersionConflict
 from handler.sessions import dynamo_rows as rows
 from handler.sessions.dynamo_request import Delete, Key, Put, Row
-from handler.sessions.dynamo_table import ConditionFailed, DynamoTable
+from handler.sessions.dynamo_table import BATCH_WRITE_ROWS, ConditionFailed, DynamoTable
 from handler.sessions.records import absent
 from handler.sessions.values import Conversation, StoredResponse
 
@@ -77,19 +77,30 @@ def erase(table: DynamoTable, tenant: str, should_stop: Callable[[], bool] | Non
 
     A fork keeps its ancestors' items from expiring after their own heads and entries have: they go with it.
     """
-    directory = rows.directory(tenant)
+
+    def look() -> None:
+        if should_stop is not None and should_stop():
+            raise Unavailable("There is more to erase; send the same request again.", code="unfinished")
+
+    directory, others = rows.directory(tenant), list[Key]()
     for row in table.query(directory, "!", rows.LAST, attributes=("pk", "sk")):
         kind, _, rest = str(row["sk"]).partition("#")
         if kind in ("CONV", "HIDDEN", "SWEEP"):
-            if should_stop is not None and should_stop():
-                raise Unavailable("There is more to erase; send the same request again.", code="unfinished")
+            look()
             conversation_id = rest.rpartition("#")[2]
             head = table.get(rows.head_key(tenant, conversation_id))
             for ancestor in rows.load_head(head).lineage if head else ():
                 sweep(table, tenant, ancestor.conversation_id)
             table.delete([rows.head_key(tenant, conversation_id)])
             sweep(table, tenant, conversation_id)
-        table.delete([_key(row)])
+            table.delete([_key(row)])
+            continue
+        others.append(_key(row))  # claims and counts, of which there may be thousands
+        if len(others) == BATCH_WRITE_ROWS:
+            look()
+            table.delete(others)
+            others.clear()
+    table.delete(others)
 
 
 def _key(row: Row) -> Key:

@@ -144,9 +144,14 @@ class DynamoTable:
     def update(self, action: Update) -> Row:
         """Change one row outside of a transaction and return it whole. Raises: ConditionFailed."""
         request = request_of(self.name, action)["Update"]
-        with _translated():
-            changed = self.client.update_item(**request, ReturnValues="ALL_NEW")
-        return plain(changed["Attributes"])
+        for attempt in range(CONTENTION_ATTEMPTS):
+            try:
+                with _translated():
+                    changed = self.client.update_item(**request, ReturnValues="ALL_NEW")
+                return plain(changed["Attributes"])
+            except _Contended:
+                _back_off(attempt)
+        raise _busy()
 
     def delete(self, keys: Sequence[Key]) -> None:
         """Remove many rows, in no order and not as one."""
@@ -234,7 +239,7 @@ def _descriptions() -> Loader:
 
 
 class _Contended(Exception):
-    """A transaction gave way to another, or was throttled: nothing was written, and a repeat may succeed."""
+    """A write gave way to a transaction, or was throttled: nothing was written, and a repeat may succeed."""
 
 
 @contextmanager
@@ -263,7 +268,7 @@ def _translation(error: Any) -> Exception:
             return ConditionFailed(failed)
         if {"ValidationError", "ItemCollectionSizeLimitExceeded"}.isdisjoint(reasons):
             return _Contended(str(reasons))
-    if code == "TransactionInProgressException":
+    if code in ("TransactionInProgressException", "TransactionConflictException"):
         return _Contended(code)
     return Unavailable(f"The session table cannot be used right now ({code or 'no code'}).")
 

@@ -46,11 +46,14 @@ def faulty(endpoint: str, plan: Plan, witness: Witness = lambda *_: None) -> Ite
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            fault = plan(self.headers["X-Amz-Target"].partition(".")[2])
+            operation = self.headers["X-Amz-Target"].partition(".")[2]
+            fault = plan(operation)
             if fault == "throttled":
                 self._refuse(400, {"__type": _TYPE + "ProvisionedThroughputExceededException"})
             elif fault == "broken":
                 self._refuse(500, {"__type": _TYPE + "InternalServerError"})
+            elif fault == "contended" and operation == "UpdateItem":  # as a transaction on its row makes it
+                self._refuse(400, {"__type": _TYPE + "TransactionConflictException"})
             elif fault == "contended":
                 reasons = [{"Code": "TransactionConflict"}, {"Code": "None"}]
                 self._refuse(
@@ -107,7 +110,8 @@ def behind_faults(place: Place) -> Iterator[Place]:
             dice = chance.random()
         for fault, share in FAULTS.items():
             if dice < share:
-                return "late" if fault == "contended" and operation != "TransactWriteItems" else fault
+                is_write = operation in ("TransactWriteItems", "UpdateItem")
+                return "late" if fault == "contended" and not is_write else fault
             dice -= share
         return "none"
 

@@ -11,7 +11,9 @@ from dataclasses import replace
 import pytest
 
 from handler.errors import NotFound, Unavailable, VersionConflict
-from handler.sessions import Order, SessionStore
+from handler.sessions import Order, SessionStore, Usage
+from handler.sessions import dynamo_rows as rows
+from handler.sessions.dynamo_request import Put
 from tests.contract.sessions.faults import Fault, Plan, faulty
 from tests.contract.sessions.stores import HandClock, Place
 from tests.contract.sessions.turns import TENANT, conversation, grow, message, response, seqs
@@ -66,6 +68,19 @@ def test_a_turn_survives_a_passing_fault(place: Place, store: SessionStore, faul
         )
     assert store.get(TENANT, "conv_a") == written
     assert seqs(store.items(TENANT, "conv_a", order="asc").data) == [1, 2]
+
+
+@pytest.mark.parametrize("fault", ["throttled", "broken", "contended", "late"])
+def test_a_change_survives_a_turn_that_is_being_written(
+    place: Place, store: SessionStore, fault: Fault
+) -> None:
+    """A single update that gives way to a transaction on its row is made again, once."""
+    seen = store.create(TENANT, conversation())
+    with seen_through(place, first("UpdateItem", fault, times=2)) as faulted:
+        faulted.update(TENANT, "conv_a", metadata={"topic": "sleep"})
+        faulted.add_usage(TENANT, "2026-11-26", Usage(1, 2, 3))
+    assert store.get(TENANT, "conv_a") == replace(seen, metadata={"topic": "sleep"})
+    assert store.usage(TENANT, "2026-11-26") == Usage(1, 2, 3)
 
 
 @pytest.mark.parametrize("fault", ["throttled", "broken", "contended"])
@@ -162,6 +177,21 @@ def test_an_erasure_that_broke_off_is_finished(place: Place, store: SessionStore
         faulted.erase(TENANT)
     store.erase(TENANT)
     assert rows_of(place) == 0
+
+
+def test_an_erasure_takes_claims_by_the_batch_and_looks_at_the_clock(place: Place) -> None:
+    """Of a day of turns thousands of claims are left; each by itself would take longer than a request may."""
+    table, calls = place.dynamo_table(), Counter[str]()
+    for n in range(60):
+        table.write(Put({"pk": rows.directory(TENANT), "sk": f"CLAIM#try:{n:03d}"}))
+    with faulty(place.address, lambda _: "none", lambda operation, _: calls.update([operation])) as url:
+        counted = replace(place, address=url).open(HandClock())
+        with pytest.raises(Unavailable, match="more to erase"):
+            counted.erase(TENANT, should_stop=lambda: calls["BatchWriteItem"] > 0)
+        assert (rows_of(place), calls["BatchWriteItem"]) == (35, 1)
+        counted.erase(TENANT)
+        counted.close()
+    assert (rows_of(place), calls["BatchWriteItem"]) == (0, 3)
 
 
 def test_a_long_conversation_costs_two_reads(place: Place, store: SessionStore) -> None:
