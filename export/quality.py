@@ -149,7 +149,7 @@ def _is_text(content: str) -> bool:
 
 def _asked(dialogue: Dialogue, prompt: ChatPrompt) -> list[int]:
     try:
-        return prompt.encode(dialogue.messages)
+        return prompt.encode(list(dialogue.messages))  # as templates may add to them
     except InvalidRequest as error:
         raise ExportError(f"{dialogue.where}: {first_line(error)}") from None
 

@@ -12,6 +12,9 @@ import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from export.adapter import CONFIG_FILE, AdaptedWeights, Adapter
 from export.config import Config
@@ -20,10 +23,6 @@ from export.weights import Weights, weight_files
 
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 WANTED = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model", "README.md", "LICENSE*"]
-_COMMENT = re.compile(r"(^|[ \t])#.*", re.MULTILINE)
-# Of YAML what model cards have: a value on its field's line, [a, list], or lines that begin with a dash.
-_FIELD = re.compile(r"^(\w+):[ \t]*(\[[^\]]*|.*(?:\s*\n[ \t]*-[ \t].*)*)", re.MULTILINE)
-_WORD = re.compile(r"(?:^[ \t]*|[\[,]\s*|\n[ \t]*-[ \t]+)[\"']?([^\s\"'\[\],]+)")
 UNKNOWN_LICENSE = "unknown"
 _OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
 
@@ -140,7 +139,9 @@ def license_of(folder: Path) -> str:
 
 
 def _front_matter(folder: Path) -> dict[str, str]:
-    """The fields at the head of a model card, lists of words joined by `and`.
+    """The fields at the head of a model card that are words, each the first of its line, or lists of words.
+
+    Those of a list are joined by `and`. What is no YAML has no fields.
 
     Source: https://hf.co/docs/hub/model-cards
     """
@@ -149,8 +150,18 @@ def _front_matter(folder: Path) -> dict[str, str]:
         return {}
     text = card.read_text(encoding="utf-8", errors="replace")
     front = re.match(r"---\r?\n(.*?)\r?\n---", text, re.DOTALL)
-    fields = _FIELD.findall(_COMMENT.sub("", front[1])) if front else []
-    return {name: " and ".join(_WORD.findall(value)) for name, value in fields}
+    try:
+        fields = yaml.safe_load(front[1]) if front else None
+    except yaml.YAMLError:
+        return {}
+    if not isinstance(fields, dict):
+        return {}
+    return {str(name): " and ".join(_words(value)) for name, value in fields.items()}
+
+
+def _words(value: Any) -> list[str]:
+    each = value if isinstance(value, list) else [value]
+    return [str(one).split()[0] for one in each if isinstance(one, str | int | float) and str(one).split()]
 
 
 def _download(hub_id: str, revision: str | None) -> tuple[Path, str]:

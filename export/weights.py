@@ -199,7 +199,7 @@ def _parse_entry(file: Path, name: str, entry: Any, start: int, file_bytes: int)
     try:
         dtype, shape = str(entry["dtype"]), tuple(map(int, entry["shape"]))
         begin, end = map(int, entry["data_offsets"])
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         rule = "must be an object with dtype, shape and two data_offsets: the header is damaged"
         raise ExportError(f"{file}: tensor {name!r}: {rule}") from None
     if dtype not in STORAGE:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from rich.console import Console
@@ -14,7 +14,7 @@ from export.config import Config
 from export.errors import ExportError
 from export.graph.facts import Decoder, Family
 from export.pipeline import Options, export_bundle
-from export.quality import ANSWER_TOKENS, Dialogue, main, quality, read_dialogues, scored
+from export.quality import ANSWER_TOKENS, Dialogue, check_dialogues, main, quality, read_dialogues, scored
 from export.stages import Stages
 from handler.engine import load
 from tests.conftest import TinyBundle, TinyCheckpoint
@@ -112,6 +112,20 @@ def test_a_dialogue_that_the_template_refuses_is_told_before_the_work(
     options = Options(str(source), tmp_path / "bundle", dialogues=file)
     with pytest.raises(ExportError, match=r"--dialogues: .*dialogues\.jsonl:2: .* refuses .*no system here"):
         export_bundle(options, Stages(Console(quiet=True)), families)
+
+
+def test_a_template_may_add_to_the_messages() -> None:
+    """As those do that begin with `[...] + messages`: it gets a list."""
+    got: list[Any] = []
+
+    class Prompt:
+        def encode(self, messages: Any) -> list[int]:
+            got.append([{"role": "system", "content": "Be kind."}] + messages)  # noqa: RUF005
+            return [1]
+
+    asked = {"role": "user", "content": "Hello?"}
+    check_dialogues([Dialogue((asked,), "Hi.")], cast(Any, Prompt()))
+    assert got[0][1:] == [asked]
 
 
 def test_files_that_cannot_be_read_are_refused(tmp_path: Path) -> None:

@@ -48,6 +48,8 @@ def test_a_local_folder_is_pinned_by_its_weights(checkpoint: Path) -> None:
         ("---\nlicense: [\n  mit,\n  apache-2.0\n]\n---\n", "mit and apache-2.0"),
         ("---\nlanguage:\nlicense: apache-2.0\n---\n", "apache-2.0"),
         ("---\nlicense:\ntags:\n- chat\n---\n", "unknown"),
+        ("---\nlicense:\n  apache-2.0\n---\n", "apache-2.0"),
+        ("---\nlicense: [\n---\n", "unknown"),  # no YAML
         ("# Model\nlicense: apache-2.0\n", "unknown"),
         ("---\ntags: [chat]\n---\n", "unknown"),
     ],
