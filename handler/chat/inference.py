@@ -124,6 +124,7 @@ class Inference:
             if not run.follows or job.is_scored or error.error_code not in OUT_OF_TIME:
                 raise
             run.stop_reason = "deadline"
+            run.prompt_tokens = run.cached_tokens = 0  # it was not read
         finally:
             run.ended_s = self._clock()
 

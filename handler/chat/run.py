@@ -5,6 +5,7 @@ Knows no model, no queue, no messages and no OpenAI names.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -72,7 +73,7 @@ class Run:
         self.prefill_ms = 0.0
         self.decode_ms = 0.0
         self.cold = False
-        self.ended_s = 0.0
+        self.ended_s = math.inf  # not yet
         self.read: Read | None = None  # what an explanation is made of
         self._pieces = pieces
 

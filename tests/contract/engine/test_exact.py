@@ -196,7 +196,7 @@ def test_answers_do_not_depend_on_the_warm_cache(
             engine.model,
             engine.model.new_cache(),
             history,
-            make_sampler(params),
+            make_sampler(params, len(history)),
             eos=engine.manifest.tokens.eos,
             max_tokens=12,
         )

@@ -301,6 +301,8 @@ def test_a_choice_without_time_does_not_take_the_others_with_it(open_door: OpenD
     assert answer.status == 200
     (first, second), reasons, stopped = _choices(answer, stream=stream)
     assert (bool(first), second, reasons, stopped) == (True, "", ["length", "length"], "deadline")
+    if not stream:
+        assert answer.json["usage"]["prompt_tokens"] == len(prompts[0])  # the other was not read
     pace = door.application.inference._reading.tokens_per_s
     assert pace == pytest.approx(100)  # nothing was refused, so nothing is doubted
 
