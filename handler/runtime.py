@@ -27,6 +27,7 @@ from typing import Any, Literal
 
 from handler.runtime_stream import (
     BUFFERED_LIMIT_BYTES,
+    JOINED,
     STREAM_TYPE,
     AnswerTooLarge,
     Asked,
@@ -102,7 +103,7 @@ def streaming_marshaller(base: type) -> type:
         def unmarshal_request(self, request: Any, content_type: str = "application/json") -> Any:
             event = super().unmarshal_request(request, content_type)
             self.form = answer_form(event)
-            return event
+            return {**event, JOINED: True} if self.form == "whole" else event
 
         def marshal_response(self, response: Any) -> Any:
             if self.form == "stream" and isinstance(response, Mapping) and "statusCode" in response:

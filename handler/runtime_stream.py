@@ -17,6 +17,9 @@ from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from itertools import chain
 
+JOINED = "dormouse.joined"
+"""What an event has when its answer is read whole: a stream is joined, and has a whole answer's time."""
+
 STREAM_TYPE = "application/vnd.awslambda.http-integration-response"
 ERROR_TYPE = "Lambda-Runtime-Function-Error-Type"
 ERROR_BODY = "Lambda-Runtime-Function-Error-Body"

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from handler.errors import InvalidRequest, Unauthorized
+from handler.runtime_stream import JOINED
 
 LOCAL_TENANT = "local"
 Event = dict[str, Any]
@@ -45,6 +46,11 @@ def base_path(event: Event) -> str:
     """What stands before the server's own paths at this door: the stage of a REST API, or nothing."""
     whole, own = str(event["requestContext"].get("path") or ""), str(event["path"])
     return whole.removesuffix(own) if whole.endswith(own) else ""
+
+
+def is_joined(event: Mapping[str, Any]) -> bool:
+    """Whether a streamed answer is joined on its way: it came in by a route that is not streamed."""
+    return JOINED in event
 
 
 def body_bytes(event: Mapping[str, Any]) -> bytes:

@@ -50,7 +50,7 @@ class Validation(BaseMiddlewareHandler[Any]):
 
     def _caller(self, event: events.Event, context: Any, *, is_streamed: bool) -> Caller:
         settings = self._settings
-        streamed = settings.streaming and is_streamed
+        streamed = settings.streaming and is_streamed and not events.is_joined(event)
         limits_s = [settings.gateway_stream_timeout_s if streamed else settings.gateway_timeout_s]
         remaining: Callable[[], int] | None = getattr(context, "get_remaining_time_in_millis", None)
         if remaining is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -15,6 +16,7 @@ from handler.chat.budget import FADING, Margin
 from handler.chat.pace import Pace
 from handler.engine.engine import Engine
 from handler.engine.generate import PREFILL_STEP_TOKENS
+from handler.runtime import streaming_marshaller
 from tests.unit.handler.conftest import Door, OpenDoor, opened, rest_event
 from tests.unit.handler.scripted_engine import MODEL, noisy_engine, scripted_engine
 from tests.unit.handler.streams import RESPONSES, Reading, ask, text_of
@@ -419,3 +421,29 @@ def test_the_limit_of_the_route_counts(open_door: OpenDoor) -> None:
     answer = door.send(event)
     assert answer.events[-1]["response"]["status"] == "completed"
     assert steps.now_s > 2
+
+
+class Marshaller:
+    """The runtime's own, as far as it reads a request."""
+
+    def unmarshal_request(self, request: str, content_type: str = "application/json") -> Any:
+        return json.loads(request)
+
+
+@pytest.mark.parametrize(
+    ("resource", "path", "allowed_s"),
+    [("/{proxy+}", f"{RESPONSES}/", 2), (RESPONSES, RESPONSES, 10)],
+)
+def test_a_stream_by_a_buffered_route_ends_in_time(
+    open_door: OpenDoor, resource: str, path: str, allowed_s: int
+) -> None:
+    """API Gateway waits there for all of the answer, however it was asked for, and not as long as for a
+    stream."""
+    engine, steps = slow_engine()
+    door = open_door(engine, clock=steps, streaming=True, gateway_timeout_s=2, gateway_stream_timeout_s=10)
+    steps.restart([1_000])
+    said = {"model": MODEL, "input": "Hi", "stream": True}
+    asked = {**rest_event("POST", path, said), "resource": resource}
+    answer = door.send(streaming_marshaller(Marshaller)().unmarshal_request(json.dumps(asked)))
+    assert answer.events[-1]["type"] == "response.incomplete"
+    assert steps.now_s == allowed_s
