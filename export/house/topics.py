@@ -66,7 +66,8 @@ class BadTopic(ValueError):
     """A topic file is not in the shape this module reads; the message names file, family and field."""
 
 
-def load_families() -> list[Family]:
+@cache
+def load_families() -> tuple[Family, ...]:
     """Return every family of every topic file, sorted by file name, in the order written.
 
     Raises: BadTopic.
@@ -84,10 +85,11 @@ def load_families() -> list[Family]:
                         key: shared[key] for key in ("say", "more", "because", "facts") if key in shared
                     }
                     families.append(_family(path.stem, name, language, answers | table[language]))
-    return families
+    return tuple(families)
 
 
-def load_memory() -> list[MemorySlot]:
+@cache
+def load_memory() -> tuple[MemorySlot, ...]:
     """Return the kinds of facts a person may tell, one entry for each language.
 
     Raises: BadTopic.
@@ -111,7 +113,7 @@ def load_memory() -> list[MemorySlot]:
                     short=tuple(other["short"]),
                 )
             )
-    return found
+    return tuple(found)
 
 
 @cache
@@ -121,6 +123,7 @@ def load_compounds() -> dict[str, dict[str, tuple[str, ...]]]:
     return {language: {key: tuple(value) for key, value in table[language].items()} for language in LANGUAGES}
 
 
+@cache
 def load_phrases() -> dict[str, dict[str, tuple[str, ...]]]:
     """Return language -> slot -> phrases, shared by all patterns of that language."""
     table = _read(_FOLDER / _PHRASES)
