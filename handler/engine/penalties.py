@@ -48,23 +48,36 @@ class Tally:
         self._ids, self._counts = array("q"), array("q")
 
 
-def make_penalty(repetition: float, presence: float, frequency: float, answer_from: int = 0) -> Processor:
-    """Make the ids of the history less likely (more, where a penalty is negative or below 1).
+def make_repetition_penalty(penalty: float) -> Processor:
+    """Make the ids of prompt and answer less likely (more, where it is below 1).
 
-    Presence and frequency are those in the answer, which begins at the index `answer_from`: a prompt holds
-    the end of every turn before, and an answer that is punished for it never ends.
-
-    Source: repetition: Keskar et al. 2019, https://arxiv.org/abs/1909.05858;
-    presence and frequency: https://platform.openai.com/docs/api-reference/chat/create
+    Source: Keskar et al. 2019, https://arxiv.org/abs/1909.05858
     """
-    text, answer = Tally(), Tally()
+    tally = Tally()
 
     def penalize(logits: Logits, history: History) -> Logits:
+        ids, _ = tally.count(history)
         out = logits.copy()
-        ids, _ = text.count(history)
         seen = out[ids]
-        out[ids] = np.where(seen < 0, seen * repetition, seen / repetition)
-        ids, counts = answer.count(history[answer_from:])
+        out[ids] = np.where(seen < 0, seen * penalty, seen / penalty)
+        return out
+
+    return penalize
+
+
+def make_answer_penalty(presence: float, frequency: float, answer_from: int = 0) -> Processor:
+    """Make the ids of the answer, which begins at that index, less likely (more, where they are negative).
+
+    Those of the prompt are not counted: it holds the end of every turn before, and an answer that is punished
+    for it never ends.
+
+    Source: https://platform.openai.com/docs/api-reference/chat/create
+    """
+    tally = Tally()
+
+    def penalize(logits: Logits, history: History) -> Logits:
+        ids, counts = tally.count(history[answer_from:])
+        out = logits.copy()
         out[ids] = out[ids] - presence - frequency * counts
         return out
 

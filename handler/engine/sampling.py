@@ -20,7 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handler.engine import filters
-from handler.engine.penalties import History, Logits, Processor, make_bias, make_penalty
+from handler.engine.penalties import (
+    History,
+    Logits,
+    Processor,
+    make_answer_penalty,
+    make_bias,
+    make_repetition_penalty,
+)
 from handler.errors import InvalidRequest
 
 Sampler = Callable[[Logits, History], int]
@@ -155,9 +162,10 @@ def _processors(params: SamplingParams, answer_from: int) -> list[Processor]:
     found: list[Processor] = []
     if params.logit_bias:
         found.append(make_bias(params.logit_bias))
-    penalties = (params.repetition_penalty, params.presence_penalty, params.frequency_penalty)
-    if penalties != (1, 0, 0):
-        found.append(make_penalty(*penalties, answer_from))
+    if params.repetition_penalty != 1:
+        found.append(make_repetition_penalty(params.repetition_penalty))
+    if params.presence_penalty or params.frequency_penalty:
+        found.append(make_answer_penalty(params.presence_penalty, params.frequency_penalty, answer_from))
     return found
 
 

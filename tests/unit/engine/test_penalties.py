@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers.generation import logits_process as processors
 
-from handler.engine.penalties import Tally, make_bias, make_penalty
+from handler.engine.penalties import Tally, make_answer_penalty, make_bias, make_repetition_penalty
 
 HISTORIES = st.lists(st.integers(0, 9), max_size=12)
 
@@ -28,14 +28,14 @@ def test_repetition_penalty_equals_transformers(seed: int, penalty: float, lengt
     history = np.random.default_rng(seed).integers(0, 200, length).tolist()
     processor = processors.RepetitionPenaltyLogitsProcessor(penalty)
     theirs = processor(torch.tensor([history]), torch.tensor(logits)[None])[0].numpy()
-    ours = make_penalty(penalty, 0, 0)(logits, history)
+    ours = make_repetition_penalty(penalty)(logits, history)
     np.testing.assert_allclose(ours, theirs, rtol=1e-6)
 
 
 def test_presence_and_frequency_follow_openai_s_formula() -> None:
     """logit - count * frequency - (count > 0) * presence."""
     logits = np.zeros(4, np.float32)
-    out = make_penalty(1, 0.5, 0.25)(logits, [1, 1, 2])
+    out = make_answer_penalty(0.5, 0.25)(logits, [1, 1, 2])
     assert out.tolist() == [0, -1.0, -0.75, 0]
     assert logits.tolist() == [0, 0, 0, 0], "the model's own buffer is left alone"
 
@@ -43,7 +43,9 @@ def test_presence_and_frequency_follow_openai_s_formula() -> None:
 def test_a_prompt_is_only_repeated() -> None:
     """Repetition looks at prompt and answer, presence and frequency at the answer alone."""
     logits = np.full(4, 2, np.float32)
-    out = make_penalty(2, 0.5, 0.25, answer_from=3)(logits, [1, 1, 2, 2, 3, 3])
+    history = [1, 1, 2, 2, 3, 3]
+    repeated = make_repetition_penalty(2)(logits, history)
+    out = make_answer_penalty(0.5, 0.25, answer_from=3)(repeated, history)
     assert out.tolist() == [2, 1, 0.25, 0]
 
 
