@@ -10,9 +10,9 @@ import os
 import random
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from handler.errors import Unavailable
 from handler.sessions.dynamo_request import (
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from botocore.loaders import Loader
     from mypy_boto3_dynamodb.client import DynamoDBClient
 
+T = TypeVar("T")
 CONNECT_TIMEOUT_S = 1.0
 READ_TIMEOUT_S = 3.0
 ATTEMPTS = 3
@@ -132,26 +133,13 @@ class DynamoTable:
         done.
         """
         request = [request_of(self.name, action) for action in actions]
-        for attempt in range(CONTENTION_ATTEMPTS):
-            try:
-                with _translated():
-                    self.client.transact_write_items(TransactItems=cast(Any, request))
-                return
-            except _Contended:
-                _back_off(attempt)
-        raise _busy()
+        _repeated(lambda: self.client.transact_write_items(TransactItems=cast(Any, request)))
 
     def update(self, action: Update) -> Row:
         """Change one row outside of a transaction and return it whole. Raises: ConditionFailed."""
         request = request_of(self.name, action)["Update"]
-        for attempt in range(CONTENTION_ATTEMPTS):
-            try:
-                with _translated():
-                    changed = self.client.update_item(**request, ReturnValues="ALL_NEW")
-                return plain(changed["Attributes"])
-            except _Contended:
-                _back_off(attempt)
-        raise _busy()
+        changed = _repeated(lambda: self.client.update_item(**request, ReturnValues="ALL_NEW"))
+        return plain(changed["Attributes"])
 
     def delete(self, keys: Sequence[Key]) -> None:
         """Remove many rows, in no order and not as one."""
@@ -253,6 +241,17 @@ def _translated() -> Iterator[None]:
         raise raised from (None if raised is error else error)
     except BotoCoreError as error:  # no connection, no answer in time, no credentials
         raise Unavailable("The session table cannot be reached right now.") from error
+
+
+def _repeated(call: Callable[[], T]) -> T:
+    """Make a call that writes, again where it gave way. Raises: what is told of it; Unavailable at last."""
+    for attempt in range(CONTENTION_ATTEMPTS):
+        try:
+            with _translated():
+                return call()
+        except _Contended:
+            _back_off(attempt)
+    raise _busy()
 
 
 def _translation(error: Any) -> Exception:
