@@ -93,7 +93,8 @@ def export_bundle(options: Options, stages: Stages, families: Sequence[Family] =
             text = write_tokenizer(checkpoint, folder)
             if options.text is not None:  # it can be counted now, and not after the work
                 check_text(options.text, load_tokenizer(checkpoint.text_folder))
-            check_dialogues(dialogues, prompt_of(folder, text.tokens))
+            if dialogues:
+                check_dialogues(dialogues, prompt_of(folder, text.tokens))
         fuse = _fusing(options, checkpoint, recipe, target, calibration, text, folder, stages)
         converted = _convert(options, checkpoint, recipe, fuse, families, folder, stages)
         draft = write_manifest(folder, _manifest(options, checkpoint, converted, text))

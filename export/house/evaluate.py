@@ -25,20 +25,10 @@ _LANGUAGES = ("en", "zh")
 _OF_ANY_LANGUAGE = ("echo", "ends", "letters", "recall", "corrected", "several")
 _WORLD = ("product", "product_more", "chatbots", "practice", "smalltalk", "limits", "leaning")
 _OUTSIDE = "outside"
-_ANSWERED = (
-    *_WORLD,
-    "typos",
-    "a stranger",
-)  # kinds whose questions want an answer, unless a fact is a refusal
-_COPIED = (
-    "recall",
-    "corrected",
-    "several",
-    "summary",
-    "echo",
-    "ends",
-    "letters",
-)  # what is said must be said whole
+_ANSWERED = (*_WORLD, "typos", "a stranger")
+"""Kinds whose questions want an answer, unless one of their facts is a refusal."""
+_COPIED = ("recall", "corrected", "several", "summary", "echo", "ends", "letters")
+"""Kinds whose facts were said by the person: they must be said whole."""
 _REFUSES = {"en": "don't know", "zh": "不知道"}
 _MIN_BLEU_CASES = 5
 _STRANGER = Path(__file__).parent / "stranger.toml"

@@ -68,22 +68,16 @@ def chrf(answers: Sequence[str], references: Sequence[str]) -> float:
 
 def _contains(text: str, fact: str, *, whole: bool) -> bool:
     """Whether the fact stands in the text and is no part of something longer."""
-    joins = _joins_a_word if whole else _joins_a_number
+    belongs = _is_of_a_word if whole else _is_digit
     at = text.find(fact)
     while at >= 0:
         before, after = text[max(0, at - 1) : at], text[at + len(fact) : at + len(fact) + 1]
-        if not (joins(before, fact[:1]) or joins(fact[-1:], after)):
+        if not any(
+            belongs(left) and belongs(right) for left, right in ((before, fact[:1]), (fact[-1:], after))
+        ):
             return True
         at = text.find(fact, at + 1)
     return False
-
-
-def _joins_a_number(left: str, right: str) -> bool:
-    return _is_digit(left) and _is_digit(right)
-
-
-def _joins_a_word(left: str, right: str) -> bool:
-    return _is_of_a_word(left) and _is_of_a_word(right)
 
 
 def _is_digit(character: str) -> bool:

@@ -45,11 +45,6 @@ class Grammar:
         return cls(text)
 
     @classmethod
-    def json_object(cls) -> Grammar:
-        """Any JSON object."""
-        return cls.json_schema({"type": "object"})
-
-    @classmethod
     def json_schema(cls, schema: Mapping[str, Any]) -> Grammar:
         """A JSON value that the schema holds for; properties come in the order in which it names them.
 

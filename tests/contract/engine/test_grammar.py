@@ -262,4 +262,10 @@ def test_the_answer_so_far_must_follow_the_grammar(house_engine: Engine) -> None
     """Ids that the grammar forbids cannot be gone on with."""
     prior = house_engine.prompt.encode_text("no JSON")
     with pytest.raises(InvalidRequest, match="grammar"):
-        answer(house_engine, Grammar.json_object(), SAMPLINGS[0], prompt=[5, *prior], prior_tokens=len(prior))
+        answer(
+            house_engine,
+            Grammar.json_schema({"type": "object"}),
+            SAMPLINGS[0],
+            prompt=[5, *prior],
+            prior_tokens=len(prior),
+        )
