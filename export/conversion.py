@@ -81,6 +81,7 @@ class Converted:
     precise: Compute | None = (
         None  # what the values are compared with, in float64; None: there is no such run
     )
+    nudged: Compute | None = None  # the same in float32, its embedded texts moved in their last digit
     precision: Callable[[Fidelity], Section] | None = None  # what to say of the recipe, and of others
 
 

@@ -65,6 +65,7 @@ def convert(
         with stages.stage("graph", recipe.name, weights.numbers) as progress:
             built = build(facts, weights, recipe, context, folder, progress, rounded)
     judged = _Judged(checkpoint, folder, facts, built)
+    held = judged.stored if recipe.quantized else judged.unquantized
     return Converted(
         way="fused",
         graph=built.graph,
@@ -77,7 +78,8 @@ def convert(
         unquantized_answers=judged.unquantized_answers,
         stored=judged.stored if recipe.quantized else None,
         weight_errors=judged.weight_errors,
-        precise=functools.partial(judged.stored if recipe.quantized else judged.unquantized, precise=True),
+        precise=functools.partial(held, precise=True),
+        nudged=functools.partial(held, nudged=True),
         precision=_precision(checkpoint, facts, recipe, folder),
     )
 
@@ -159,13 +161,19 @@ class _Judged:
         self._built = built
 
     def unquantized(
-        self, texts: Sequence[Sequence[int]], past: Past | None, *, precise: bool = False
+        self,
+        texts: Sequence[Sequence[int]],
+        past: Past | None,
+        *,
+        precise: bool = False,
+        nudged: bool = False,
     ) -> list[Computed]:
-        """What the model as published computes, in float32 or, where `precise`, in float64."""
+        """What the model as published computes, in float32; `precise` and `nudged` are `streamed`'s."""
         from export.reference import streamed
 
         with self._source.weights() as weights:
-            return streamed(self._source.folder, self._named(weights), texts, past, precise=precise)
+            named = self._named(weights)
+            return streamed(self._source.folder, named, texts, past, precise=precise, nudged=nudged)
 
     def unquantized_rows(self, texts: Sequence[list[int]], rows: Sequence[range]) -> list[Float32]:
         """The model as published, of many texts, each at its rows."""
@@ -184,12 +192,18 @@ class _Judged:
             return streamed_answers(self._source.folder, self._named(weights), prompts, most, eos)
 
     def stored(
-        self, texts: Sequence[Sequence[int]], past: Past | None, *, precise: bool = False
+        self,
+        texts: Sequence[Sequence[int]],
+        past: Past | None,
+        *,
+        precise: bool = False,
+        nudged: bool = False,
     ) -> list[Computed]:
         """The same by the weights that the bundle's bytes stand for."""
         from export.reference import streamed
 
-        return streamed(self._source.folder, self._readback(), texts, past, precise=precise)
+        read = self._readback()
+        return streamed(self._source.folder, read, texts, past, precise=precise, nudged=nudged)
 
     def weight_errors(self) -> Iterator[WeightError]:
         """Every tensor as stored against the checkpoint's own."""

@@ -21,6 +21,8 @@ from export.errors import ExportError
 from export.recorder import recorder
 
 Float32 = NDArray[np.float32]
+_LAST_DIGIT = 2.0**-23  # of a float32, as a part of its value
+_NUDGE_SEED = 1
 
 
 class Rows(Protocol):
@@ -44,10 +46,18 @@ def streamed(
     past: Past | None = None,
     *,
     precise: bool = False,
+    nudged: bool = False,
 ) -> list[Computed]:
-    """What the architecture in `folder` computes on these weights; one pass over them for all texts."""
+    """What the architecture in `folder` computes on these weights; one pass over them for all texts.
+
+    With `nudged` every embedded number is moved at random by up to its last digit: what differs by that is
+    what rounding alone does to these texts, and the same text given twice shows it twice.
+    """
     dtype = torch.float64 if precise else torch.float32
-    return _compute(streamed_model(folder, tensors, dtype), texts, past)
+    model = streamed_model(folder, tensors, dtype)
+    if nudged:
+        model.get_input_embeddings().register_forward_hook(_nudge())
+    return _compute(model, texts, past)
 
 
 def streamed_model(folder: Path, tensors: Tensors, dtype: torch.dtype = torch.float32) -> Any:
@@ -149,6 +159,16 @@ def streamed_lookup(name: str, tensors: Rows, module: Any, dtype: torch.dtype = 
         return found * scale if scale != 1.0 else found
 
     return forward
+
+
+def _nudge() -> Any:
+    random = torch.Generator().manual_seed(_NUDGE_SEED)
+
+    def nudge(_module: Any, _inputs: Any, embedded: Any) -> Any:  # [B, T, hidden], both
+        part = torch.rand(embedded.shape, generator=random, dtype=embedded.dtype) * 2 - 1
+        return embedded * (1 + _LAST_DIGIT * part)
+
+    return nudge
 
 
 def _loading(prefix: str, tensors: Tensors, dtype: torch.dtype) -> Any:

@@ -21,8 +21,10 @@ Float32 = NDArray[np.float32]
 
 VALUE_LIMIT = 1e-4  # absolute, for logits of up to about 1; relative to their size above that
 # A model with large activations rounds more than that by itself, in any float32: then both are compared with
-# float64. Two sums of the same terms in other orders err about as much as each other.
+# float64. Two sums of the same terms in other orders err about as much as each other; at the one position of
+# hundreds where attention hangs by a hair one draw says little of that, so transformers computes some more.
 ROUNDING_FACTOR = 3.0
+NUDGES = 4
 # At accuracy level 4 each block of activations is rounded to int8 by its own largest value: an error of
 # max / 254 / sqrt(3), which is 0.6 % of the block's root mean square for well-behaved values and 2 % where
 # the largest is nine times that. The products' errors along the depth are independent: they add as squares.
@@ -60,16 +62,22 @@ def compare_values(name: str, found: Sequence[Computed], expected: Sequence[Comp
 
 
 def compare_precisely(
-    check: Check, found: Sequence[Computed], expected: Sequence[Computed], precise: Iterator[Computed]
+    check: Check,
+    found: Sequence[Computed],
+    expected: Sequence[Computed],
+    precise: Iterator[tuple[Computed, Sequence[Computed]]],
 ) -> Check:
-    """The same check, both against float64: `found` may be little further from it than `expected` is."""
-    errors = [
-        (_difference(f.logits, p.logits), _difference(e.logits, p.logits))
-        for f, e, p in zip(found, expected, precise, strict=True)
-    ]
-    worst, own = max(error for error, _ in errors), max(error for _, error in errors)
+    """The same check, both against float64: `found` may be little further from it than float32 is.
+
+    For each text `precise` has it in float64, and what transformers in float32 makes of it when it is moved
+    in its last digits.
+    """
+    worst = own = 0.0
+    for f, e, (p, nudged) in zip(found, expected, precise, strict=True):
+        worst = max(worst, _difference(f.logits, p.logits))
+        own = max(own, *(_difference(each.logits, p.logits) for each in (e, *nudged)))
     limit = max(check.limit, ROUNDING_FACTOR * own)
-    detail = f"{check.detail}, in float64, from which transformers in float32 is {own:.3g} away"
+    detail = f"{check.detail}, in float64, from which transformers in float32 is up to {own:.3g} away"
     return Check(check.name, worst <= limit, worst, limit, detail)
 
 
