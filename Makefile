@@ -64,7 +64,7 @@ format: .venv/dev/.made      ## put the code in its format
 	.venv/dev/bin/ruff check --fix .
 	.venv/dev/bin/ruff format .
 
-house: .venv/export/.made      ## corpus, training and evaluation of the embedded model (TRAIN="--device cuda --workers 1 --bfloat16": minutes, else a day)
+house: .venv/export/.made      ## corpus, training and evaluation of the embedded model (TRAIN="--device cuda --workers 1 --bfloat16": a quarter of an hour, else days)
 	.venv/export/bin/python -m export.house all $(TRAIN)
 
 browser: .venv/dev/.made      ## Chromium for the page's tests, where there is none

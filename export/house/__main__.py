@@ -1,7 +1,7 @@
 """The pipeline of the embedded model, one command a stage: `python -m export.house COMMAND`.
 
-corpus -> tokenizer -> train -> evaluate; `all` does them in this order. Every stage reads and writes files,
-so each can be run again alone. Knows the order and the paths; the stages know the rest.
+corpus -> tokenizer -> train -> save -> calibration -> evaluate; `all` makes the shipped model in two runs.
+Every stage reads and writes files, so each can be run again alone. Knows the commands; the stages the rest.
 """
 
 import os
@@ -26,7 +26,7 @@ COMMANDS = {
     "train": (stages.train,),
     "save": (stages.save,),
     "evaluate": (stages.evaluate,),
-    "all": (stages.corpus, stages.tokenizer, stages.train, stages.save, stages.calibration, stages.evaluate),
+    "all": (stages.everything,),
 }
 
 

@@ -21,6 +21,7 @@ from export.house.turns import Dialogue, Turn
 
 _VALID_PART = 50  # one valid dialogue for so many in training
 _HELD_OUT_PART = 50
+_MOST_BESIDE = 3_000  # dialogues of these two parts: enough to measure on
 HEAD_DIALOGUES = 100  # hashed apart: composing these alone shows whether the generator is still the same
 _MAX_TRIES = 3  # draws for one new dialogue before the corpus counts as exhausted
 
@@ -36,16 +37,18 @@ def write_corpus(
     seed: int,
     before: Sequence[Path] = (),
     practice: Sequence[Dialogue] = (),
+    reworded: bool = True,
 ) -> dict[str, Any]:
     """Write all parts and return the record also stored in `corpus.json`.
 
     What the corpora in `before` asked in training is not held out. `practice` is added to the training part.
+    Without `reworded`, no word of a trained question stands for another.
 
     Raises: LeakError.
     """
     folder.mkdir(parents=True, exist_ok=True)
     asked = questions(practice) | questions(d for made in before for d in read_part(made, "train"))
-    parts = compose_parts(dialogues, seed, asked)
+    parts = compose_parts(dialogues, seed, asked, reworded=reworded)
     parts["train"] += practice
     check_leaks(parts["train"], parts["held_out"])
     record: dict[str, Any] = {"seed": seed, "dialogues": {}, "practice": len(practice), "sha256": {}}
@@ -61,17 +64,19 @@ def write_corpus(
     return record
 
 
-def compose_parts(dialogues: int, seed: int, asked: Set[str] = frozenset()) -> dict[str, list[Dialogue]]:
+def compose_parts(
+    dialogues: int, seed: int, asked: Set[str] = frozenset(), *, reworded: bool = True
+) -> dict[str, list[Dialogue]]:
     """Return part -> dialogues, no two alike in all parts together; questions `asked` are not held out."""
     seen: set[str] = set()
-    train = Composer(random.Random(f"{seed}/train"))
+    train = Composer(random.Random(f"{seed}/train"), reworded=reworded)
     held_out = Composer(random.Random(f"{seed}/held_out"), held_out=True, typo=0.0)
     parts = {
         "train": _distinct(train, dialogues, seen),
-        "valid": _distinct(train, max(1, dialogues // _VALID_PART), seen),
+        "valid": _distinct(train, _beside(dialogues, _VALID_PART), seen),
     }
     asked = asked | questions(parts["train"])
-    candidates = _distinct(held_out, max(1, dialogues // _HELD_OUT_PART), seen)
+    candidates = _distinct(held_out, _beside(dialogues, _HELD_OUT_PART), seen)
     parts["held_out"] = [without_leaks for d in candidates if (without_leaks := _unseen_only(d, asked))]
     return parts
 
@@ -137,6 +142,10 @@ def _unseen_only(dialogue: Dialogue, asked: Set[str]) -> Dialogue | None:
         for turn in dialogue.turns
     )
     return Dialogue(turns, dialogue.system) if any(turn.facts for turn in turns) else None
+
+
+def _beside(dialogues: int, part: int) -> int:
+    return min(max(1, dialogues // part), _MOST_BESIDE)
 
 
 def _distinct(composer: Composer, count: int, seen: set[str]) -> list[Dialogue]:

@@ -15,7 +15,7 @@ from export.house.turns import Dialogue, Told, Turn, TurnWriter
 
 _LENGTHS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 24)
 _LENGTH_WEIGHTS = (13, 10, 12, 13, 13, 12, 9, 7, 5, 3, 1.5, 1.5)
-_ENGLISH = 0.55  # part of dialogues that begin in English
+_ENGLISH = 0.58  # part of dialogues that begin in English
 _SWITCH = 0.03  # chance at each turn that the person changes the language
 _SYSTEM = 0.08  # part of dialogues under a system message
 _FAMILY_WEIGHTS = {"medical": 3.0, "statement": 3.0, "your_name": 1.5, "what_is_dormouse": 1.5, "sad": 1.5}
@@ -36,7 +36,7 @@ _SMALL = 0.1  # how much is said beside, where facts are all
 _TOLD_TURNS = (2, 5)
 _QUESTIONS = (1, 1, 2)  # turns of a dialogue of questions alone
 _FOLLOW_UP, _MEANT, _TRANSLATED = 0.30, 0.05, 0.03  # what may come after a question
-_LEANING = 0.35  # chance of a question about "it", where one is written for the answer before
+_LEANING = 0.5  # chance of a question about "it", where one is written for the answer before
 _FOLLOWED_AGAIN = 0.4  # chance that a follow-up may be followed by another
 
 
@@ -44,7 +44,7 @@ class Composer:
     """Draws dialogues from the written topics, with one random generator for everything.
 
     With `held_out`, told values are ones never trained on, and questions are held-out phrasings unless
-    `rephrased` says otherwise.
+    `rephrased` says otherwise. Without `reworded`, no word of a trained question stands for another.
     """
 
     def __init__(
@@ -53,12 +53,15 @@ class Composer:
         *,
         held_out: bool = False,
         rephrased: bool | None = None,
-        typo: float = 0.12,
+        reworded: bool = True,
+        typo: float = 0.2,
     ) -> None:
         self.rng = rng
         words_unseen = held_out if rephrased is None else rephrased
         families = load_families()
-        self.write = TurnWriter(rng, families, held_out=held_out, rephrased=words_unseen, typo=typo)
+        self.write = TurnWriter(
+            rng, families, held_out=held_out, rephrased=words_unseen, reworded=reworded, typo=typo
+        )
         self.tutor = Tutor(rng, rephrased=words_unseen)
         self.families = {
             lang: [f for f in families if f.language == lang and not f.after] for lang in LANGUAGES

@@ -16,10 +16,10 @@ from export.house.tokenizer import END, PAD
 class ModelSize:
     """The sizes of a model; hidden and intermediate divide by the block of int4 quantization."""
 
-    hidden: int = 384
+    hidden: int = 512
     layers: int = 6
-    heads: int = 12
-    kv_heads: int = 6
+    heads: int = 16
+    kv_heads: int = 8
     head_dim: int = 32
     intermediate: int = 1024
     context_tokens: int = 1024

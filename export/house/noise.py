@@ -6,6 +6,7 @@ Knows nothing of topics. The told values inside a sentence are never changed her
 import random
 import re
 import tomllib
+from collections import defaultdict
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -44,10 +45,14 @@ _ZH_QUESTION = (
     "是不是",
     "能不能",
 )
-_FILE = Path(__file__).parent / "words" / "typing.toml"
+_WORDS = Path(__file__).parent / "words"
+_FILE, _ALIKE = _WORDS / "typing.toml", _WORDS / "alike.toml"
 _OPENED, _CLOSED, _SLANG, _SPACED = 0.12, 0.06, 0.08, 0.02  # chances of each
 _ZH_LETTER = "一"  # the first Chinese character of Unicode
 _MARKS = tuple("?!.？！。…~)")
+_LEAST_WORDS, _LEAST_CHARACTERS = 4, 5  # a sentence of fewer keeps them all
+_SHORT_WORD = 4  # letters of the words that are left out most
+_NEGATIONS = frozenset(("not", "no", "never", "without", "don't", "can't", "isn't", *"不没无别未"))
 _KEEP_CAPITAL = ("I", "I'm", "I'd", "LLM", "LLMs", "AWS", "API", "GPT", "BLEU", "AI", "SAM", "RNN", "ONNX")
 
 
@@ -98,6 +103,48 @@ def with_typo(sentence: str, rng: random.Random, language: str) -> str:
     return " ".join(words)
 
 
+def in_other_words(sentence: str, rng: random.Random, language: str) -> str:
+    """Return the sentence with up to three of its words exchanged for others of the same meaning.
+
+    A model that reads nothing but this corpus learns only so that "halt" is "stop". Told values (in braces)
+    stay.
+    Source: synonym replacement, Wei and Zou, "EDA: easy data augmentation" (2019).
+    """
+    alike, longest = _alike(language)
+    glue = "" if language == "zh" else " "
+    units = list(sentence) if language == "zh" else sentence.split(" ")
+    found: list[tuple[int, int]] = []
+    at = 0
+    while at < len(units):
+        spans = range(min(longest, len(units) - at), 0, -1)
+        span = next((n for n in spans if glue.join(units[at : at + n]).lower() in alike), 0)
+        found += [(at, span)] if span else []
+        at += max(span, 1)
+    chosen = rng.sample(found, min(len(found), rng.choice((1, 1, 2, 3))))
+    for at, span in sorted(chosen, reverse=True):
+        word = glue.join(units[at : at + span]).lower()
+        units[at : at + span] = [rng.choice([other for other in rng.choice(alike[word]) if other != word])]
+    return glue.join(units)
+
+
+def with_word_lost(sentence: str, rng: random.Random, language: str) -> str:
+    """Return the sentence as somebody in a hurry types it: a word or two (characters in Chinese) left out.
+
+    Short words are lost most; those in braces (told values) and those that turn the meaning round never are.
+    Source: random deletion, Wei and Zou, "EDA: easy data augmentation" (2019).
+    """
+    chinese = language == "zh"
+    words = list(sentence) if chinese else sentence.split(" ")
+    outside = _outside_braces(sentence) if chinese else ["{" not in w and "}" not in w for w in words]
+    for _ in range(rng.choice((1, 1, 2))):
+        free = [i for i, word in enumerate(words) if outside[i] and word.lower() not in _NEGATIONS]
+        if not free or len(words) < (_LEAST_CHARACTERS if chinese else _LEAST_WORDS):
+            break
+        lost = rng.choices(free, [1.0 if len(words[i]) <= _SHORT_WORD else 0.3 for i in free])[0]
+        del words[lost], outside[lost]
+    return ("" if chinese else " ").join(words)
+
+
 def _chinese_slip(character: str, rng: random.Random) -> str:
     """A character of the same sound where one is written down, else the character lost or doubled."""
     alike = [
@@ -132,8 +179,27 @@ def _word(word: str, language: str) -> re.Pattern[str]:
 
 
 @cache
+def _alike(language: str) -> tuple[dict[str, list[list[str]]], int]:
+    """Word -> the groups it stands in, and the most words (characters in Chinese) that one entry has.
+
+    A single Chinese character is mostly part of another word, so it only takes the place of others.
+    """
+    groups = [group.split("|") for group in _read(_ALIKE)[language]]
+    alike: dict[str, list[list[str]]] = defaultdict(list)
+    for group in groups:
+        for word in group:
+            if language == "en" or len(word) > 1:
+                alike[word.lower()].append(group)
+    return dict(alike), max(len(word if language == "zh" else word.split(" ")) for word in alike)
+
+
+@cache
 def _typing() -> dict[str, dict[str, Any]]:
-    with _FILE.open("rb") as file:
+    return _read(_FILE)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
         return tomllib.load(file)
 
 

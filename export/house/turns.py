@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from export.house.names import make_word
-from export.house.noise import as_typed
+from export.house.noise import as_typed, in_other_words, with_word_lost
 from export.house.phrasing import Phrasings
 from export.house.skills import make_exercise
 from export.house.told import make_value
@@ -17,6 +17,8 @@ from export.house.topics import Family, MemorySlot
 
 _VOWELS = "aeiou"
 _LOWER_CASE_NAMES = 0.08
+_REWORDED = 0.4  # part of the trained questions in which some words stand for others
+_HASTY = 0.15  # part of the trained questions with a word left out: no single word may decide
 
 
 @dataclass(frozen=True)
@@ -65,9 +67,11 @@ class TurnWriter:
         *,
         held_out: bool,
         rephrased: bool,
+        reworded: bool,
         typo: float,
     ) -> None:
         self.rng, self.held_out, self.rephrased, self.typo = rng, held_out, rephrased, typo
+        self.reworded = reworded and not rephrased
         self.words = Phrasings(rng, families, rephrased=rephrased)
         self.families = {(family.name, family.language): family for family in families}
 
@@ -75,6 +79,10 @@ class TurnWriter:
         """Return a question of the family with its answer; with `meant`, it corrects the question before."""
         values = {slot: self._filler(family, slot) for slot in family.fill}
         plain = self.words.question(family, _kept(values), meant=meant)
+        if self.reworded and self.rng.random() < _REWORDED:
+            plain = in_other_words(plain, self.rng, family.language)
+        if not self.rephrased and self.rng.random() < _HASTY:
+            plain = with_word_lost(plain, self.rng, family.language)
         user = _filled(as_typed(plain, self.rng, family.language, typo=self.typo), values)
         reply = _filled(self.rng.choice(family.say), values)
         return Turn(user, reply, family.topic, family.language, family.facts)

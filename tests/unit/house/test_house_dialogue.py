@@ -2,6 +2,8 @@
 
 import random
 import re
+import tomllib
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 from export.house.dialogue import Composer
 from export.house.grammar import UnknownSlot, expand
 from export.house.measures import has_facts
-from export.house.noise import as_typed, is_question, with_typo
+from export.house.noise import as_typed, in_other_words, is_question, with_typo, with_word_lost
 from export.house.skills import make_ends, make_sum
 from export.house.topics import LANGUAGES, load_families, load_memory
 from export.house.turns import with_value
@@ -128,6 +130,48 @@ def test_a_slip_changes_one_word() -> None:
     for i in range(50):
         slipped = with_typo(" ".join(words), random.Random(i), "en").split()
         assert sum(a != b for a, b in zip(words, slipped, strict=True)) <= 1
+
+
+def test_other_words_mean_the_same() -> None:
+    """Only whole words that have others are exchanged, at most three, and never the told value."""
+    english = {in_other_words("how do I stop {delete} quickly", random.Random(i), "en") for i in range(300)}
+    assert "how do I halt {delete} quickly" in english
+    assert all("{delete}" in sentence for sentence in english)
+    assert in_other_words("unstoppable {x}", random.Random(0), "en") == "unstoppable {x}"
+    chinese = {in_other_words("为什么要删除{x}", random.Random(i), "zh") for i in range(300)}
+    assert "为啥要删掉{x}" in chinese
+    assert all("{x}" in sentence and "要" in sentence for sentence in chinese)
+
+
+def test_words_alike_are_several_and_different() -> None:
+    """Every group of words that stand for one another has at least two, none of them twice."""
+    written = tomllib.loads(Path("export/house/words/alike.toml").read_text(encoding="utf-8"))
+    for group in (*written["en"], *written["zh"]):
+        words = group.split("|")
+        assert len(words) == len(set(words)) > 1, group
+        assert all(word == word.strip() != "" for word in words), group
+
+
+@pytest.mark.parametrize(
+    ("sentence", "language", "kept", "most"),
+    [
+        ("how do I freeze {x} without a freezer", "en", ("{x}", "without"), 2),
+        ("为什么不能送{x}给我的同事", "zh", ("{x}", "不"), 2),
+        ("make me laugh", "en", ("make", "me", "laugh"), 0),
+        ("讲个笑话", "zh", tuple("讲个笑话"), 0),
+    ],
+)
+def test_a_hurried_sentence_keeps_what_decides(
+    sentence: str, language: str, kept: tuple[str, ...], most: int
+) -> None:
+    """One or two words are left out, never a told value, never a "not", and none of a short sentence."""
+    units = len if language == "zh" else lambda text: len(text.split())
+    lost = set()
+    for seed in range(200):
+        made = with_word_lost(sentence, random.Random(seed), language)
+        assert all(word in made for word in kept)
+        lost.add(units(sentence) - units(made))
+    assert lost == ({1, 2} if most else {0})
 
 
 def test_questions_are_known_in_both_languages() -> None:

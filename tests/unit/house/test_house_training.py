@@ -1,5 +1,6 @@
 """Tokenizer, batches and training: round trips, what is learned, resuming."""
 
+import argparse
 import json
 import random
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from export.house import stages
 from export.house.batches import IGNORED, encode_all, epoch_batches, pad_id, stack
 from export.house.corpus import compose_parts
 from export.house.model import ModelSize, load_checkpoint, new_model, save_checkpoint
@@ -217,3 +219,27 @@ def test_a_failed_worker_fails_the_run(capfd: pytest.CaptureFixture[str]) -> Non
     with pytest.raises(RuntimeError, match="worker failed"):
         run_workers(2, work)
     assert "planted in" in capfd.readouterr().err
+
+
+def test_one_command_makes_the_weights_in_two_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`all` trains from nothing, goes on with what was missed, and records both runs with their corpora."""
+    size = ModelSize(hidden=32, layers=1, heads=1, kv_heads=1, intermediate=32)
+    monkeypatch.setattr(stages, "SIZE", size)
+    measured: list[argparse.Namespace] = []
+    monkeypatch.setattr(stages, "evaluate", measured.append)
+    options = argparse.Namespace(
+        work=tmp_path / "work", checkpoint=tmp_path / "checkpoint", start=None, before=[], bundle=[],
+        dialogues=80, questions=0, steps=6, seed=7, workers=1, bfloat16=False, device="cpu", compile=False,
+    )  # fmt: skip
+
+    stages.everything(options)
+
+    made = json.loads((tmp_path / "checkpoint" / "training.json").read_text(encoding="utf-8"))
+    first = made.pop("after")
+    assert (first["steps"], first["seed"], first["corpus"]["practice"]) == (6, 7, 0)
+    assert (made["steps"], made["seed"]) == (5, 8)
+    assert made["corpus"]["practice"] > 0
+    assert made["corpus"]["dialogues"]["train"] - made["corpus"]["practice"] == 40
+    assert load_checkpoint(tmp_path / "checkpoint").config.hidden_size == 32
+    assert measured[0].before == [tmp_path / "work" / "first" / "corpus"]
+    assert (tmp_path / "checkpoint" / "calibration.txt").stat().st_size
