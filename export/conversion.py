@@ -52,6 +52,9 @@ class Computed:
 
 Compute = Callable[[Sequence[Sequence[int]], Past | None], list[Computed]]  # texts, each behind the same past
 
+Precisely = Callable[[Sequence[int], Past | None], tuple[Computed, list[Computed]]]
+"""A text -> it in float64, and some times in float32, its embedded numbers moved in their last digit."""
+
 
 @dataclass(frozen=True)
 class WeightError:
@@ -78,10 +81,7 @@ class Converted:
     unquantized_answers: Answers  # and what it answers
     stored: Compute | None  # the same on the weights the graph holds; None where none was rounded
     weight_errors: Callable[[], Iterator[WeightError]] | None = None  # None: the way keeps no ledger
-    precise: Compute | None = (
-        None  # what the values are compared with, in float64; None: there is no such run
-    )
-    nudged: Compute | None = None  # the same in float32, its embedded texts moved in their last digit
+    precise: Precisely | None = None  # what the values are compared with; None: there is no such run
     precision: Callable[[Fidelity], Section] | None = None  # what to say of the recipe, and of others
 
 

@@ -37,6 +37,7 @@ from handler.engine.bundle import Dims, Quantization
 Float32 = NDArray[np.float32]
 
 ROW_MULTIPLE = 2  # the kernels compute rows in pairs
+_NUDGES = 4  # a rare position's rounding shows in one of these, where a single draw may miss it
 
 
 def convert(
@@ -65,7 +66,6 @@ def convert(
         with stages.stage("graph", recipe.name, weights.numbers) as progress:
             built = build(facts, weights, recipe, context, folder, progress, rounded)
     judged = _Judged(checkpoint, folder, facts, built)
-    held = judged.stored if recipe.quantized else judged.unquantized
     return Converted(
         way="fused",
         graph=built.graph,
@@ -78,8 +78,7 @@ def convert(
         unquantized_answers=judged.unquantized_answers,
         stored=judged.stored if recipe.quantized else None,
         weight_errors=judged.weight_errors,
-        precise=functools.partial(held, precise=True),
-        nudged=functools.partial(held, nudged=True),
+        precise=functools.partial(_precisely, judged.stored if recipe.quantized else judged.unquantized),
         precision=_precision(checkpoint, facts, recipe, folder),
     )
 
@@ -151,6 +150,13 @@ def _dims(facts: Decoder, parameters: int) -> Dims:
     )
 
 
+def _precisely(
+    compute: Callable[..., list[Computed]], text: Sequence[int], past: Past | None
+) -> tuple[Computed, list[Computed]]:
+    """A text by one of the judges below, in float64, and as often as needed nudged."""
+    return compute([text], past, precise=True)[0], compute([text] * _NUDGES, past, nudged=True)
+
+
 class _Judged:
     """transformers on the checkpoint's weights, and on those that the graph holds; both streamed."""
 
@@ -160,20 +166,12 @@ class _Judged:
         self._facts = facts
         self._built = built
 
-    def unquantized(
-        self,
-        texts: Sequence[Sequence[int]],
-        past: Past | None,
-        *,
-        precise: bool = False,
-        nudged: bool = False,
-    ) -> list[Computed]:
-        """What the model as published computes, in float32; `precise` and `nudged` are `streamed`'s."""
+    def unquantized(self, texts: Sequence[Sequence[int]], past: Past | None, **how: bool) -> list[Computed]:
+        """What the model as published computes, in float32 or `how` else `streamed` can."""
         from export.reference import streamed
 
         with self._source.weights() as weights:
-            named = self._named(weights)
-            return streamed(self._source.folder, named, texts, past, precise=precise, nudged=nudged)
+            return streamed(self._source.folder, self._named(weights), texts, past, **how)
 
     def unquantized_rows(self, texts: Sequence[list[int]], rows: Sequence[range]) -> list[Float32]:
         """The model as published, of many texts, each at its rows."""
@@ -191,19 +189,11 @@ class _Judged:
         with self._source.weights() as weights:
             return streamed_answers(self._source.folder, self._named(weights), prompts, most, eos)
 
-    def stored(
-        self,
-        texts: Sequence[Sequence[int]],
-        past: Past | None,
-        *,
-        precise: bool = False,
-        nudged: bool = False,
-    ) -> list[Computed]:
+    def stored(self, texts: Sequence[Sequence[int]], past: Past | None, **how: bool) -> list[Computed]:
         """The same by the weights that the bundle's bytes stand for."""
         from export.reference import streamed
 
-        read = self._readback()
-        return streamed(self._source.folder, read, texts, past, precise=precise, nudged=nudged)
+        return streamed(self._source.folder, self._readback(), texts, past, **how)
 
     def weight_errors(self) -> Iterator[WeightError]:
         """Every tensor as stored against the checkpoint's own."""

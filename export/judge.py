@@ -24,7 +24,6 @@ from export.served import computed, open_model
 from export.stages import Stages
 from export.texts import Sample, own_answers
 from export.verify import (
-    NUDGES,
     Check,
     compare_precisely,
     compare_rounding,
@@ -237,10 +236,10 @@ class _Court:
         if expected is None:
             expected = (self._converted.stored or self._converted.unquantized)(texts, past)
         check = compare_values(name, found, expected, detail)
-        precise, nudged = self._converted.precise, self._converted.nudged
-        if not check.passed and precise is not None and nudged is not None:
-            one_by_one = ((precise([text], past)[0], nudged([text] * NUDGES, past)) for text in texts)
-            check = compare_precisely(check, found, expected, one_by_one)  # held no longer than it is needed
+        precise = self._converted.precise
+        if not check.passed and precise is not None:
+            one_by_one = (precise(text, past) for text in texts)  # held no longer than it is needed
+            check = compare_precisely(check, found, expected, one_by_one)
         if check.passed:
             return check
         return dataclasses.replace(check, detail=f"{check.detail}; {first_difference(found, expected)}")

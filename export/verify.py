@@ -24,7 +24,6 @@ VALUE_LIMIT = 1e-4  # absolute, for logits of up to about 1; relative to their s
 # float64. Two sums of the same terms in other orders err about as much as each other; at the one position of
 # hundreds where attention hangs by a hair one draw says little of that, so transformers computes some more.
 ROUNDING_FACTOR = 3.0
-NUDGES = 4
 # At accuracy level 4 each block of activations is rounded to int8 by its own largest value: an error of
 # max / 254 / sqrt(3), which is 0.6 % of the block's root mean square for well-behaved values and 2 % where
 # the largest is nine times that. The products' errors along the depth are independent: they add as squares.

@@ -111,8 +111,7 @@ def in_other_words(sentence: str, rng: random.Random, language: str) -> str:
     Source: synonym replacement, Wei and Zou, "EDA: easy data augmentation" (2019).
     """
     alike, longest = _alike(language)
-    glue = "" if language == "zh" else " "
-    units = list(sentence) if language == "zh" else sentence.split(" ")
+    units, glue = _units(sentence, language)
     found: list[tuple[int, int]] = []
     at = 0
     while at < len(units):
@@ -134,7 +133,7 @@ def with_word_lost(sentence: str, rng: random.Random, language: str) -> str:
     Source: random deletion, Wei and Zou, "EDA: easy data augmentation" (2019).
     """
     chinese = language == "zh"
-    words = list(sentence) if chinese else sentence.split(" ")
+    words, glue = _units(sentence, language)
     outside = _outside_braces(sentence) if chinese else ["{" not in w and "}" not in w for w in words]
     for _ in range(rng.choice((1, 1, 2))):
         free = [i for i, word in enumerate(words) if outside[i] and word.lower() not in _NEGATIONS]
@@ -142,7 +141,12 @@ def with_word_lost(sentence: str, rng: random.Random, language: str) -> str:
             break
         lost = rng.choices(free, [1.0 if len(words[i]) <= _SHORT_WORD else 0.3 for i in free])[0]
         del words[lost], outside[lost]
-    return ("" if chinese else " ").join(words)
+    return glue.join(words)
+
+
+def _units(sentence: str, language: str) -> tuple[list[str], str]:
+    """The words of a sentence, in Chinese its characters, and what stands between them."""
+    return (list(sentence), "") if language == "zh" else (sentence.split(" "), " ")
 
 
 def _chinese_slip(character: str, rng: random.Random) -> str:
