@@ -199,6 +199,7 @@ def transcript(store: SessionStore, conversation_id: str) -> list[str]:
         assert question.response_id == answer.response_id
         turn, said = question.content[0]["text"], answer.content[0]["text"]
         whole = f"{turn} after {turns[-1]}"
-        assert said == whole if answer.status == "completed" else whole.startswith(said)
+        is_right = said == whole if answer.status == "completed" else whole.startswith(said)
+        assert is_right, f"{answer.status}: {said!r}, not {whole!r}, at {answer.seq} of {len(items)}"
         turns.append(turn)
     return turns[1:]
