@@ -180,3 +180,12 @@ def test_questions_are_known_in_both_languages() -> None:
     assert not is_question("my name is Ada", "en")
     assert is_question("你叫什么", "zh")
     assert not is_question("我叫小明", "zh")
+
+
+def test_the_part_in_english_is_as_asked_for() -> None:
+    """So much of what is composed begins in English, but for who changes the language at once."""
+    for english in (0.0, 0.75, 1.0):
+        composer = Composer(random.Random(5), english=english)
+        made = [composer.dialogue() for _ in range(100)] + [composer.questions() for _ in range(300)]
+        part = sum(dialogue.turns[0].language == "en" for dialogue in made) / len(made)
+        assert part == pytest.approx(english, abs=0.08)
