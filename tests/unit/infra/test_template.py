@@ -126,6 +126,7 @@ def test_a_version_serves_only_once_it_has_started() -> None:
     function = properties("Function")
     assert function["AutoPublishAlias"] == "live"
     assert function["AutoPublishAliasAllProperties"] is True  # another location is another version
+    assert function["RuntimeManagementConfig"] == {"UpdateRuntimeOn": "FunctionUpdate"}  # it is extended
     assert function["SnapStart"] == {"ApplyOn": {"Fn::If": ["HasSnapshot", "PublishedVersions", "None"]}}
     assert template()["Parameters"]["SnapStart"]["Default"] == "on"
     assert function["Environment"]["Variables"]["DORMOUSE_BUNDLE"] == {"Ref": "BundleLocation"}
@@ -197,6 +198,12 @@ def test_gateway_errors_have_openai_shape() -> None:
     assert answers["INTEGRATION_TIMEOUT"]["ResponseParameters"]["Headers"]["x-should-retry"] == "'false'"
     assert answers["INTEGRATION_FAILURE"]["ResponseParameters"]["Headers"]["x-should-retry"] == "'true'"
     assert answers["INTEGRATION_FAILURE"]["StatusCode"] == 429  # nothing has begun: no alarm
+    unchecked = answers["AUTHORIZER_FAILURE"]
+    assert (unchecked["StatusCode"], unchecked["ResponseParameters"]["Headers"]["x-should-retry"]) == (
+        503,
+        "'true'",
+    )
+    assert answers["AUTHORIZER_CONFIGURATION_ERROR"] == unchecked  # it failed, or could not be reached
 
 
 def test_a_rollout_is_turned_back_by_alarms() -> None:
