@@ -29,7 +29,8 @@ class ControlTokens:
         self.ids = {token.content: id_ for id_, token in added.items() if token.content.strip()}
         self._all = _Strings(self.ids)
         special = {token.content for token in added.values() if token.special} & self.ids.keys()
-        self.shown = frozenset(self.ids.keys() - special)  # those that decoding does not leave out
+        # Those that decoding does not leave out.
+        self.shown = {content: id_ for content, id_ in self.ids.items() if content not in special}
         self._special = _Strings(special)
         letters = sorted({c for content in self.ids for c in content if not c.isspace()} - QUOTES)[:MARKS]
         self._mark = {ord(c): FIRST_MARK + at for at, c in enumerate(letters)}

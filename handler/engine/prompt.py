@@ -42,8 +42,8 @@ class ChatPrompt:
         return self._template_syntax or HERMES
 
     @property
-    def shown_control(self) -> frozenset[str]:
-        """The control tokens that come out as text."""
+    def shown_control(self) -> Mapping[str, int]:
+        """The control tokens that come out as text, and their ids."""
         return self._control.shown
 
     @cached_property

@@ -1,4 +1,7 @@
-"""Under its grammar the smallest model calls functions properly: real bundle, random schemas, any draw."""
+"""Under its grammar the smallest model calls functions properly: real bundle, random schemas, any draw.
+
+And what tokens it allows, with the tokenizers of models that think.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,12 @@ from handler.engine import load
 from handler.engine.call_grammar import call_grammar
 from handler.engine.call_stream import CallStream
 from handler.engine.call_syntax import HERMES, LLAMA, CallSyntax
+from handler.engine.control import ControlTokens
 from handler.engine.engine import Engine
+from handler.engine.grammar import Grammar
 from handler.engine.text import TextStream
+from tests.unit.engine.tiny_tokenizers import ALL
+from tests.unit.handler.scripted_engine import noisy_engine
 
 Schema = dict[str, Any]
 names = st.from_regex(r"[a-zA-Z0-9_-]{1,10}", fullmatch=True)
@@ -133,3 +140,47 @@ def test_a_begun_marker_becomes_a_call(engine: Engine, functions: dict[str, Sche
     text, calls, reason = answer(engine, HERMES, functions, required=False, most=1, begun=begun, **sampling)
     assert (text, len(calls), reason) == ("", 1, "stop")
     jsonschema_rs.validate(functions[calls[0][0]], json.loads(calls[0][1]))
+
+
+@pytest.fixture(params=["byte_level", "sentencepiece_bpe"])
+def thinking(request: pytest.FixtureRequest) -> Engine:
+    """An engine to whose tokenizer `<think>` is a token that is not special."""
+    return noisy_engine(tokenizer=ALL[request.param]())
+
+
+def may_follow(engine: Engine, written: str, spelled: str = "", **options: Any) -> list[str]:
+    """A thought, its end, the end of all: which of them may follow what is written, and then spelled."""
+    grammar = call_grammar(
+        **{"syntax": HERMES, "functions": {"f": {}}, "required": False, "most": 2, **options},
+        control=engine.prompt.shown_control,
+    )
+    control = ControlTokens(engine.tokenizer)
+    ids = list(engine.tokenizer.encode(written, add_special_tokens=False).ids)
+    ids += control.encode_marked(control.mark(spelled))
+    allowed = engine.grammars.constraint(grammar, 0).allowed(ids)
+    return [token for token in ("<think>", "</think>", "<|im_end|>") if allowed[control.ids[token]]]
+
+
+@pytest.mark.parametrize("syntax", [HERMES, LLAMA], ids=["hermes", "llama"])
+@pytest.mark.parametrize(
+    "text", ["", "Hm", "<think>", "<think>Hm", "<think>Hm</think>", "<think>{</think>Hm"]
+)
+def test_a_thought_may_stand_in_text(thinking: Engine, syntax: CallSyntax, text: str) -> None:
+    """The tokens around a thought are allowed wherever text is, as they are where no function is offered."""
+    assert may_follow(thinking, text, syntax=syntax) == ["<think>", "</think>", "<|im_end|>"]
+
+
+@pytest.mark.parametrize("text", ["", "Hm", "<think>", "<think>Hm</think>", "<think>Hm</think>Hm"])
+def test_behind_a_marker_there_is_no_thought(thinking: Engine, text: str) -> None:
+    """After a thought as after text the marker, a token or spelled, leaves nothing but a call."""
+    assert may_follow(thinking, text + HERMES.marker) == may_follow(thinking, text, HERMES.marker) == []
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"required": True}, {"form": Grammar.json_schema({})}, {"required": True, "syntax": LLAMA}],
+    ids=["required", "form", "required-llama"],
+)
+def test_what_has_to_come_is_not_put_off(thinking: Engine, options: dict[str, Any]) -> None:
+    """A call that is required, or a form, begins at once."""
+    assert may_follow(thinking, "", **options) == []

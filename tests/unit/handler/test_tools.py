@@ -24,6 +24,7 @@ CHAT_TOOLS = [{"type": "function", "function": FUNCTION}]
 TOOLS = [{"type": "function", **FUNCTION}]
 ASK = [{"role": "user", "content": "Rain?"}]
 OSLO, ROME = ({"city": city} for city in ("Oslo", "Rome"))
+THOUGHT = "<think>\nRain?\n</think>\n\n"
 TWO_CALLS = HERMES.separator.join(HERMES.write("weather", where) for where in (OSLO, ROME))
 
 
@@ -50,6 +51,23 @@ def test_chat_answers_with_calls(open_door: OpenDoor) -> None:
     assert [json.loads(call.function.arguments) for call in calls if call.type == "function"] == [OSLO, ROME]
     assert len({call.id for call in calls}) == 2
     assert answer["usage"]["completion_tokens"] > 60
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_thought_is_told_as_without_functions(open_door: OpenDoor, stream: bool) -> None:
+    """A model that thinks before it answers thinks before it calls, too, and its text is the same."""
+
+    def content(said: str, **request: Any) -> str:
+        door, _ = open_saying(open_door, said)
+        made = door.post(CHAT, messages=ASK, stream=stream, **request)
+        if not stream:
+            return str(made.json["choices"][0]["message"]["content"])
+        return "".join(chunk["choices"][0]["delta"].get("content") or "" for chunk in made.events)
+
+    said = f"{THOUGHT}Let me see."
+    assert content(said) == content(said, tools=CHAT_TOOLS) == said
+    assert content(f"{said}\n{TWO_CALLS}", tools=CHAT_TOOLS) == said
+    assert content(f"{THOUGHT}{TWO_CALLS}", tools=CHAT_TOOLS) == THOUGHT.rstrip()
 
 
 def test_a_call_alone_has_no_content(open_door: OpenDoor) -> None:
@@ -157,9 +175,10 @@ def test_a_client_may_keep_the_history_itself(open_door: OpenDoor) -> None:
     assert prompts[-1] == told
 
 
-def test_a_call_cut_anywhere_is_told_whole_when_continued(open_door: OpenDoor) -> None:
+@pytest.mark.parametrize("text", ["Let me see.", f"{THOUGHT}Let me see."], ids=["text", "thought"])
+def test_a_call_cut_anywhere_is_told_whole_when_continued(open_door: OpenDoor, text: str) -> None:
     """Wherever the limit cut it, the continuation has the very call, and the next prompt has it once."""
-    said = f"Let me see.\n{HERMES.write('weather', OSLO)}"
+    said = f"{text}\n{HERMES.write('weather', OSLO)}"
     for cut in range(1, 44):
         door, prompts = open_saying(open_door, said)
         first = door.post(RESPONSES, input="Rain?", tools=TOOLS, max_output_tokens=cut).json
@@ -180,7 +199,7 @@ def test_a_call_cut_anywhere_is_told_whole_when_continued(open_door: OpenDoor) -
             for item in made["output"]
             for part in item.get("content", ())
         ]
-        assert "".join(texts) == "Let me see."
+        assert "".join(texts) == text
         result = {"type": "function_call_output", "call_id": whole[0]["call_id"], "output": "Snow"}
         door.post(RESPONSES, input=[result], previous_response_id=rest["id"], max_output_tokens=1)
         assert prompts[-1].count("Oslo") == 1
