@@ -105,9 +105,9 @@ def check_leaks(train: Iterable[Dialogue], held_out: Iterable[Dialogue]) -> None
                 raise LeakError(f"held-out question {turn.user!r} is in the training part")
 
 
-def calibration_text(dialogues: int, seed: int) -> str:
+def calibration_text(dialogues: int, seed: int, *, reworded: bool = True, english: float = ENGLISH) -> str:
     """The training part's first dialogues, in the form that the export's calibration text has."""
-    composer = Composer(random.Random(f"{seed}/train"))
+    composer = Composer(random.Random(f"{seed}/train"), reworded=reworded, english=english)
     chats = (dialogue.messages() for dialogue in _distinct(composer, dialogues, set()))
     return "\n".join("".join(f"{m['role'].title()}: {m['content']}\n" for m in chat) for chat in chats)
 

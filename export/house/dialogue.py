@@ -18,7 +18,15 @@ _LENGTH_WEIGHTS = (13, 10, 12, 13, 13, 12, 9, 7, 5, 3, 1.5, 1.5)
 ENGLISH = 0.58  # part of dialogues that begin in English
 _SWITCH = 0.03  # chance at each turn that the person changes the language
 _SYSTEM = 0.08  # part of dialogues under a system message
-_FAMILY_WEIGHTS = {"medical": 3.0, "statement": 3.0, "your_name": 1.5, "what_is_dormouse": 1.5, "sad": 1.5}
+_FAMILY_WEIGHTS = {
+    "medical": 3.0,
+    "emergency": 2.0,
+    "crisis": 1.5,
+    "statement": 3.0,
+    "your_name": 1.5,
+    "what_is_dormouse": 1.5,
+    "sad": 1.5,
+}
 _OUTSIDE, _OUTSIDE_PART = "outside", 0.28  # the world is wide: part of the questions that lie outside
 _NAME_WEIGHT = 2.5  # the name is asked for more often than any other fact
 _SUMMARY_SLOTS = 3

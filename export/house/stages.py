@@ -77,17 +77,25 @@ _AFTER_THE_FIRST: tuple[dict[str, Any], ...] = (
         "questions": 80_000,
         "kept": 0.2,
         "english": 0.75,
-        "steps": 1000,
+        "steps": 500,
+        "batch_tokens": 8192,
+    },
+    {
+        "dialogues": 4_000,
+        "questions": 20_000,
+        "kept": 0.5,
+        "english": 0.6,
+        "steps": 400,
         "batch_tokens": 8192,
     },
 )
 
 
 def everything(options: argparse.Namespace) -> None:
-    """Make the shipped model in three runs, and measure it.
+    """Make the shipped model in four runs, and measure it.
 
     The second reads new dialogues, in other words too, and practises what the weights of the first miss; the
-    third does little else, in English above all. With fewer dialogues or steps than these they have fewer.
+    others do little else, in English above all. With fewer dialogues or steps than these they have fewer.
     """
     run = _with(options, work=options.work / "run1", checkpoint=options.work / "run1" / "checkpoint")
     for stage in (corpus, tokenizer, train, save):
@@ -113,9 +121,9 @@ def _scaled(its: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
     """The sizes of a run, smaller by as much as the first run is smaller than the shipped model's."""
     return {
         **its,
-        "dialogues": its["dialogues"] * options.dialogues // DIALOGUES,
+        "dialogues": max(1, its["dialogues"] * options.dialogues // DIALOGUES),
         "questions": its["questions"] * options.dialogues // DIALOGUES,
-        "steps": its["steps"] * options.steps // STEPS,
+        "steps": max(1, its["steps"] * options.steps // STEPS),
     }
 
 
@@ -161,7 +169,13 @@ def corpus(options: argparse.Namespace) -> None:
 def calibration(options: argparse.Namespace) -> None:
     """Write what the export reads beside the weights: text to round with, dialogues to score answers on."""
     file = options.checkpoint / CALIBRATION_FILE
-    file.write_text(calibration_text(CALIBRATION_DIALOGUES, options.seed), encoding="utf-8")
+    text = calibration_text(
+        CALIBRATION_DIALOGUES,
+        options.seed,
+        reworded=options.start is not None,
+        english=options.english,
+    )
+    file.write_text(text, encoding="utf-8")
     scored = islice(scored_dialogues(read_part(options.work / "corpus", "held_out")), SCORED_DIALOGUES)
     lines = [json.dumps({"messages": d.messages()}, ensure_ascii=False) + "\n" for d in scored]
     (options.checkpoint / DIALOGUES_FILE).write_text("".join(lines), encoding="utf-8")

@@ -232,8 +232,8 @@ def test_a_failed_worker_fails_the_run(capfd: pytest.CaptureFixture[str]) -> Non
     assert "planted in" in capfd.readouterr().err
 
 
-def test_one_command_makes_the_weights_in_three_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`all` trains from nothing, goes on twice with what was missed, and records all runs and corpora."""
+def test_one_command_makes_the_weights_in_four_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`all` trains from nothing, goes on with what was missed, and records all runs and their corpora."""
     size = ModelSize(hidden=32, layers=1, heads=1, kv_heads=1, intermediate=32)
     monkeypatch.setattr(stages, "SIZE", size)
     measured: list[argparse.Namespace] = []
@@ -246,13 +246,13 @@ def test_one_command_makes_the_weights_in_three_runs(tmp_path: Path, monkeypatch
 
     stages.everything(options)
 
-    third = json.loads((tmp_path / "checkpoint" / "training.json").read_text(encoding="utf-8"))
-    second = third.pop("after")
-    first = second.pop("after")
-    assert [(run["steps"], run["seed"]) for run in (first, second, third)] == [(6, 7), (5, 8), (1, 9)]
-    assert [run["corpus"]["practice"] > 0 for run in (first, second, third)] == [False, True, True]
-    assert second["corpus"]["dialogues"]["train"] - second["corpus"]["practice"] == 40
-    assert [run["corpus"]["english"] for run in (first, second, third)] == [ENGLISH, ENGLISH, 0.75]
+    runs = [json.loads((tmp_path / "checkpoint" / "training.json").read_text(encoding="utf-8"))]
+    while "after" in runs[0]:
+        runs.insert(0, runs[0].pop("after"))
+    assert [(run["steps"], run["seed"]) for run in runs] == [(6, 7), (5, 8), (1, 9), (1, 10)]
+    assert [run["corpus"]["practice"] > 0 for run in runs] == [False, True, True, True]
+    assert runs[1]["corpus"]["dialogues"]["train"] - runs[1]["corpus"]["practice"] == 40
+    assert [run["corpus"]["english"] for run in runs] == [ENGLISH, ENGLISH, 0.75, 0.6]
     assert load_checkpoint(tmp_path / "checkpoint").config.hidden_size == 32
-    assert measured[0].before == [tmp_path / "work" / run / "corpus" for run in ("run1", "run2")]
+    assert measured[0].before == [tmp_path / "work" / run / "corpus" for run in ("run1", "run2", "run3")]
     assert (tmp_path / "checkpoint" / "calibration.txt").stat().st_size
