@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, RootModel, Tag, model_validator
+from pydantic import Discriminator, Field, RootModel, Tag, ValidationInfo, field_validator, model_validator
 
 from handler.schema.chat_completions import TokenLogprob
 from handler.schema.fields import Answer, Identifier, Refused, Request, only, unsupported
-from handler.schema.tools import Arguments, CallId, FunctionName
+from handler.schema.tools import CallId, FunctionName, json_object
 
 MAX_ITEMS_PER_CALL = 20
 """Source: https://platform.openai.com/docs/api-reference/conversations/create-items"""
@@ -66,18 +66,23 @@ class InputMessage(Request):
 
 
 class InputCall(Request):
-    """A call that the model made, told to it again."""
+    """A call that the model made, told to it again; of one that was cut, the arguments are no JSON yet."""
 
     type: Literal["function_call"]
     call_id: CallId
     name: FunctionName
-    arguments: Arguments
-    id: Identifier | None = None
     status: Status | None = None
+    arguments: str
+    id: Identifier | None = None
     asynchronous: Annotated[bool | None, only(False)] = Field(default=None, alias="async")
     caller: Refused = None
     namespace: Refused = None
     created_by: Refused = None
+
+    @field_validator("arguments")
+    @classmethod
+    def _whole(cls, arguments: str, info: ValidationInfo) -> str:
+        return arguments if info.data.get("status") == "incomplete" else json_object(arguments)
 
 
 class InputCallOutput(Request):
