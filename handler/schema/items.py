@@ -1,5 +1,8 @@
 """The items of a conversation as OpenAI writes them, in and out: messages, calls of functions, their results.
 
+An answer may be sent back as OpenAI's own helpers hand it over: `parsed` and `parsed_arguments`, which they
+add to it, say nothing new and are dropped.
+
 Source: https://platform.openai.com/docs/api-reference/conversations
 """
 
@@ -34,6 +37,7 @@ class OutputTextPart(Request):
     text: str
     annotations: Annotated[list[Any] | None, only([])] = None
     logprobs: list[Any] | None = None
+    parsed: Any = None
 
 
 Part = Annotated[InputTextPart | OutputTextPart, Field(discriminator="type")]
@@ -73,6 +77,7 @@ class InputCall(Request):
     name: FunctionName
     status: Status | None = None
     arguments: str
+    parsed_arguments: Any = None
     id: Identifier | None = None
     asynchronous: Annotated[bool | None, only(False)] = Field(default=None, alias="async")
     caller: Refused = None

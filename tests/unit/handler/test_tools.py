@@ -208,6 +208,18 @@ def test_a_call_that_was_cut_may_be_sent_back(open_door: OpenDoor) -> None:
         assert (refused.status, refused.json["error"]["param"]) == (400, param)
 
 
+def test_what_openais_helpers_add_may_be_sent_back(open_door: OpenDoor) -> None:
+    """`parsed` and `parsed_arguments` repeat what an answer says: with them its items are what they are."""
+    door, _ = open_saying(open_door, f"See.\n{HERMES.write('weather', OSLO)}")
+    text, call = door.post(RESPONSES, input="Rain?", tools=TOOLS, store=False).json["output"]
+    text["content"][0]["parsed"], call["parsed_arguments"] = {"a": 1}, OSLO
+    conversation = door.call("POST", CONVERSATIONS, {"items": [text, call]}).json["id"]
+    listed = door.call("GET", f"{CONVERSATIONS}/{conversation}/items?order=asc").json["data"]
+    assert listed[0]["content"][0]["text"] == "See."
+    assert listed[1]["arguments"] == json.dumps(OSLO)
+    assert door.post(RESPONSES, input=[*ASK, text, call, *ASK], tools=TOOLS).status == 200
+
+
 def test_stop_strings_do_not_cut_calls(open_door: OpenDoor) -> None:
     """A stop string ends text; in a call's arguments it is one word among others."""
     door, _ = open_saying(open_door, f"See.\n{HERMES.write('weather', OSLO)}")
