@@ -69,7 +69,7 @@ def read_dialogues(file: Path) -> list[Dialogue]:
     Raises: ExportError that names the line and the field.
     """
     try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
+        lines = file.read_text(encoding="utf-8-sig").split("\n")  # other separators may stand in JSON
     except UnicodeDecodeError as error:
         raise ExportError(
             f"--dialogues: {file} is not UTF-8 text, byte {error.start} cannot be read"

@@ -35,10 +35,9 @@ class Cancellation:
         here = self.running.find(caller.tenant, response_id)
         if here is not None:
             return self._ended_here(here, wait_s)
-        try:
-            return self._as_cancelled(self._stored(caller.tenant, response_id))
-        except NotFound:
-            return self._ended_elsewhere(caller.tenant, response_id, wait_s)
+        if not self._is_over(caller.tenant, response_id):
+            self._end_elsewhere(caller.tenant, response_id, wait_s)
+        return self._as_cancelled(self._stored(caller.tenant, response_id))
 
     def _ended_here(self, running: Running, wait_s: float) -> ResponseObject:
         running.budget.cancel()
@@ -48,18 +47,24 @@ class Cancellation:
             raise NotFound("The response failed, and nothing of it is kept.")
         return self._as_cancelled(running.body)
 
-    def _ended_elsewhere(self, tenant: str, response_id: str, wait_s: float) -> ResponseObject:
+    def _end_elsewhere(self, tenant: str, response_id: str, wait_s: float) -> None:
         """Leave a mark. Whoever makes the response stores it in the end: until then nothing tells it from an
-        unknown one.
+        unknown one, or one that goes on from one that does not.
         """
         self.store.request_cancel(tenant, response_id)
         for _ in range(int(wait_s / LOOK_S)):
             self.sleep(LOOK_S)
-            try:
-                return self._as_cancelled(self._stored(tenant, response_id))
-            except NotFound:
-                continue
-        return self._as_cancelled(self._stored(tenant, response_id))
+            if self._is_over(tenant, response_id):
+                return
+
+    def _is_over(self, tenant: str, response_id: str) -> bool:
+        """Whether it is stored, and not as one whose client hung up: that one may be going on."""
+        try:
+            body = self._stored(tenant, response_id)
+        except NotFound:
+            return False
+        is_cut = body.dormouse is not None and body.dormouse.stop_reason == "cancelled"
+        return not (body.status == "incomplete" and is_cut)
 
     def _stored(self, tenant: str, response_id: str) -> ResponseObject:
         return ResponseObject.model_validate(self.store.response(tenant, response_id).body)

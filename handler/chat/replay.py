@@ -17,6 +17,7 @@ import dataclasses
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from functools import partial
 
 from handler.chat.budget import Budget, Caller
 from handler.chat.events import TurnEvents
@@ -28,6 +29,7 @@ from handler.chat.spoken import kept
 from handler.chat.spoken import told as item_told
 from handler.chat.told import Told, Transcript, read_told
 from handler.chat.turn import ending_facts
+from handler.chat.written import written
 from handler.engine.values import Piece
 from handler.errors import Unavailable, Uncertain, VersionConflict
 from handler.schema.events import Event
@@ -151,8 +153,9 @@ class Replays:
             token_ids=(*told.answer.token_ids, *run.output_ids),
         )
         usage = Usage(output_tokens=len(run.output_ids))
+        replace_last = partial(self.store.replace_last, tenant, told.head, item, usage=usage)
         try:
-            self.store.replace_last(tenant, told.head, item, response=record, usage=usage)
+            written(replace_last, record)
         except Unavailable as error:
             raise Uncertain("The store went away while the answer was being written.") from error
         self.inference.handed_over(run, budget)

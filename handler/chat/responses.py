@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from handler.chat.budget import Budget, Caller
@@ -25,6 +26,7 @@ from handler.chat.terms import Terms
 from handler.chat.thread import Threads
 from handler.chat.translate import title_of
 from handler.chat.turn import Turn
+from handler.chat.written import written
 from handler.engine.values import Piece
 from handler.errors import NotFound, Unavailable, Uncertain
 from handler.schema.chat_completions import TokenLogprob
@@ -174,11 +176,10 @@ class Responses:
         if turn.request.store is False:
             self.inference.handed_over(run, turn.budget)
             return body
-        items, record = turn.items_to_store(run), turn.record(body)
+        items, usage, claim = turn.items_to_store(run), turn.usage(run), turn.claim()
+        append = partial(self.threads.append, turn.tenant, turn.thread, items, usage=usage, claim=claim)
         try:
-            stored = self.threads.append(
-                turn.tenant, turn.thread, items, record, turn.usage(run), turn.claim()
-            )
+            stored = written(append, turn.record(body))
         except Unavailable as error:
             if turn.attempt is not None and turn.attempt.keyed:
                 raise  # sent again with its key it is carried out once, whatever became of this write

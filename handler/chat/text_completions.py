@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 from handler.chat.budget import Budget, Caller
 from handler.chat.choices import Frame, Shape, choices_of, finish_reason
@@ -11,6 +12,7 @@ from handler.chat.run import Job, Run
 from handler.chat.sampling import check_model, completion_params, stop_strings
 from handler.chat.text_logprobs import LogprobLists
 from handler.engine.text import whole_text
+from handler.engine.warm import common_prefix
 from handler.errors import ContextOverflow, InvalidRequest
 from handler.schema.completions import Completion, CompletionChoice, CompletionRequest
 
@@ -54,8 +56,7 @@ class TextCompletions:
                 echo=self._text(prompt, request) if request.echo else None,
             )
             jobs += choices_of(job, request.n)
-        asked = sum(len(job.prompt_ids) for job in jobs if not job.repeats)
-        inference.check_time(asked, budget, scored=jobs[0].is_scored)
+        inference.check_time(_needed_tokens(jobs), budget, scored=jobs[0].is_scored)
         return budget, jobs
 
     def _ids(self, prompt: str | list[int], param: str, request: CompletionRequest) -> list[int]:
@@ -119,3 +120,13 @@ class TextCompletions:
             return None
         following = () if run.job.echo is not None else run.job.prompt_ids
         return LogprobLists(self.frame.inference.engine.tokenizer, following)
+
+
+def _needed_tokens(jobs: list[Job]) -> int:
+    """What must be read for anything to be given: the first prompt, or all where they are scored.
+
+    What a prompt begins with like the one before it is scored once.
+    """
+    ids = [job.prompt_ids for job in jobs]
+    more = sum(len(new) - common_prefix(old, new) for old, new in pairwise(ids)) if jobs[0].is_scored else 0
+    return len(ids[0]) + more

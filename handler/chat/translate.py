@@ -49,6 +49,7 @@ def item_of(given: InputItem, created_at_s: int, response_id: str | None) -> Ite
         id=new_id("fc" if is_call else "fco"),
         created_at_s=created_at_s,
         type=given.type,
+        status="incomplete" if is_call and given.status == "incomplete" else "completed",
         fields={"call_id": given.call_id, **fields},
         response_id=response_id,
     )

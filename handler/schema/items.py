@@ -1,5 +1,8 @@
 """The items of a conversation as OpenAI writes them, in and out: messages, calls of functions, their results.
 
+An answer may be sent back as OpenAI's own helpers hand it over: `parsed` and `parsed_arguments`, which they
+add to it, say nothing new and are dropped.
+
 Source: https://platform.openai.com/docs/api-reference/conversations
 """
 
@@ -7,11 +10,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, RootModel, Tag, model_validator
+from pydantic import Discriminator, Field, RootModel, Tag, ValidationInfo, field_validator, model_validator
 
 from handler.schema.chat_completions import TokenLogprob
 from handler.schema.fields import Answer, Identifier, Refused, Request, only, unsupported
-from handler.schema.tools import Arguments, CallId, FunctionName
+from handler.schema.tools import CallId, FunctionName, json_object
 
 MAX_ITEMS_PER_CALL = 20
 """Source: https://platform.openai.com/docs/api-reference/conversations/create-items"""
@@ -34,6 +37,7 @@ class OutputTextPart(Request):
     text: str
     annotations: Annotated[list[Any] | None, only([])] = None
     logprobs: list[Any] | None = None
+    parsed: Any = None
 
 
 Part = Annotated[InputTextPart | OutputTextPart, Field(discriminator="type")]
@@ -66,18 +70,24 @@ class InputMessage(Request):
 
 
 class InputCall(Request):
-    """A call that the model made, told to it again."""
+    """A call that the model made, told to it again; of one that was cut, the arguments are no JSON yet."""
 
     type: Literal["function_call"]
     call_id: CallId
     name: FunctionName
-    arguments: Arguments
-    id: Identifier | None = None
     status: Status | None = None
+    arguments: str
+    parsed_arguments: Any = None
+    id: Identifier | None = None
     asynchronous: Annotated[bool | None, only(False)] = Field(default=None, alias="async")
     caller: Refused = None
     namespace: Refused = None
     created_by: Refused = None
+
+    @field_validator("arguments")
+    @classmethod
+    def _whole(cls, arguments: str, info: ValidationInfo) -> str:
+        return arguments if info.data.get("status") == "incomplete" else json_object(arguments)
 
 
 class InputCallOutput(Request):

@@ -33,7 +33,8 @@ def _object_schema(schema: dict[str, Any] | None) -> dict[str, Any] | None:
     return schema
 
 
-def _json_object(text: str) -> str:
+def json_object(text: str) -> str:
+    """Check the arguments of a whole call; none at all are an empty object. Raises: ValueError."""
     try:
         value = from_json(text or "{}", allow_inf_nan=False)
     except ValueError as error:
@@ -43,7 +44,7 @@ def _json_object(text: str) -> str:
     return text or "{}"
 
 
-Arguments = Annotated[str, AfterValidator(_json_object)]
+Arguments = Annotated[str, AfterValidator(json_object)]
 
 
 class Tool(Request):

@@ -228,12 +228,12 @@ class DynamoSessions:
     def response(self, tenant: str, response_id: str) -> StoredResponse:
         """See `SessionStore.response`."""
         found = []
+        pk, sk = rows.response_key(tenant, response_id)
         if is_id(response_id):
-            pk, sk = rows.response_key(tenant, response_id)
             found = [
                 row for row in self._table.query(pk, sk, sk + rows.LAST) if rows.is_live(row, self._clock())
             ]
-        if not found:
+        if not found or found[0]["sk"] != sk:  # a conversation's partition has marks of responses alone
             raise absent("response", response_id)
         return rows.load_response(found)
 

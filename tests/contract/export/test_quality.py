@@ -60,6 +60,14 @@ def test_languages_are_scored_apart() -> None:
     assert scored([(en, "  I am well,\nthank you very much. ")]).exact == 1
 
 
+def test_only_a_newline_ends_a_line(tmp_path: Path) -> None:
+    """The other separators of lines that Unicode knows are characters of JSON's strings."""
+    text = "one\u2028two\u2029three\x85four"
+    line = json.dumps(said(text, "Hi."), ensure_ascii=False)
+    (read,) = read_dialogues(write(tmp_path / "separators.jsonl", line))
+    assert read.messages[0]["content"] == text
+
+
 def test_a_dialogue_too_long_is_counted_out(tiny_bundle: TinyBundle, tmp_path: Path) -> None:
     """What does not fit in the context is not scored, and the section says how many."""
     engine = load(tiny_bundle("llama", "int4"))

@@ -56,6 +56,19 @@ def test_a_response_can_be_replaced_and_deleted(store: SessionStore, length: int
     assert seqs(store.items(TENANT, "conv_a").data) == [1]
 
 
+def test_a_conversation_is_no_response(store: SessionStore) -> None:
+    """Where a response's id belongs, the id of the conversation that it was made in means nothing."""
+    store.append(TENANT, conversation(), [message("msg_1")], response=response("resp_1"))
+    for find in (
+        lambda: store.response(TENANT, "conv_a"),
+        lambda: store.update_response(TENANT, response("conv_a")),
+        lambda: store.delete_response(TENANT, "conv_a"),
+    ):
+        with pytest.raises(NotFound):
+            find()
+    assert store.response(TENANT, "resp_1").conversation_id == "conv_a"
+
+
 def test_a_key_is_worked_on_by_one_at_a_time(store: SessionStore, clock: HandClock) -> None:
     """The first to claim a key has it; another is told until when; when the lease is over it can be taken."""
     mine = store.claim(TENANT, "key", owner="a", fingerprint="f", lease_s=30)

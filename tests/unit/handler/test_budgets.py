@@ -296,6 +296,7 @@ def test_a_choice_without_time_does_not_take_the_others_with_it(open_door: OpenD
     """The time went into the first prompt: its answer is given, and the other's is empty and says why."""
     now = [1_000.0]
     engine = noisy_engine(context_tokens=1024, on_step=lambda: now.append(now[-1] + 0.01))
+    engine.prefill_tokens_per_s = 100.0  # so that it is known beforehand
     door = open_door(engine, streaming=True, clock=lambda: now[-1])
     prompts = [list(range(20, 200)), list(range(220, 40, -1))]
     body = {"model": MODEL, "prompt": prompts, "max_tokens": 1_000, "stream": stream}

@@ -175,6 +175,19 @@ def test_a_resumed_answer_is_called_off(door: Door) -> None:
     assert told(again(door, cut.id).rest().events) == told([*cut.events, *rest.events])
 
 
+def test_an_answer_resumed_in_another_process_is_called_off(open_door: OpenDoor, slow: Slow) -> None:
+    """It is stored already, as one that was cut: that it goes on is only known where it does."""
+    here, there = open_door(noisy_engine(on_step=slow), streaming=True), open_door(noisy_engine())
+    cut = ask(here, input="Hi").until(deltas=1).hang_up()
+    rest = again(here, cut.id, cut.last).until(deltas=2)
+    slow.step_s = 0.02
+    thread, _ = in_thread(rest.rest)
+    answer = cancel(there, cut.id)
+    thread.join()
+    assert answer.json == rest.events[-1]["response"]
+    assert answer.json["status"] == "cancelled"
+
+
 def test_who_waits_for_the_model_is_called_off(door: Door) -> None:
     """A response that has not got its turn yet leaves the queue."""
     busy = ask(door, input="Hi").until(deltas=1)
@@ -190,10 +203,12 @@ def test_who_waits_for_the_model_is_called_off(door: Door) -> None:
 
 
 def test_what_has_ended_cannot_be_called_off(open_door: OpenDoor) -> None:
-    """400, by its code, for a whole response and for one that was cut."""
-    door = open_door()
-    for made in (door.post(RESPONSES, input="Hi"), door.post(RESPONSES, input="Hi", max_output_tokens=1)):
-        refused = cancel(door, made.json["id"])
+    """400, by its code, for a whole response and for one that was cut, also by a client that is gone."""
+    door = open_door(streaming=True)
+    whole, cut = door.post(RESPONSES, input="Hi"), door.post(RESPONSES, input="Hi", max_output_tokens=1)
+    left = ask(door, input="Hi").until(deltas=1).hang_up()
+    for response_id in (whole.json["id"], cut.json["id"], left.id):
+        refused = cancel(door, response_id, **SOON)
         assert (refused.status, refused.json["error"]["code"]) == (400, "response_already_ended")
         assert refused.json["error"]["param"] == "response_id"
 

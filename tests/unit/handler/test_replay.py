@@ -171,6 +171,47 @@ def test_it_can_be_interrupted_again_and_again(noisy: Door) -> None:
     assert len(parts) > 3
 
 
+SURE = {**ASK[0], "top_logprobs": 20}
+WRITE_BYTES = 12_000
+"""Holds those of one piece, and not of three."""
+
+
+def logprobs_of(response: Any) -> Any:
+    """A response's log-probabilities."""
+    return response["output"][0]["content"][0]["logprobs"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_too_many_logprobs_take_no_turn_with_them(
+    noisy: Door, monkeypatch: pytest.MonkeyPatch, stream: bool
+) -> None:
+    """Who has asked gets them with the answer; the store keeps all but them, and says so."""
+    monkeypatch.setattr("handler.sessions.records.MAX_WRITE_BYTES", WRITE_BYTES)
+    made = ask(noisy, **SURE).rest().events[-1]["response"] if stream else noisy.post(RESPONSES, **SURE).json
+    assert len(logprobs_of(made)) == 12
+    kept = noisy.call("GET", f"{RESPONSES}/{made['id']}").json
+    assert (text_of(kept), logprobs_of(kept)) == (text_of(made), [])
+    events = again(noisy, made["id"]).rest().events
+    assert events[-1]["response"] == kept
+    assert "".join(event["delta"] for event in events if "delta" in event) == text_of(made)
+
+
+@pytest.mark.parametrize("before", [1, 3])
+def test_a_resumed_answer_with_too_many_logprobs_is_kept(
+    noisy: Door, monkeypatch: pytest.MonkeyPatch, before: int
+) -> None:
+    """They are whole or not there: where the beginning was kept without, the rest has none either."""
+    monkeypatch.setattr("handler.sessions.records.MAX_WRITE_BYTES", WRITE_BYTES)
+    cut = ask(noisy, **SURE).until(deltas=before).hang_up()
+    begun = noisy.call("GET", f"{RESPONSES}/{cut.id}").json
+    made = again(noisy, cut.id).rest().events[-1]["response"]
+    assert len(logprobs_of(made)) == (12 if logprobs_of(begun) else 0)
+    assert bool(logprobs_of(begun)) == (before == 1)
+    kept = noisy.call("GET", f"{RESPONSES}/{cut.id}").json
+    assert (text_of(kept), logprobs_of(kept)) == (text_of(made), [])
+    assert text_of(kept).startswith(text_of(begun))
+
+
 def interrupted(open_door: OpenDoor) -> tuple[Door, list[str], str, Reading]:
     """A conversation whose first answer was cut by a hang-up; the list grows by each prompt that is read."""
     prompts: list[str] = []

@@ -10,7 +10,7 @@ import pytest
 from handler.engine.engine import Engine
 from handler.engine.generate import PREFILL_STEP_TOKENS
 from tests.unit.engine.tiny_tokenizers import byte_level
-from tests.unit.handler.conftest import Door, OpenDoor
+from tests.unit.handler.conftest import Answer, Door, OpenDoor
 from tests.unit.handler.scripted_engine import MODEL, noisy_engine
 from tests.unit.handler.streams import Reading
 
@@ -169,6 +169,25 @@ def test_a_scoring_out_of_time_is_refused(open_door: OpenDoor) -> None:
     answer = door.post(PATH, prompt=IDS * 20, echo=True, logprobs=1, max_tokens=1)
     assert (answer.status, answer.json["error"]["code"]) == (400, "deadline_too_short")
     assert str(len(IDS) * 20) in answer.json["error"]["message"]
+
+
+def test_a_hopeless_scoring_is_refused_at_once(open_door: OpenDoor) -> None:
+    """All prompts are judged together, by what differs: answers to one question are it and a bit more."""
+    now = [1_000.0]
+    engine = noisy_engine(context_tokens=1024, on_step=lambda: now.append(now[-1] + 0.01))
+    door = open_door(engine, clock=lambda: now[-1])
+    question = list(range(20, 200))
+
+    def scored(*prompts: list[int]) -> Answer:
+        body = {"model": MODEL, "prompt": prompts, "echo": True, "logprobs": 0, "max_tokens": 0}
+        return door.call("POST", PATH, body, x_request_timeout_ms="3000")
+
+    assert scored(question).status == 200  # which teaches the speed
+    known_s = now[-1]
+    refused = scored(question, question[::-1], question[::2] * 2)
+    assert (refused.status, refused.json["error"]["code"]) == (400, "deadline_too_short")
+    assert now[-1] == known_s
+    assert scored(question, [*question, 5, 6], [*question, 7, 8]).status == 200
 
 
 def test_a_scoring_shows_signs_of_life(door: Door) -> None:

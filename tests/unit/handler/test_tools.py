@@ -205,6 +205,40 @@ def test_a_call_cut_anywhere_is_told_whole_when_continued(open_door: OpenDoor, t
         assert prompts[-1].count("Oslo") == 1
 
 
+def test_a_call_that_was_cut_may_be_sent_back(open_door: OpenDoor) -> None:
+    """It comes into a conversation as it is, is in no prompt, and nothing answers it; a whole one is JSON."""
+    door, prompts = open_saying(open_door, HERMES.write("weather", OSLO), "OK.")
+    made = door.post(RESPONSES, input="Rain?", tools=TOOLS, max_output_tokens=45).json
+    (cut,) = made["output"]
+    assert (cut["status"], cut["arguments"]) == ("incomplete", '{"city": "Oslo')
+    conversation = door.call("POST", CONVERSATIONS, {"items": [*ASK, cut]}).json["id"]
+    listed = door.call("GET", f"{CONVERSATIONS}/{conversation}/items").json["data"]
+    assert {**listed[0], "id": cut["id"]} == cut
+    door.post(RESPONSES, input="Well?", conversation=conversation)
+    door.post(RESPONSES, input=[*ASK, cut, {"role": "user", "content": "Well?"}], store=False)
+    assert len(prompts) == 2  # both had the same
+    assert "Oslo" not in prompts[1]
+    result = {"type": "function_call_output", "call_id": cut["call_id"], "output": "Snow"}
+    for wrong, param in (
+        ([cut, result], "input[1].call_id"),
+        ([{**cut, "status": None}], "input[0].arguments"),
+    ):
+        refused = door.post(RESPONSES, input=wrong)
+        assert (refused.status, refused.json["error"]["param"]) == (400, param)
+
+
+def test_what_openais_helpers_add_may_be_sent_back(open_door: OpenDoor) -> None:
+    """`parsed` and `parsed_arguments` repeat what an answer says: with them its items are what they are."""
+    door, _ = open_saying(open_door, f"See.\n{HERMES.write('weather', OSLO)}")
+    text, call = door.post(RESPONSES, input="Rain?", tools=TOOLS, store=False).json["output"]
+    text["content"][0]["parsed"], call["parsed_arguments"] = {"a": 1}, OSLO
+    conversation = door.call("POST", CONVERSATIONS, {"items": [text, call]}).json["id"]
+    listed = door.call("GET", f"{CONVERSATIONS}/{conversation}/items?order=asc").json["data"]
+    assert listed[0]["content"][0]["text"] == "See."
+    assert listed[1]["arguments"] == json.dumps(OSLO)
+    assert door.post(RESPONSES, input=[*ASK, text, call, *ASK], tools=TOOLS).status == 200
+
+
 def test_stop_strings_do_not_cut_calls(open_door: OpenDoor) -> None:
     """A stop string ends text; in a call's arguments it is one word among others."""
     door, _ = open_saying(open_door, f"See.\n{HERMES.write('weather', OSLO)}")
