@@ -137,7 +137,7 @@ class Conversations:
         return _shown(self.store.delete_item(tenant, conversation_id, item_id, if_version=version))
 
     def _attempt(self, caller: Caller, name: str, request: BaseModel, terms: Terms) -> Attempt:
-        return self.retries.attempt(caller, self.budget(caller), name, request, terms.key)
+        return self.retries.attempt(caller, self.budget(caller), name, request, terms)
 
     def _version(self, tenant: str, conversation_id: str, terms: Terms) -> int | None:
         return terms.version(lambda: self.store.get(tenant, conversation_id).version)

@@ -21,6 +21,7 @@ from pydantic import BaseModel
 
 from handler.background import Background
 from handler.chat.budget import Budget, Caller
+from handler.chat.terms import Terms
 from handler.errors import NotFound, RequestError, StillRunning, Uncertain
 from handler.sessions import Claim, SessionStore
 
@@ -43,11 +44,14 @@ class Retries:
     now_s: Callable[[], float]
     sleep: Callable[[float], None] = time.sleep
 
-    def attempt(
-        self, caller: Caller, budget: Budget, name: str, request: BaseModel, key: str | None
-    ) -> Attempt:
-        """Begin an attempt at a request that is called `name` (`POST /v1/responses`)."""
-        return Attempt(self, caller, budget, _digest(name, request), key)
+    def attempt(self, caller: Caller, budget: Budget, name: str, request: BaseModel, terms: Terms) -> Attempt:
+        """Begin an attempt at a request that is called `name` (`POST /v1/responses`).
+
+        Without a key, one that is meant for another version is another one.
+        """
+        if terms.key is None and terms.if_match is not None:
+            name = f"{name} {terms.if_match.text}"
+        return Attempt(self, caller, budget, _digest(name, request), terms.key)
 
 
 class Attempt:

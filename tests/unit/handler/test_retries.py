@@ -592,6 +592,17 @@ def test_if_match(door: Door) -> None:
     assert door.call("POST", f"{place}/items", {"items": HI}, If_Match="*").status == 404
 
 
+def test_what_is_meant_for_another_version_is_no_repetition(door: Door) -> None:
+    """Who says the same of the next version means something new; of the same version it is a repetition."""
+    place = f"{CONVERSATIONS}/{new_conversation(door)}/items"
+    said = {"items": HI}
+    first = door.call("POST", place, said, If_Match='"1"')
+    again = door.call("POST", place, said, If_Match='"1"', x_stainless_retry_count="1")
+    assert (again.body, is_replayed(again)) == (first.body, True)
+    more = door.call("POST", place, said, If_Match='"2"', x_stainless_retry_count="1")
+    assert (more.headers["ETag"], is_replayed(more)) == ('"3"', False)
+
+
 @pytest.mark.parametrize("text", ["7", '"7', "", '"7" "8"', "**"])
 def test_what_is_no_if_match(door: Door, text: str) -> None:
     """A precondition that cannot be read is refused by its name."""
