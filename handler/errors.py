@@ -22,7 +22,7 @@
         ├── QuotaExceeded       429
         ├── InternalError       500  a bug; says no more than where to look for it
         └── Unavailable         503  the session store or the model cannot be reached right now
-            └── Uncertain       503  a turn may or may not have been stored; a blind retry could double it
+            └── Uncertain       503  a turn may or may not be stored; a blind retry could double or lose it
 
 Each leaf says whether the same request, sent again, can help: `retryable`. Anything outside this tree is a
 bug: it is logged whole and answered with a bare 500.
@@ -233,7 +233,7 @@ class Unavailable(RequestError):
 
 
 class Uncertain(Unavailable):
-    """The turn was being written when the store went away: look before sending it again."""
+    """The store went away while a turn or its failure was being written: look before sending it again."""
 
     code = "turn_state_unknown"
     retryable = False

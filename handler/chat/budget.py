@@ -53,8 +53,8 @@ class Caller:
     """How often the client says that it has sent this very request before."""
     patience_s: float = math.inf
     """How long the client waits for an answer, as far as it says."""
-    allowance: Allowance | None = None
-    """None where there is no quota."""
+    allowance: Callable[[], Allowance | None] = lambda: None
+    """None where there is no quota. Raises: Unavailable."""
     runs: list[Run] = field(default_factory=list)
     """What was generated for this request, to be counted when it is over, however it ends."""
 

@@ -41,7 +41,14 @@ class Conversations:
     def create(
         self, caller: Caller, request: ConversationCreate, terms: Terms
     ) -> Outcome[ConversationObject]:
-        """Begin a conversation, with its first items perhaps. Raises: StillRunning, Conflict."""
+        """Begin a conversation, with its first items perhaps. Raises: StillRunning, Conflict.
+
+        Without items and key every request is like the next one's and none is taken for another: an empty
+        conversation more harms nobody, one that two people share does.
+        """
+        if not request.items and terms.key is None:
+            bare = Conversation(new_id("conv"), int(self.now_s()), request.metadata or {})
+            return _shown(self.store.create(caller.tenant, bare))
         attempt = self._attempt(caller, "POST /v1/conversations", request, terms)
         earlier = attempt.earlier()
         conversation_id, now = _created(earlier) if earlier else (new_id("conv"), int(self.now_s()))
@@ -130,7 +137,7 @@ class Conversations:
         return _shown(self.store.delete_item(tenant, conversation_id, item_id, if_version=version))
 
     def _attempt(self, caller: Caller, name: str, request: BaseModel, terms: Terms) -> Attempt:
-        return self.retries.attempt(caller, self.budget(caller), name, request, terms.key)
+        return self.retries.attempt(caller, self.budget(caller), name, request, terms)
 
     def _version(self, tenant: str, conversation_id: str, terms: Terms) -> int | None:
         return terms.version(lambda: self.store.get(tenant, conversation_id).version)

@@ -69,8 +69,8 @@ class Inference:
 
         Raises: DeadlineTooShort; QuotaExceeded.
         """
-        if budget.caller.allowance is not None:
-            budget.caller.allowance.check()
+        if (allowance := budget.caller.allowance()) is not None:
+            allowance.check()
         pace = self._scoring if scored else self._reading
         self._judge(pace, prompt_tokens - self._warm_tokens, prompt_tokens, budget)  # at best all is of use
 

@@ -21,7 +21,8 @@ from pydantic import BaseModel
 
 from handler.background import Background
 from handler.chat.budget import Budget, Caller
-from handler.errors import NotFound, RequestError, StillRunning
+from handler.chat.terms import Terms
+from handler.errors import NotFound, RequestError, StillRunning, Uncertain
 from handler.sessions import Claim, SessionStore
 
 LEASE_GRACE_S = 5.0
@@ -43,11 +44,14 @@ class Retries:
     now_s: Callable[[], float]
     sleep: Callable[[float], None] = time.sleep
 
-    def attempt(
-        self, caller: Caller, budget: Budget, name: str, request: BaseModel, key: str | None
-    ) -> Attempt:
-        """Begin an attempt at a request that is called `name` (`POST /v1/responses`)."""
-        return Attempt(self, caller, budget, _digest(name, request), key)
+    def attempt(self, caller: Caller, budget: Budget, name: str, request: BaseModel, terms: Terms) -> Attempt:
+        """Begin an attempt at a request that is called `name` (`POST /v1/responses`).
+
+        Without a key, one that is meant for another version is another one.
+        """
+        if terms.key is None and terms.if_match is not None:
+            name = f"{name} {terms.if_match.text}"
+        return Attempt(self, caller, budget, _digest(name, request), terms.key)
 
 
 class Attempt:
@@ -61,7 +65,6 @@ class Attempt:
         self._request, self._key = request, key
         self._owner = secrets.token_hex(8)
         self._claim: Claim | None = None
-        self._is_stored = False  # the claim, by now or soon
         self._note: Background[Claim] | None = None
 
     @property
@@ -100,10 +103,8 @@ class Attempt:
         held = self._claim
         if held is not None and (self.keyed or held.fingerprint == _version(version)):
             return
-        begun = f"{self._now_ms():013d}:{self._owner}"
-        self._claim = claim = self._wanted(self._prefix + begun, _version(version))
+        self._claim = claim = self._newly_begun(version)
         if noted:
-            self._is_stored = True
             self._note = Background(lambda: self._take(claim))
 
     def claim(self, result: str) -> Claim:
@@ -114,11 +115,14 @@ class Attempt:
 
     @contextmanager
     def under_way(self) -> Iterator[None]:
-        """Give up on whatever error leaves. What was written before it stays settled."""
+        """Give up on whatever error leaves. What was written before it stays settled.
+
+        Raises: Uncertain instead of an error after which a repetition could be taken for another request's.
+        """
         try:
             yield
-        except BaseException:
-            self._give_up()
+        except BaseException as error:
+            self._give_up(error)
             raise
 
     def _contest(self, key: str) -> Claim | None:
@@ -147,17 +151,32 @@ class Attempt:
             return newest
         return self._kept(self._take(self._wanted(newest.key, newest.fingerprint)))
 
-    def _give_up(self) -> None:
-        """Let the next attempt go ahead. A note stays, lapsed: it tells that an attempt came, and failed."""
+    def _give_up(self, error: BaseException) -> None:
+        """Let the next attempt go ahead."""
         claim, self._claim = self._claim, None
-        if claim is None or not self._is_stored:
-            return
         self._wait()
-        with suppress(RequestError):  # then the lease has to run out
-            if self.keyed:
+        if not self.keyed:
+            self._lapse(claim, error)
+        elif claim is not None:
+            with suppress(RequestError):  # then the lease has to run out
                 self._store.release(self._caller.tenant, claim)
-            else:
-                self._take(claim, lease_s=0.0)
+
+    def _lapse(self, claim: Claim | None, error: BaseException) -> None:
+        """Leave a note that has run out: it tells that an attempt came, and failed.
+
+        One that failed before it began leaves it where a repetition is to be expected.
+        """
+        is_repeated = isinstance(error, RequestError) and error.retryable
+        if claim is None and not is_repeated:
+            return
+        try:
+            self._take(claim or self._newly_begun(None), lease_s=0.0)
+        except RequestError:
+            if is_repeated:
+                raise Uncertain(
+                    "The store went away, and that this attempt failed could not be noted: "
+                    "look before sending the request again."
+                ) from error
 
     def _reach_s(self) -> float:
         """How long ago the first attempt can have begun: each lasts at most as long as this one may, or as
@@ -168,6 +187,9 @@ class Attempt:
     @property
     def _prefix(self) -> str:
         return f"try:{self._request}:"
+
+    def _newly_begun(self, version: int | None) -> Claim:
+        return self._wanted(f"{self._prefix}{self._now_ms():013d}:{self._owner}", _version(version))
 
     def _wanted(self, key: str, fingerprint: str) -> Claim:
         return Claim(key, self._owner, "mine", fingerprint, self._now_s() + self._lease_s())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 
 from pydantic import BaseModel
 
@@ -17,7 +18,9 @@ from handler.routes.answers import Bytes, Headed, Stream, rate_limit_headers
 
 def metered(ledger: Ledger, caller: Caller, work: Callable[[Caller], BaseModel | Stream | Headed]) -> Headed:
     """Do the work; say in the answer's headers what was left before it. Raises: what the work raises."""
-    caller = replace(caller, allowance=ledger.allowance(caller.tenant))
+    tenant = caller.tenant
+    # Read within the work, once: an attempt that fails of it has to say so.
+    caller = replace(caller, allowance=cache(lambda: ledger.allowance(tenant)))
     try:
         made = work(caller)
     except BaseException:
@@ -28,7 +31,7 @@ def metered(ledger: Ledger, caller: Caller, work: Callable[[Caller], BaseModel |
         result = Stream(_counted(ledger, caller, result.body))
     else:
         ledger.settle(caller)
-    if (left := caller.allowance) is not None:
+    if (left := caller.allowance()) is not None:
         headers = headers | rate_limit_headers(left.limit_tokens, left.remaining_tokens, left.reset_s)
     return Headed(result, headers)
 

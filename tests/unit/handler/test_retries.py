@@ -437,6 +437,98 @@ def test_no_turn_fails_for_its_note(open_door: OpenDoor) -> None:
     assert create(door, repeated=1).body == first.body
 
 
+class Failing:
+    """A store of which some methods fail."""
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+        self.down: frozenset[str] = frozenset()
+
+    def __getattr__(self, name: str) -> Any:
+        if name in self.down:
+            raise errors.Unavailable("The session store does not answer.")
+        return getattr(self._store, name)
+
+
+class Shaky:
+    """An application over a store that can be made to fail; a second goes by between two requests."""
+
+    def __init__(self, open_door: OpenDoor, **settings: Any) -> None:
+        self._now, self._stores = HandClock(), list[Failing]()
+        self._door = open_door(wrap=self._wrap, now=self._now, **settings)
+        self.conversation = new_conversation(self._door)
+
+    def post(self, path: str, body: Any, *down: str, repeated: int = 0, **headers: str) -> Answer:
+        """Send a request in which `{}` is the conversation, while these methods of the store are down."""
+        self._now.now_s += 1
+        self._stores[0].down = frozenset(down)
+        body = {name: self.conversation if value == "{}" else value for name, value in body.items()}
+        path = path.format(self.conversation)
+        return self._door.call("POST", path, body, x_stainless_retry_count=str(repeated), **headers)
+
+    def _wrap(self, store: Any) -> Failing:
+        self._stores.append(Failing(store))
+        return self._stores[-1]
+
+
+TURN = {"model": MODEL, "input": "Hi"}
+PLACE = f"{CONVERSATIONS}/{{}}/items"
+FAILING = [
+    (RESPONSES, {**TURN, "conversation": "{}"}, "get"),
+    (RESPONSES, {**TURN, "conversation": "{}"}, "window"),
+    (RESPONSES, {**TURN, "conversation": "{}"}, "usage"),
+    (RESPONSES, TURN, "usage"),
+    (PLACE, {"items": HI}, "get"),
+    (PLACE, {"items": HI}, "append"),
+    (CONVERSATIONS, {"items": HI}, "create"),
+]
+
+
+@pytest.mark.parametrize(("path", "body", "down"), FAILING)
+def test_a_repetition_of_what_failed_is_given_nobody_elses(
+    open_door: OpenDoor, path: str, body: dict[str, Any], down: str
+) -> None:
+    """Wherever an attempt fails that is to be repeated, its repetition is carried out, though the very same
+    request was answered before; and the one after that is given the repetition's answer."""
+    shaky = Shaky(open_door, daily_tokens=1_000_000)
+    others = shaky.post(path, body)
+    failed = shaky.post(path, body, down)
+    assert (failed.status, failed.headers["x-should-retry"]) == (503, "true")
+    again = shaky.post(path, body, repeated=1)
+    assert (others.status, again.status, is_replayed(again)) == (200, 200, False)
+    assert again.body != others.body
+    third = shaky.post(path, body, repeated=2)
+    assert (third.body, is_replayed(third)) == (again.body, True)
+
+
+@pytest.mark.parametrize(("path", "body", "down"), FAILING)
+def test_what_could_not_be_noted_is_not_repeated(
+    open_door: OpenDoor, path: str, body: dict[str, Any], down: str
+) -> None:
+    """Where even the note of a failure fails, the client is told not to repeat blindly; with a key it may."""
+    shaky = Shaky(open_door, daily_tokens=1_000_000)
+    failed = shaky.post(path, body, down, "claim")
+    assert (failed.status, failed.headers["x-should-retry"]) == (503, "false")
+    assert failed.json["error"]["code"] == "turn_state_unknown"
+    keyed = shaky.post(path, body, down, "release", Idempotency_Key="k")
+    assert (keyed.status, keyed.headers["x-should-retry"]) == (503, "true")
+
+
+@pytest.mark.parametrize("body", [{}, {"items": []}, {"metadata": {"a": "b"}}])
+def test_an_empty_conversation_is_nobody_elses(open_door: OpenDoor, body: dict[str, Any]) -> None:
+    """Every request for one is like the next, so that none is taken for a repetition, but by its key; and
+    there is nothing to be noted."""
+    shaky = Shaky(open_door)
+    first = shaky.post(CONVERSATIONS, body)
+    again = shaky.post(CONVERSATIONS, body, "claim", "newest_claim", repeated=1)
+    assert (again.status, is_replayed(again)) == (200, False)
+    assert again.json["id"] != first.json["id"]
+    failed = shaky.post(CONVERSATIONS, body, "create", "claim")
+    assert (failed.status, failed.headers["x-should-retry"]) == (503, "true")
+    keyed = [shaky.post(CONVERSATIONS, body, Idempotency_Key="k") for _ in range(2)]
+    assert keyed[0].body == keyed[1].body
+
+
 @pytest.mark.parametrize("sign", [{"h_Idempotency_Key": "k"}, {"repeated": 1}])
 def test_items_are_added_once(door: Door, sign: dict[str, Any]) -> None:
     """Conversations and items that were made for a request are given again for it, byte for byte."""
@@ -498,6 +590,17 @@ def test_if_match(door: Door) -> None:
         tag = door.call("GET", place).headers["ETag"]
         assert door.call(method, path, body, If_Match=f'"0", {tag}').status == 200, (method, path)
     assert door.call("POST", f"{place}/items", {"items": HI}, If_Match="*").status == 404
+
+
+def test_what_is_meant_for_another_version_is_no_repetition(door: Door) -> None:
+    """Who says the same of the next version means something new; of the same version it is a repetition."""
+    place = f"{CONVERSATIONS}/{new_conversation(door)}/items"
+    said = {"items": HI}
+    first = door.call("POST", place, said, If_Match='"1"')
+    again = door.call("POST", place, said, If_Match='"1"', x_stainless_retry_count="1")
+    assert (again.body, is_replayed(again)) == (first.body, True)
+    more = door.call("POST", place, said, If_Match='"2"', x_stainless_retry_count="1")
+    assert (more.headers["ETag"], is_replayed(more)) == ('"3"', False)
 
 
 @pytest.mark.parametrize("text", ["7", '"7', "", '"7" "8"', "**"])
