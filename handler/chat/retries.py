@@ -22,7 +22,7 @@ from pydantic import BaseModel
 from handler.background import Background
 from handler.chat.budget import Budget, Caller
 from handler.chat.terms import Terms
-from handler.errors import NotFound, RequestError, StillRunning, Uncertain
+from handler.errors import DeadlineTooShort, NotFound, RequestError, StillRunning, Uncertain
 from handler.sessions import Claim, SessionStore
 
 LEASE_GRACE_S = 5.0
@@ -66,6 +66,7 @@ class Attempt:
         self._owner = secrets.token_hex(8)
         self._claim: Claim | None = None
         self._note: Background[Claim] | None = None
+        self._has_waited = False  # for another attempt
 
     @property
     def keyed(self) -> bool:
@@ -86,11 +87,8 @@ class Attempt:
                 return None if other is None else other.result
             left_s = self._budget.remaining_s()
             if left_s <= 0:
-                raise StillRunning(
-                    "An earlier attempt at this request has not ended in the time that this one had; "
-                    "send it again to get its answer.",
-                    param="Idempotency-Key" if self.keyed else None,
-                )
+                raise self._still_running()
+            self._has_waited = True
             self._sleep(min(pause_s, left_s, max(other.until_s - self._now_s(), 0.001)))
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
@@ -117,10 +115,15 @@ class Attempt:
     def under_way(self) -> Iterator[None]:
         """Give up on whatever error leaves. What was written before it stays settled.
 
-        Raises: Uncertain instead of an error after which a repetition could be taken for another request's.
+        Raises: Uncertain instead of an error after which a repetition could be taken for another request's;
+        StillRunning where there would be time enough had it not gone into waiting.
         """
         try:
             yield
+        except DeadlineTooShort as error:
+            told = self._still_running() if self._has_waited else error
+            self._give_up(told)
+            raise told from error.__cause__
         except BaseException as error:
             self._give_up(error)
             raise
@@ -150,6 +153,13 @@ class Attempt:
         if newest.state == "running":
             return newest
         return self._kept(self._take(self._wanted(newest.key, newest.fingerprint)))
+
+    def _still_running(self) -> StillRunning:
+        return StillRunning(
+            "An earlier attempt at this request has not ended in the time that this one had; "
+            "send it again to get its answer.",
+            param="Idempotency-Key" if self.keyed else None,
+        )
 
     def _give_up(self, error: BaseException) -> None:
         """Let the next attempt go ahead."""

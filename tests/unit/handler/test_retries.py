@@ -12,7 +12,12 @@ import openai
 import pytest
 
 from handler import errors
+from handler.chat.budget import Budget, Caller
+from handler.chat.retries import Retries
+from handler.chat.terms import Terms
 from handler.routes.answers import error_answer
+from handler.schema.conversations import ConversationCreate
+from handler.sessions import Claim
 from tests.unit.handler.conftest import Answer, Door, OpenDoor
 from tests.unit.handler.scripted_engine import MODEL, noisy_engine, scripted_engine
 from tests.unit.handler.streams import Reading, ask, told
@@ -248,6 +253,30 @@ def test_the_second_waits_no_longer_than_it_may(door: Door, model: Model, noted:
     model.held.set()
     first.join()
     assert is_replayed(create(door, h_Idempotency_Key="k"))
+
+
+def test_the_time_that_went_into_waiting_is_nobodys_fault() -> None:
+    """Who waited for an attempt that failed, and then has no time left for its prompt, may come again."""
+    claims = iter(["running", "mine"])
+
+    class Store:
+        def claim(self, tenant: str, key: str, **claim: Any) -> Claim:
+            return Claim(key, claim["owner"], next(claims), claim["fingerprint"], until_s=2.0)
+
+        def release(self, *_: Any) -> None:
+            pass
+
+    now = [0.0]
+    caller = Caller("alice", "r", limit_s=3.0)
+    retries = Retries(Store(), lambda: now[0], sleep=lambda s: now.__setitem__(0, now[0] + s))  # type: ignore[arg-type]
+    for has_waited, expected in ((True, errors.StillRunning), (False, errors.DeadlineTooShort)):
+        terms = Terms(key="k") if has_waited else Terms()
+        attempt = retries.attempt(
+            caller, Budget(caller, lambda: now[0]), "POST /v1/conversations", ConversationCreate(), terms
+        )
+        assert attempt.earlier() is None
+        with pytest.raises(expected), attempt.under_way():
+            raise errors.DeadlineTooShort(100, 1.0, 0.0)
 
 
 @pytest.mark.parametrize("place", ["", "/items"])
