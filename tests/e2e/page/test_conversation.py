@@ -190,6 +190,25 @@ def test_the_list_leads_back_to_every_conversation(open_page: Any) -> None:
     expect(chat.users).to_have_text(["You said: The second subject"])
 
 
+def test_the_list_stays_as_it_is_when_it_is_loaded_again(open_page: Any) -> None:
+    """Coming back, a visitor finds the pages of the list that were open, and the focus where it was."""
+    chat = open_page()
+    for number in range(41):
+        chat.server("POST", "v1/conversations", {"metadata": {"title": f"Number {number}"}})
+    chat.page.reload()
+    older = chat.button("Show older conversations")
+    older.focus()
+    older.press("Enter")
+    first = chat.page.get_by_role("link", name="Number 0", exact=True)
+    first.focus()
+    count = chat.page.locator("#history a").count()
+    chat.page.evaluate("document.querySelector('#history a').textContent = 'of before'")
+    chat.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    expect(chat.page.get_by_role("link", name="of before")).to_have_count(0)
+    expect(first).to_be_focused()
+    expect(chat.page.locator("#history a")).to_have_count(count)
+
+
 def test_a_deleted_conversation_is_gone_from_the_server(open_page: Any) -> None:
     """Deleting, then leaving the page, erases the conversation for good."""
     chat = open_page()
@@ -233,10 +252,11 @@ def test_a_conversation_that_is_gone_is_explained(open_page: Any, fragment: str)
 
 
 def test_a_suggestion_starts_a_conversation(open_page: Any) -> None:
-    """One click on a suggestion asks it."""
+    """One click on a suggestion asks it, and the next message can be written at once."""
     chat = open_page()
     suggestion = chat.page.locator(".asks button").first
     words = suggestion.inner_text()
     suggestion.click()
+    expect(chat.box).to_be_focused()
     chat.wait_for_answer()
     assert chat.kept()[0] == ("user", words)
