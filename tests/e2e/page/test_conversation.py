@@ -124,6 +124,18 @@ def test_an_answer_that_was_cut_is_told_again_after_a_reload(open_page: Any) -> 
     assert chat.page.evaluate("cid => pending.of(cid) ?? null", conversation) is None
 
 
+def test_another_model_is_found_by_trying_again(open_page: Any) -> None:
+    """Where the server has got another model since the page was opened, it says so and asks that one next."""
+    chat = open_page(expected="404")
+    expect(chat.page.locator("#foot button")).to_be_visible()
+    chat.page.evaluate("state.model = { id: 'one-of-before' }")
+    chat.send("Hello!")
+    expect(chat.trouble).to_contain_text("another model by now")
+    chat.button("Try again").click()
+    chat.wait_for_answer()
+    assert [role for role, _ in chat.kept()] == ["user", "assistant"]
+
+
 def test_stopping_keeps_what_was_said(open_page: Any) -> None:
     """The stop button ends the answer at once; its words stay and the next message is answered."""
     chat = open_page()
