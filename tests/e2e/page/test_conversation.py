@@ -165,6 +165,51 @@ def test_what_never_left_can_be_sent_again(open_page: Any) -> None:
     assert [text for role, text in chat.kept() if role == "user"] == ["Hello!", "Are you there?"]
 
 
+def test_a_first_message_that_never_left_is_in_the_box(open_page: Any) -> None:
+    """Without a conversation to be kept in, it comes back into the box, until it is sent again."""
+    chat = open_page(expected="ERR_INTERNET_DISCONNECTED")
+    chat.go_offline()
+    chat.send("Are you there?")
+    expect(chat.trouble).to_contain_text("could not be reached")
+    expect(chat.box).to_have_value("Are you there?")
+    chat.go_offline(False)
+    chat.page.reload()
+    expect(chat.box).to_have_value("Are you there?")
+    chat.go_offline()
+    chat.box.press("Enter")
+    expect(chat.trouble).to_be_visible()
+    expect(chat.users).to_have_count(1)
+    chat.go_offline(False)
+    chat.button("Try again").click()
+    chat.wait_for_answer()
+    expect(chat.box).to_have_value("")
+    assert [text for role, text in chat.kept() if role == "user"] == ["Are you there?"]
+
+
+def test_what_is_written_meanwhile_stays_in_the_box(open_page: Any) -> None:
+    """A first message that comes back stands before what has been written since; neither is lost."""
+    chat = open_page(expected="ERR_FAILED")
+    held: list[Route] = []
+    chat.page.route("**/v1/conversations", lambda route: held.append(route))
+    with chat.page.expect_request("**/v1/conversations"):
+        chat.send("The first")
+    chat.box.fill("The second")
+    held.pop().abort()
+    expect(chat.box).to_have_value("The first\nThe second")
+
+
+def test_a_reload_before_there_is_a_conversation_keeps_the_message(open_page: Any) -> None:
+    """While the server wakes up to make the conversation, a reload brings the message back into the box."""
+    chat = open_page()
+    held: list[Route] = []
+    chat.page.route("**/v1/conversations", lambda route: held.append(route))
+    with chat.page.expect_request("**/v1/conversations"):
+        chat.send("Are you there?")
+    expect(chat.box).to_have_value("")
+    chat.page.reload()
+    expect(chat.box).to_have_value("Are you there?")
+
+
 def test_an_answer_lost_on_the_way_is_not_asked_for_twice(open_page: Any) -> None:
     """When the server has kept a turn whose answer never arrived, trying again shows it and sends nothing."""
     chat = open_page(expected="ERR_FAILED")
