@@ -124,6 +124,69 @@ def test_an_answer_that_was_cut_is_told_again_after_a_reload(open_page: Any) -> 
     assert chat.page.evaluate("cid => pending.of(cid) ?? null", conversation) is None
 
 
+def unanswered(chat: Any, **turn: Any) -> str:
+    """Make a conversation whose first message has been sent, as far as the page knows, and open it."""
+    conversation = chat.server("POST", "v1/conversations", {})["id"]
+    turn = {"text": "What can you do?", "after": None, **turn}
+    chat.page.evaluate(
+        "([cid, turn]) => { pending.set(cid, { sent: Date.now(), ...turn }); go(cid); }", [conversation, turn]
+    )
+    return conversation
+
+
+def test_an_answer_is_looked_for_as_long_as_it_may_take(open_page: Any) -> None:
+    """An answer that goes on without the page is found minutes after a reload, and is asked for ever less."""
+    chat = open_page()
+    chat.page.clock.install()
+    looks: list[str] = []
+    chat.page.on("request", lambda request: looks.append(request.url) if "/items?" in request.url else None)
+    conversation = unanswered(chat, response="resp_0")
+    steps = 50
+    for _ in range(steps):
+        chat.page.clock.run_for(5_000)
+    assert 1 < len(looks) < steps / 2
+    expect(chat.page.get_by_text("Looking for the answer")).to_be_visible()
+    model = chat.server("GET", "v1/models")["data"][0]["id"]
+    asked = {"model": model, "conversation": conversation, "input": "What can you do?"}
+    chat.server("POST", "v1/responses", asked)
+    for _ in range(4):
+        chat.page.clock.run_for(5_000)
+    expect(chat.page.get_by_text("Looking for the answer")).to_have_count(0)
+    expect(chat.users).to_have_count(1)
+    expect(chat.trouble).to_have_count(0)
+    assert chat.answers.last.locator(".text").inner_text()
+
+
+def test_a_message_that_the_server_never_named_is_soon_given_up(open_page: Any) -> None:
+    """Where no answer had begun, a quarter of a minute is enough to know."""
+    chat = open_page()
+    chat.page.clock.install()
+    unanswered(chat)
+    for _ in range(2):
+        with chat.page.expect_response("**/items?*"):
+            chat.page.clock.run_for(7_000)
+    expect(chat.trouble).to_contain_text("the server has not kept it")
+
+
+def test_what_was_refused_is_not_looked_for(open_page: Any) -> None:
+    """A refusal stands where it was after a reload, and the message can be sent again from there."""
+    chat = open_page(expected="429")
+    chat.ask("Hello!")
+    busy = {"error": {"message": "Rate exceeded", "code": None}}
+    chat.page.route("**/v1/responses", lambda route: route.fulfill(status=429, json=busy))
+    chat.send("Are you there?")
+    expect(chat.trouble).to_contain_text("Too many requests")
+    chat.page.unroute("**/v1/responses")
+    chat.page.reload()
+    expect(chat.trouble).to_contain_text("Rate exceeded")
+    expect(chat.button("Send")).to_be_visible()
+    chat.button("Try again").click()
+    chat.wait_for_answer()
+    chat.page.reload()
+    expect(chat.users).to_have_text(["You said: Hello!", "You said: Are you there?"])
+    expect(chat.trouble).to_have_count(0)
+
+
 def test_another_model_is_found_by_trying_again(open_page: Any) -> None:
     """Where the server has got another model since the page was opened, it says so and asks that one next."""
     chat = open_page(expected="404")
