@@ -201,7 +201,7 @@ def test_another_model_is_found_by_trying_again(open_page: Any) -> None:
 
 def test_stopping_keeps_what_was_said(open_page: Any) -> None:
     """The stop button ends the answer at once; its words stay and the next message is answered."""
-    chat = open_page()
+    chat = open_page(expected="400")  # the server may have ended it already, and says so
     chat.limit_answer(LONG_TOKENS)
     chat.slow_down(CRAWLING_BYTES_PER_S)
     chat.send("Tell me everything you know.")
