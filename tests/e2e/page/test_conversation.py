@@ -124,9 +124,84 @@ def test_an_answer_that_was_cut_is_told_again_after_a_reload(open_page: Any) -> 
     assert chat.page.evaluate("cid => pending.of(cid) ?? null", conversation) is None
 
 
+def unanswered(chat: Any, **turn: Any) -> str:
+    """Make a conversation whose first message has been sent, as far as the page knows, and open it."""
+    conversation = chat.server("POST", "v1/conversations", {})["id"]
+    turn = {"text": "What can you do?", "after": None, **turn}
+    chat.page.evaluate(
+        "([cid, turn]) => { pending.set(cid, { sent: Date.now(), ...turn }); go(cid); }", [conversation, turn]
+    )
+    return conversation
+
+
+def test_an_answer_is_looked_for_as_long_as_it_may_take(open_page: Any) -> None:
+    """An answer that goes on without the page is found minutes after a reload, and is asked for ever less."""
+    chat = open_page()
+    chat.page.clock.install()
+    looks: list[str] = []
+    chat.page.on("request", lambda request: looks.append(request.url) if "/items?" in request.url else None)
+    conversation = unanswered(chat, response="resp_0")
+    steps = 50
+    for _ in range(steps):
+        chat.page.clock.run_for(5_000)
+    assert 1 < len(looks) < steps / 2
+    expect(chat.page.get_by_text("Looking for the answer")).to_be_visible()
+    model = chat.server("GET", "v1/models")["data"][0]["id"]
+    asked = {"model": model, "conversation": conversation, "input": "What can you do?"}
+    chat.server("POST", "v1/responses", asked)
+    for _ in range(4):
+        chat.page.clock.run_for(5_000)
+    expect(chat.page.get_by_text("Looking for the answer")).to_have_count(0)
+    expect(chat.users).to_have_count(1)
+    expect(chat.trouble).to_have_count(0)
+    assert chat.answers.last.locator(".text").inner_text()
+
+
+def test_a_message_that_the_server_never_named_is_soon_given_up(open_page: Any) -> None:
+    """Where no answer had begun, a quarter of a minute is enough to know."""
+    chat = open_page()
+    chat.page.clock.install()
+    unanswered(chat)
+    for _ in range(2):
+        with chat.page.expect_response("**/items?*"):
+            chat.page.clock.run_for(7_000)
+    expect(chat.trouble).to_contain_text("the server has not kept it")
+
+
+def test_what_was_refused_is_not_looked_for(open_page: Any) -> None:
+    """A refusal stands where it was after a reload, and the message can be sent again from there."""
+    chat = open_page(expected="429")
+    chat.ask("Hello!")
+    busy = {"error": {"message": "Rate exceeded", "code": None}}
+    chat.page.route("**/v1/responses", lambda route: route.fulfill(status=429, json=busy))
+    chat.send("Are you there?")
+    expect(chat.trouble).to_contain_text("Too many requests")
+    chat.page.unroute("**/v1/responses")
+    chat.page.reload()
+    expect(chat.trouble).to_contain_text("Rate exceeded")
+    expect(chat.button("Send")).to_be_visible()
+    chat.button("Try again").click()
+    chat.wait_for_answer()
+    chat.page.reload()
+    expect(chat.users).to_have_text(["You said: Hello!", "You said: Are you there?"])
+    expect(chat.trouble).to_have_count(0)
+
+
+def test_another_model_is_found_by_trying_again(open_page: Any) -> None:
+    """Where the server has got another model since the page was opened, it says so and asks that one next."""
+    chat = open_page(expected="404")
+    expect(chat.page.locator("#foot button")).to_be_visible()
+    chat.page.evaluate("state.model = { id: 'one-of-before' }")
+    chat.send("Hello!")
+    expect(chat.trouble).to_contain_text("another model by now")
+    chat.button("Try again").click()
+    chat.wait_for_answer()
+    assert [role for role, _ in chat.kept()] == ["user", "assistant"]
+
+
 def test_stopping_keeps_what_was_said(open_page: Any) -> None:
     """The stop button ends the answer at once; its words stay and the next message is answered."""
-    chat = open_page()
+    chat = open_page(expected="400")  # the server may have ended it already, and says so
     chat.limit_answer(LONG_TOKENS)
     chat.slow_down(CRAWLING_BYTES_PER_S)
     chat.send("Tell me everything you know.")
@@ -151,6 +226,51 @@ def test_what_never_left_can_be_sent_again(open_page: Any) -> None:
     chat.button("Try again").click()
     chat.wait_for_answer()
     assert [text for role, text in chat.kept() if role == "user"] == ["Hello!", "Are you there?"]
+
+
+def test_a_first_message_that_never_left_is_in_the_box(open_page: Any) -> None:
+    """Without a conversation to be kept in, it comes back into the box, until it is sent again."""
+    chat = open_page(expected="ERR_INTERNET_DISCONNECTED")
+    chat.go_offline()
+    chat.send("Are you there?")
+    expect(chat.trouble).to_contain_text("could not be reached")
+    expect(chat.box).to_have_value("Are you there?")
+    chat.go_offline(False)
+    chat.page.reload()
+    expect(chat.box).to_have_value("Are you there?")
+    chat.go_offline()
+    chat.box.press("Enter")
+    expect(chat.trouble).to_be_visible()
+    expect(chat.users).to_have_count(1)
+    chat.go_offline(False)
+    chat.button("Try again").click()
+    chat.wait_for_answer()
+    expect(chat.box).to_have_value("")
+    assert [text for role, text in chat.kept() if role == "user"] == ["Are you there?"]
+
+
+def test_what_is_written_meanwhile_stays_in_the_box(open_page: Any) -> None:
+    """A first message that comes back stands before what has been written since; neither is lost."""
+    chat = open_page(expected="ERR_FAILED")
+    held: list[Route] = []
+    chat.page.route("**/v1/conversations", lambda route: held.append(route))
+    with chat.page.expect_request("**/v1/conversations"):
+        chat.send("The first")
+    chat.box.fill("The second")
+    held.pop().abort()
+    expect(chat.box).to_have_value("The first\nThe second")
+
+
+def test_a_reload_before_there_is_a_conversation_keeps_the_message(open_page: Any) -> None:
+    """While the server wakes up to make the conversation, a reload brings the message back into the box."""
+    chat = open_page()
+    held: list[Route] = []
+    chat.page.route("**/v1/conversations", lambda route: held.append(route))
+    with chat.page.expect_request("**/v1/conversations"):
+        chat.send("Are you there?")
+    expect(chat.box).to_have_value("")
+    chat.page.reload()
+    expect(chat.box).to_have_value("Are you there?")
 
 
 def test_an_answer_lost_on_the_way_is_not_asked_for_twice(open_page: Any) -> None:
@@ -188,6 +308,25 @@ def test_the_list_leads_back_to_every_conversation(open_page: Any) -> None:
     assert chat.conversation == first
     chat.page.go_back()
     expect(chat.users).to_have_text(["You said: The second subject"])
+
+
+def test_the_list_stays_as_it_is_when_it_is_loaded_again(open_page: Any) -> None:
+    """Coming back, a visitor finds the pages of the list that were open, and the focus where it was."""
+    chat = open_page()
+    for number in range(41):
+        chat.server("POST", "v1/conversations", {"metadata": {"title": f"Number {number}"}})
+    chat.page.reload()
+    older = chat.button("Show older conversations")
+    older.focus()
+    older.press("Enter")
+    first = chat.page.get_by_role("link", name="Number 0", exact=True)
+    first.focus()
+    count = chat.page.locator("#history a").count()
+    chat.page.evaluate("document.querySelector('#history a').textContent = 'of before'")
+    chat.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    expect(chat.page.get_by_role("link", name="of before")).to_have_count(0)
+    expect(first).to_be_focused()
+    expect(chat.page.locator("#history a")).to_have_count(count)
 
 
 def test_a_deleted_conversation_is_gone_from_the_server(open_page: Any) -> None:
@@ -233,10 +372,11 @@ def test_a_conversation_that_is_gone_is_explained(open_page: Any, fragment: str)
 
 
 def test_a_suggestion_starts_a_conversation(open_page: Any) -> None:
-    """One click on a suggestion asks it."""
+    """One click on a suggestion asks it, and the next message can be written at once."""
     chat = open_page()
     suggestion = chat.page.locator(".asks button").first
     words = suggestion.inner_text()
     suggestion.click()
+    expect(chat.box).to_be_focused()
     chat.wait_for_answer()
     assert chat.kept()[0] == ("user", words)
