@@ -82,10 +82,10 @@ _AFTER_THE_FIRST: tuple[dict[str, Any], ...] = (
     },
     {
         "dialogues": 4_000,
-        "questions": 20_000,
+        "questions": 14_000,
         "kept": 0.5,
         "english": 0.6,
-        "steps": 400,
+        "steps": 260,
         "batch_tokens": 8192,
     },
 )
