@@ -35,9 +35,8 @@ class Cancellation:
         here = self.running.find(caller.tenant, response_id)
         if here is not None:
             return self._ended_here(here, wait_s)
-        if not self._is_over(caller.tenant, response_id):
-            self._end_elsewhere(caller.tenant, response_id, wait_s)
-        return self._as_cancelled(self._stored(caller.tenant, response_id))
+        ended = self._ended(caller.tenant, response_id)
+        return self._as_cancelled(ended or self._ended_elsewhere(caller.tenant, response_id, wait_s))
 
     def _ended_here(self, running: Running, wait_s: float) -> ResponseObject:
         running.budget.cancel()
@@ -47,24 +46,25 @@ class Cancellation:
             raise NotFound("The response failed, and nothing of it is kept.")
         return self._as_cancelled(running.body)
 
-    def _end_elsewhere(self, tenant: str, response_id: str, wait_s: float) -> None:
+    def _ended_elsewhere(self, tenant: str, response_id: str, wait_s: float) -> ResponseObject:
         """Leave a mark. Whoever makes the response stores it in the end: until then nothing tells it from an
         unknown one, or one that goes on from one that does not.
         """
         self.store.request_cancel(tenant, response_id)
         for _ in range(int(wait_s / LOOK_S)):
             self.sleep(LOOK_S)
-            if self._is_over(tenant, response_id):
-                return
+            if (ended := self._ended(tenant, response_id)) is not None:
+                return ended
+        return self._stored(tenant, response_id)
 
-    def _is_over(self, tenant: str, response_id: str) -> bool:
-        """Whether it is stored, and not as one whose client hung up: that one may be going on."""
+    def _ended(self, tenant: str, response_id: str) -> ResponseObject | None:
+        """What is stored, but not of one whose client hung up: that one may be going on."""
         try:
             body = self._stored(tenant, response_id)
         except NotFound:
-            return False
+            return None
         is_cut = body.dormouse is not None and body.dormouse.stop_reason == "cancelled"
-        return not (body.status == "incomplete" and is_cut)
+        return None if body.status == "incomplete" and is_cut else body
 
     def _stored(self, tenant: str, response_id: str) -> ResponseObject:
         return ResponseObject.model_validate(self.store.response(tenant, response_id).body)
