@@ -32,6 +32,11 @@ def unsupported(message: str) -> PydanticCustomError:
     return PydanticCustomError("unsupported_parameter", "{message}", {"message": message})
 
 
+def disagrees(field: str, message: str) -> PydanticCustomError:
+    """An error of a field that another one rules out, to be raised where a model has both."""
+    return PydanticCustomError("fields_disagree", "{message}", {"field": field, "message": message})
+
+
 def _only_null(value: Any) -> Any:
     if value is not None:
         raise unsupported("is not supported by this server")

@@ -23,6 +23,7 @@ from handler.schema.fields import (
     Stop,
     TokenLimit,
     TopLogprobs,
+    disagrees,
     only,
 )
 from handler.schema.formats import ResponseFormat, TextFacts
@@ -81,7 +82,7 @@ class ResponseInput(Request):
     @model_validator(mode="after")
     def _one_place(self) -> ResponseInput:
         if self.conversation is not None and self.previous_response_id is not None:
-            raise ValueError("'conversation' and 'previous_response_id' are not allowed together")
+            raise disagrees("previous_response_id", "is not allowed together with 'conversation'")
         return self
 
     @property
@@ -147,9 +148,9 @@ class ResponseRequest(ResponseInput, Sampling):
     @model_validator(mode="after")
     def _fields_agree(self) -> ResponseRequest:
         if self.conversation is not None and self.store is False:
-            raise ValueError("'store' cannot be false with 'conversation', which is a place to store to")
+            raise disagrees("store", "cannot be false with 'conversation', which is a place to store to")
         if self.stream_options is not None and not self.stream:
-            raise ValueError("'stream_options' is only allowed when 'stream' is true")
+            raise disagrees("stream_options", "is only allowed when 'stream' is true")
         return self
 
     @property

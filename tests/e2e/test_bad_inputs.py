@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 
 CHAT = "/v1/chat/completions"
+COMPLETIONS = "/v1/completions"
 RESPONSES = "/v1/responses"
 CONVERSATIONS = "/v1/conversations"
 HI = {"role": "user", "content": "hi"}
@@ -63,8 +64,9 @@ CHAT_FIELDS: list[tuple[str, dict[str, Any], str | None, str]] = [
         "invalid_value",
     ),
     ("a token id that is none", {"logit_bias": {"999999999": 1}}, "logit_bias", "invalid_value"),
-    ("stream options without a stream", {"stream_options": {}}, None, "invalid_value"),
-    ("alternatives without logprobs", {"top_logprobs": 2}, None, "invalid_value"),
+    ("stream options without a stream", {"stream_options": {}}, "stream_options", "invalid_value"),
+    ("alternatives without logprobs", {"top_logprobs": 2}, "top_logprobs", "invalid_value"),
+    ("two limits", {"max_tokens": 3, "max_completion_tokens": 3}, "max_tokens", "invalid_value"),
 ]
 
 # What is wrong with tools, the fields that make it so, `param`, `code`.
@@ -242,7 +244,31 @@ OTHERS: list[tuple[str, str, Any, int, str | None, str]] = [
         RESPONSES,
         {"model": "M", "input": "hi", "conversation": "conv_1", "previous_response_id": "resp_1"},
         400,
-        None,
+        "previous_response_id",
+        "invalid_value",
+    ),
+    (
+        "a place to store to and nothing to store",
+        RESPONSES,
+        {"model": "M", "input": "hi", "conversation": "conv_1", "store": False},
+        400,
+        "store",
+        "invalid_value",
+    ),
+    (
+        "stream options of a response without a stream",
+        RESPONSES,
+        {"model": "M", "input": "hi", "stream_options": {}},
+        400,
+        "stream_options",
+        "invalid_value",
+    ),
+    (
+        "stream options of a completion without a stream",
+        COMPLETIONS,
+        {"model": "M", "prompt": "hi", "stream_options": {}},
+        400,
+        "stream_options",
         "invalid_value",
     ),
     (
@@ -330,6 +356,7 @@ def check_refusal(answer: tuple[int, dict[str, str], Any], status: int, param: s
     error = content["error"]
     assert set(error) == {"message", "type", "param", "code"}
     assert (error["type"], error["param"], error["code"]) == ("invalid_request_error", param, code)
+    assert error["param"] or error["code"] != "invalid_value"
     assert error["message"]
     assert "Traceback" not in error["message"]
     assert headers["x-should-retry"] == "false"

@@ -83,11 +83,11 @@ def test_overflow_is_told_or_cut(open_door: OpenDoor) -> None:
         ({}, "input"),
         ({"input": "Hi", "stream": True}, "stream"),
         ({"input": "Hi", "personality": "friendly"}, "personality"),
-        ({"input": "Hi", "conversation": "conv_0", "previous_response_id": "resp_0"}, None),
+        ({"input": "Hi", "conversation": "conv_0", "previous_response_id": "resp_0"}, "previous_response_id"),
         ({"input": "Hi", "reasoning": {"effort": "low"}}, "reasoning"),
     ],
 )
-def test_what_counts_nothing_is_refused(door: Door, body: dict[str, Any], param: str | None) -> None:
-    """400, and by name where it is one field."""
+def test_what_counts_nothing_is_refused(door: Door, body: dict[str, Any], param: str) -> None:
+    """400, by the field's name."""
     refused = door.post(COUNT, **body)
     assert (refused.status, refused.json["error"]["param"]) == (400, param)
