@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from handler.schema.explanation import DormouseRequest
 from handler.schema.extras import Dormouse
 from handler.schema.fields import (
+    MAX_MESSAGES,
     Answer,
     Identifier,
     LogitBias,
@@ -38,7 +39,7 @@ class ChatCompletionRequest(Sampling):
     """The body of `POST /v1/chat/completions`."""
 
     model: Identifier
-    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=2048)]
+    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=MAX_MESSAGES)]
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     max_tokens: TokenLimit | None = None

@@ -13,6 +13,8 @@ from pydantic_core import PydanticCustomError
 
 INT64 = (-(2**63), 2**63 - 1)
 MAX_TOKENS = 2**31 - 1
+MAX_MESSAGES = 2048
+"""Of one prompt."""
 
 
 class Request(BaseModel):
@@ -32,9 +34,10 @@ def unsupported(message: str) -> PydanticCustomError:
     return PydanticCustomError("unsupported_parameter", "{message}", {"message": message})
 
 
-def disagrees(field: str, message: str) -> PydanticCustomError:
+def disagrees(field: str, message: str, code: str = "invalid_value") -> PydanticCustomError:
     """An error of a field that another one rules out, to be raised where a model has both."""
-    return PydanticCustomError("fields_disagree", "{message}", {"field": field, "message": message})
+    context = {"field": field, "message": message, "code": code}
+    return PydanticCustomError("fields_disagree", "{message}", context)
 
 
 def _only_null(value: Any) -> Any:

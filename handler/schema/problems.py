@@ -63,7 +63,7 @@ def _tell(here: Sequence[Problem], param: str | None) -> InvalidRequest:
     if kind == "unsupported_parameter":
         return Unsupported(f"{name} {context['message']}.", param=param)
     if kind == "fields_disagree":
-        return InvalidRequest(f"{name} {context['message']}.", param=param, code="invalid_value")
+        return InvalidRequest(f"{name} {context['message']}.", param=param, code=context["code"])
     if kind in MISSING:
         message, code = f"Missing required parameter: {name}.", "missing_required_parameter"
     elif kind == "extra_forbidden":

@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from handler.schema.explanation import DormouseRequest
 from handler.schema.extras import Dormouse
 from handler.schema.fields import (
+    MAX_MESSAGES,
     Answer,
     Identifier,
     Metadata,
@@ -39,8 +40,8 @@ from handler.schema.tools import (
     ResponseToolChoice,
 )
 
-MAX_INPUT_ITEMS = 40 - 1 - MAX_CALLS
-"""What fits in the one write of a turn, beside a message and the calls of an answer."""
+MAX_KEPT_ITEMS = 40 - 1 - MAX_CALLS
+"""Of an input: what fits in the one write of a turn, beside a message and the calls of an answer."""
 
 LOGPROBS = "message.output_text.logprobs"
 """The one thing that a response may include."""
@@ -68,7 +69,7 @@ class ResponseStreamOptions(Request):
 class ResponseInput(Request):
     """What the prompt is made of, in a request that answers it and in one that only counts it."""
 
-    input: str | Annotated[list[InputItem], Field(max_length=MAX_INPUT_ITEMS)] | None = None
+    input: str | Annotated[list[InputItem], Field(max_length=MAX_MESSAGES)] | None = None
     instructions: str | None = None
     conversation: Identifier | ConversationReference | None = None
     previous_response_id: Identifier | None = None
@@ -151,6 +152,9 @@ class ResponseRequest(ResponseInput, Sampling):
             raise disagrees("store", "cannot be false with 'conversation', which is a place to store to")
         if self.stream_options is not None and not self.stream:
             raise disagrees("stream_options", "is only allowed when 'stream' is true")
+        if self.store is not False and len(self.items) > MAX_KEPT_ITEMS:
+            allowed = f"may have at most {MAX_KEPT_ITEMS} entries unless 'store' is false"
+            raise disagrees("input", f"{allowed}, got {len(self.items)}", "array_above_max_length")
         return self
 
     @property

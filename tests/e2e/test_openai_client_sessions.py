@@ -149,6 +149,19 @@ def test_a_prompt_is_counted(running: Any, model: str) -> None:
     assert again[-1].response == made
 
 
+def test_a_history_of_the_clients_own_is_answered(running: Any, model: str) -> None:
+    """A history that the client keeps may be as long as a chat's; one that is to be kept here may not."""
+    client = running.client()
+    history: Any = [{"role": role, "content": "m"} for role in ("assistant", "user")] * 16
+    ask = {"model": model, "input": history, "max_output_tokens": 2}
+    made = client.responses.create(**ask, store=False)
+    chat = client.chat.completions.create(model=model, messages=history, max_tokens=2)
+    assert made.usage.input_tokens == chat.usage.prompt_tokens
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.responses.create(**ask)
+    assert (refused.value.param, refused.value.code) == ("input", "array_above_max_length")
+
+
 def test_an_answer_that_ran_out_of_time_goes_on_exactly(running: Any, model: str) -> None:
     """An answer cut short and continued with an empty input joins to the uninterrupted answer."""
     client = running.client()
