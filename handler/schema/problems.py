@@ -87,7 +87,7 @@ def _path(problem: Problem, body: Any) -> tuple[str | int, ...]:
     loc, context = problem["loc"], problem.get("ctx") or {}
     if problem["type"] in TAGS:  # the field that tells the branches of a union apart is what is wrong
         loc = (*loc, str(context["discriminator"]).strip("'"))
-    elif "field" in context:
+    elif context.get("field"):
         loc = (*loc, context["field"])
     for position, step in enumerate(loc):
         last = position == len(loc) - 1

@@ -28,7 +28,7 @@ from handler.schema.fields import (
     only,
 )
 from handler.schema.formats import ResponseFormat, TextFacts
-from handler.schema.items import InputItem, InputMessage, OutputItem
+from handler.schema.items import Includable, InputItem, InputMessage, OutputItem
 from handler.schema.tools import (
     MAX_CALLS,
     MAX_TOOLS,
@@ -42,9 +42,6 @@ from handler.schema.tools import (
 
 MAX_KEPT_ITEMS = 40 - 1 - MAX_CALLS
 """Of an input: what fits in the one write of a turn, beside a message and the calls of an answer."""
-
-LOGPROBS = "message.output_text.logprobs"
-"""The one thing that a response may include."""
 
 
 class ConversationReference(Request):
@@ -127,7 +124,7 @@ class ResponseRequest(ResponseInput, Sampling):
     max_output_tokens: TokenLimit | None = None
     metadata: Metadata | None = None
     top_logprobs: TopLogprobs | None = None
-    include: list[Literal["message.output_text.logprobs"]] | None = None
+    include: list[Includable] | None = None
     seed: Seed | None = None
     stop: Stop | None = None
     user: str | None = None

@@ -36,9 +36,15 @@ CHAT_FIELDS: list[tuple[str, dict[str, Any], str | None, str]] = [
     ),
     (
         "an image",
-        {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
+        {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]},
         "messages[0].content[0].type",
-        "invalid_value",
+        "unsupported_parameter",
+    ),
+    (
+        "audio after text",
+        {"messages": [{**HI, "content": [{"type": "text", "text": "hi"}, {"type": "input_audio"}]}]},
+        "messages[0].content[1].type",
+        "unsupported_parameter",
     ),
     (
         "too long a prompt",
@@ -112,7 +118,19 @@ TOOL_FIELDS: list[tuple[str, dict[str, Any], str | None, str]] = [
         "a choice of another type",
         {"tools": [PLAIN], "tool_choice": {"type": "custom", "custom": {"name": "f"}}},
         "tool_choice.type",
-        "invalid_value",
+        "unsupported_parameter",
+    ),
+    (
+        "a tool of another type among the allowed",
+        {
+            "tools": [PLAIN],
+            "tool_choice": {
+                "type": "allowed_tools",
+                "allowed_tools": {"mode": "auto", "tools": [PLAIN, {"type": "custom"}]},
+            },
+        },
+        "tool_choice.allowed_tools.tools[1].type",
+        "unsupported_parameter",
     ),
     (
         "an unknown function",
@@ -196,7 +214,34 @@ OTHERS: list[tuple[str, str, Any, int, str | None, str]] = [
         RESPONSES,
         {"model": "M", "input": [{"type": "computer_call_output", "call_id": "c", "output": "1"}]},
         400,
-        "input[0]",
+        "input[0].type",
+        "unsupported_parameter",
+    ),
+    (
+        "an image to be kept",
+        CONVERSATIONS,
+        {"items": [HI, {**HI, "content": [{"type": "input_image", "image_url": "x"}]}]},
+        400,
+        "items[1].content[0].type",
+        "unsupported_parameter",
+    ),
+    (
+        "a result that is an image",
+        RESPONSES,
+        {
+            "model": "M",
+            "input": [{"type": "function_call_output", "call_id": "c", "output": [{"type": "input_image"}]}],
+        },
+        400,
+        "input[0].output[0].type",
+        "unsupported_parameter",
+    ),
+    (
+        "something to include that we do not have",
+        RESPONSES,
+        {"model": "M", "input": "hi", "include": ["reasoning.encrypted_content"]},
+        400,
+        "include[0]",
         "unsupported_parameter",
     ),
     (
@@ -229,6 +274,26 @@ OTHERS: list[tuple[str, str, Any, int, str | None, str]] = [
         {"model": "M", "input": "hi", "tools": [{"type": "web_search"}]},
         400,
         "tools[0].type",
+        "unsupported_parameter",
+    ),
+    (
+        "a chosen tool of OpenAI's",
+        RESPONSES,
+        {"model": "M", "input": "hi", "tool_choice": {"type": "web_search"}},
+        400,
+        "tool_choice.type",
+        "unsupported_parameter",
+    ),
+    (
+        "a tool of OpenAI's among the allowed",
+        RESPONSES,
+        {
+            "model": "M",
+            "input": "hi",
+            "tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "mcp"}]},
+        },
+        400,
+        "tool_choice.tools[0].type",
         "unsupported_parameter",
     ),
     (
