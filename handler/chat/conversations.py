@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 from pydantic import BaseModel
@@ -15,6 +17,7 @@ from handler.chat.pages import items_page
 from handler.chat.retries import Attempt, Retries
 from handler.chat.terms import Terms
 from handler.chat.translate import conversation_object, item_of, new_id, shown, title_of
+from handler.errors import NotFound
 from handler.schema.conversations import (
     ConversationCreate,
     ConversationDeleted,
@@ -23,7 +26,7 @@ from handler.schema.conversations import (
     ConversationUpdate,
     ItemsCreate,
 )
-from handler.schema.items import ItemList, ShownItem, item_list
+from handler.schema.items import ItemList, MessageItem, ShownItem, item_list
 from handler.sessions import MAX_PAGE_ITEMS, Conversation, Item, SessionStore
 
 Order = Literal["asc", "desc"]
@@ -119,15 +122,34 @@ class Conversations:
         return Outcome(_page(items), version=version)
 
     def items(
-        self, tenant: str, conversation_id: str, limit: int, after: str | None, order: Order
+        self,
+        tenant: str,
+        conversation_id: str,
+        limit: int,
+        after: str | None,
+        order: Order,
+        *,
+        logprobs: bool = False,
     ) -> ItemList:
         """Page through its items. Raises: NotFound."""
         page = self.store.items(tenant, conversation_id, limit=limit, after=after, order=order)
-        return items_page(page.data, has_more=page.has_more)
+        show = partial(self._with_logprobs, tenant) if logprobs else shown
+        return items_page(page.data, has_more=page.has_more, show=show)
 
-    def item(self, tenant: str, conversation_id: str, item_id: str) -> ShownItem:
+    def item(self, tenant: str, conversation_id: str, item_id: str, *, logprobs: bool = False) -> ShownItem:
         """Read one item. Raises: NotFound."""
-        return shown(self.store.item(tenant, conversation_id, item_id))
+        item = self.store.item(tenant, conversation_id, item_id)
+        return self._with_logprobs(tenant, item) if logprobs else shown(item)
+
+    def _with_logprobs(self, tenant: str, item: Item) -> ShownItem:
+        """An answer's are kept with its response alone, and deleted with it."""
+        if item.role == "assistant" and item.response_id is not None:
+            with suppress(NotFound):
+                output = self.store.response(tenant, item.response_id).body["output"]
+                for told in output:
+                    if told["id"] == item.id:
+                        return MessageItem.model_validate(told)
+        return shown(item)
 
     def delete_item(
         self, tenant: str, conversation_id: str, item_id: str, terms: Terms

@@ -6,7 +6,7 @@ So neither this process nor Lambda's 6 MB of a buffered answer limits how much a
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from pydantic import BaseModel
 
@@ -24,10 +24,12 @@ def size_bytes(*parts: BaseModel) -> int:
     return sum(len(json.dumps(part.model_dump_json(), ensure_ascii=False).encode()) for part in parts)
 
 
-def items_page(items: Iterable[Item], *, has_more: bool) -> ItemList:
+def items_page(
+    items: Iterable[Item], *, has_more: bool, show: Callable[[Item], ShownItem] = shown
+) -> ItemList:
     """Make a page of as many of these as it holds, one at least; `has_more`: others follow all of these."""
     taken, taken_bytes = list[ShownItem](), 0
-    for each in map(shown, items):
+    for each in map(show, items):
         taken_bytes += size_bytes(each)
         if taken and taken_bytes > PAGE_BYTES:
             return item_list(taken, has_more=True)

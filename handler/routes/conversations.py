@@ -13,7 +13,16 @@ from handler.chat.export import Exports
 from handler.chat.outcome import Outcome
 from handler.routes.answers import Headed, headed
 from handler.routes.headers import IdempotencyKey, IfMatchHeader, terms
-from handler.routes.table import After, CurrentCaller, Endpoint, Limit, Order, later
+from handler.routes.table import (
+    After,
+    CurrentCaller,
+    Endpoint,
+    Included,
+    IncludedInBrackets,
+    Limit,
+    Order,
+    later,
+)
 from handler.schema.conversations import (
     ConversationCreate,
     ConversationDeleted,
@@ -107,8 +116,10 @@ class ConversationRoutes:
         body: ItemsCreate,
         idempotency_key: IdempotencyKey = None,
         if_match: IfMatchHeader = None,
+        _include: Included = None,
+        _include_in_brackets: IncludedInBrackets = None,
     ) -> Response[Any]:
-        """At its end, in one write."""
+        """At its end, in one write; what a client adds has no log-probabilities."""
         asked = terms(idempotency_key, if_match)
         return _shown(lambda: self._conversations.add_items(caller, conversation_id, body, asked))
 
@@ -119,13 +130,30 @@ class ConversationRoutes:
         limit: Limit = 20,
         after: After = None,
         order: Order = "desc",
+        include: Included = None,
+        include_in_brackets: IncludedInBrackets = None,
     ) -> Response[Any]:
         """Newest first unless told otherwise."""
-        return later(lambda: self._conversations.items(caller.tenant, conversation_id, limit, after, order))
+        logprobs = bool(include or include_in_brackets)
+        return later(
+            lambda: self._conversations.items(
+                caller.tenant, conversation_id, limit, after, order, logprobs=logprobs
+            )
+        )
 
-    def retrieve_item(self, caller: CurrentCaller, conversation_id: str, item_id: str) -> Response[Any]:
+    def retrieve_item(
+        self,
+        caller: CurrentCaller,
+        conversation_id: str,
+        item_id: str,
+        include: Included = None,
+        include_in_brackets: IncludedInBrackets = None,
+    ) -> Response[Any]:
         """One of its own items."""
-        return later(lambda: self._conversations.item(caller.tenant, conversation_id, item_id))
+        logprobs = bool(include or include_in_brackets)
+        return later(
+            lambda: self._conversations.item(caller.tenant, conversation_id, item_id, logprobs=logprobs)
+        )
 
     def delete_item(
         self, caller: CurrentCaller, conversation_id: str, item_id: str, if_match: IfMatchHeader = None

@@ -18,11 +18,19 @@ from handler.errors import InvalidRequest, Unsupported
 from handler.routes.answers import Headed, Stream, headed, server_sent
 from handler.routes.headers import IdempotencyKey, IfMatchHeader, terms
 from handler.routes.metered import metered
-from handler.routes.table import After, CurrentCaller, Endpoint, Limit, Order, later
+from handler.routes.table import (
+    After,
+    CurrentCaller,
+    Endpoint,
+    Included,
+    IncludedInBrackets,
+    Limit,
+    Order,
+    later,
+)
 from handler.schema.events import DONE, ErrorEvent, Event, response_event
 from handler.schema.items import ItemList
 from handler.schema.responses import (
-    LOGPROBS,
     InputTokens,
     InputTokensRequest,
     ResponseDeleted,
@@ -32,8 +40,6 @@ from handler.schema.responses import (
 from handler.telemetry import Telemetry
 
 StartingAfter = Annotated[int | None, Query(ge=0)]
-Included = Annotated[str | None, Query(max_length=256)]
-IncludedInBrackets = Annotated[str | None, Query(alias="include[]", max_length=256)]
 
 
 class ResponseRoutes:
@@ -99,11 +105,10 @@ class ResponseRoutes:
         stream: bool | None = None,
         starting_after: StartingAfter = None,
         include_obfuscation: bool | None = None,
-        include: Included = None,
-        include_in_brackets: IncludedInBrackets = None,
+        _include: Included = None,
+        _include_in_brackets: IncludedInBrackets = None,
     ) -> Response[Any]:
-        """As it was given: whole, or its events again, and on from where its client hung up."""
-        _check_included(include, include_in_brackets)
+        """As it was given, log-probabilities too: whole, or its events again, and on from where it broke."""
         if include_obfuscation:
             raise Unsupported(
                 "'include_obfuscation' is not supported by this server; only false is accepted.",
@@ -137,8 +142,10 @@ class ResponseRoutes:
         limit: Limit = 20,
         after: After = None,
         order: Order = "desc",
+        _include: Included = None,
+        _include_in_brackets: IncludedInBrackets = None,
     ) -> Response[Any]:
-        """What the client sent with it."""
+        """What the client sent with it, which has no log-probabilities."""
         return later(lambda: self._responses.input_items(caller.tenant, response_id, limit, after, order))
 
     def _sse(self, events: Iterator[Event | None], caller: Caller, last: int = BEFORE_THE_FIRST) -> Stream:
@@ -156,13 +163,3 @@ class ResponseRoutes:
             )
 
         return server_sent(events, frame, frame_error, DONE)
-
-
-def _check_included(*given: str | None) -> None:
-    """Log-probabilities are in a stored answer whenever they were made; nothing else can be included."""
-    for each in given:
-        if each is not None and each != LOGPROBS:
-            raise Unsupported(
-                f"'include' is not supported by this server; only {LOGPROBS!r} is accepted.",
-                param="include",
-            )

@@ -12,6 +12,7 @@ from aws_lambda_powertools.event_handler.openapi.params import Query
 
 from handler.chat.budget import Caller
 from handler.routes.answers import Work
+from handler.schema.items import Includable
 from handler.schema.service import ErrorEnvelope
 
 try:
@@ -46,6 +47,9 @@ CurrentCaller = Annotated[Caller, Depends(_current)]
 Limit = Annotated[int, Query(ge=1, le=100)]
 After = Annotated[str | None, Query(max_length=256)]
 Order = Annotated[Literal["asc", "desc"], Query()]
+Included = Annotated[Includable | None, Query(alias="include")]
+IncludedInBrackets = Annotated[Includable | None, Query(alias="include[]")]
+"""As OpenAI's clients write it."""
 
 
 @dataclass(frozen=True)

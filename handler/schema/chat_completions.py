@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from handler.schema.explanation import DormouseRequest
 from handler.schema.extras import Dormouse
 from handler.schema.fields import (
+    MAX_MESSAGES,
     Answer,
     Identifier,
     LogitBias,
@@ -24,6 +25,7 @@ from handler.schema.fields import (
     StreamOptions,
     TokenLimit,
     TopLogprobs,
+    disagrees,
     only,
 )
 from handler.schema.formats import ChatFormat
@@ -37,7 +39,7 @@ class ChatCompletionRequest(Sampling):
     """The body of `POST /v1/chat/completions`."""
 
     model: Identifier
-    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=2048)]
+    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=MAX_MESSAGES)]
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     max_tokens: TokenLimit | None = None
@@ -76,11 +78,11 @@ class ChatCompletionRequest(Sampling):
     @model_validator(mode="after")
     def _fields_agree(self) -> ChatCompletionRequest:
         if self.stream_options is not None and not self.stream:
-            raise ValueError("'stream_options' is only allowed when 'stream' is true")
+            raise disagrees("stream_options", "is only allowed when 'stream' is true")
         if self.max_tokens is not None and self.max_completion_tokens is not None:
-            raise ValueError("'max_tokens' and 'max_completion_tokens' are not allowed together")
+            raise disagrees("max_tokens", "is not allowed together with 'max_completion_tokens'")
         if self.top_logprobs is not None and not self.logprobs:
-            raise ValueError("'top_logprobs' is only allowed when 'logprobs' is true")
+            raise disagrees("top_logprobs", "is only allowed when 'logprobs' is true")
         return self
 
 

@@ -23,6 +23,7 @@ from handler.schema.fields import (
     Seed,
     Stop,
     StreamOptions,
+    disagrees,
     unsupported,
 )
 
@@ -81,11 +82,11 @@ class CompletionRequest(Sampling):
     @model_validator(mode="after")
     def _fields_agree(self) -> CompletionRequest:
         if self.stream_options is not None and not self.stream:
-            raise ValueError("'stream_options' is only allowed when 'stream' is true")
+            raise disagrees("stream_options", "is only allowed when 'stream' is true")
         if self.max_tokens == 0 and not self.echo:
-            raise ValueError("'max_tokens' of 0 is only allowed when 'echo' is true")
+            raise disagrees("max_tokens", "may only be 0 when 'echo' is true")
         if len(self.prompts) * (self.n or 1) > MAX_PROMPTS:
-            raise ValueError(f"'prompt' and 'n' together ask for more than {MAX_PROMPTS} choices")
+            raise disagrees("n", f"and 'prompt' together ask for more than {MAX_PROMPTS} choices")
         return self
 
     @property

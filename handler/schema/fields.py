@@ -6,6 +6,7 @@ with 400 `unsupported_parameter`. Nothing is accepted and then ignored.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -13,6 +14,8 @@ from pydantic_core import PydanticCustomError
 
 INT64 = (-(2**63), 2**63 - 1)
 MAX_TOKENS = 2**31 - 1
+MAX_MESSAGES = 2048
+"""Of one prompt."""
 
 
 class Request(BaseModel):
@@ -27,9 +30,15 @@ class Answer(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, defer_build=True)
 
 
-def unsupported(message: str) -> PydanticCustomError:
-    """An error that becomes 400 `unsupported_parameter` instead of `invalid_value`."""
-    return PydanticCustomError("unsupported_parameter", "{message}", {"message": message})
+def unsupported(message: str, field: str | None = None) -> PydanticCustomError:
+    """An error that becomes 400 `unsupported_parameter` instead of `invalid_value`; `field` is one within."""
+    return PydanticCustomError("unsupported_parameter", "{message}", {"message": message, "field": field})
+
+
+def disagrees(field: str, message: str, code: str = "invalid_value") -> PydanticCustomError:
+    """An error of a field that another one rules out, to be raised where a model has both."""
+    context = {"field": field, "message": message, "code": code}
+    return PydanticCustomError("fields_disagree", "{message}", context)
 
 
 def _only_null(value: Any) -> Any:
@@ -43,12 +52,25 @@ def only(*allowed: Any) -> BeforeValidator:
 
     def check(value: Any) -> Any:
         if value is not None and not any(type(value) is type(each) and value == each for each in allowed):
-            raise unsupported(
-                f"is not supported by this server; only {', '.join(map(repr, allowed))} is accepted"
-            )
+            raise unsupported(_only(allowed))
         return value
 
     return BeforeValidator(check)
+
+
+def only_types(*allowed: str) -> BeforeValidator:
+    """Refuse objects whose `type` is another one as unsupported: OpenAI has more of them than we do."""
+
+    def check(value: Any) -> Any:
+        if isinstance(value, dict) and isinstance(value.get("type"), str) and value["type"] not in allowed:
+            raise unsupported(_only(allowed), "type")
+        return value
+
+    return BeforeValidator(check)
+
+
+def _only(allowed: Sequence[Any]) -> str:
+    return f"is not supported by this server; only {' or '.join(map(repr, allowed))} is accepted"
 
 
 Refused = Annotated[None, BeforeValidator(_only_null)]

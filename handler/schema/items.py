@@ -10,16 +10,18 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, RootModel, Tag, ValidationInfo, field_validator, model_validator
+from pydantic import Discriminator, Field, RootModel, Tag, ValidationInfo, field_validator
 
 from handler.schema.chat_completions import TokenLogprob
-from handler.schema.fields import Answer, Identifier, Refused, Request, only, unsupported
+from handler.schema.fields import Answer, Identifier, Refused, Request, only, only_types
 from handler.schema.tools import CallId, FunctionName, json_object
 
 MAX_ITEMS_PER_CALL = 20
 """Source: https://platform.openai.com/docs/api-reference/conversations/create-items"""
 
 Status = Literal["in_progress", "completed", "incomplete"]
+Includable = Annotated[Literal["message.output_text.logprobs"], only("message.output_text.logprobs")]
+"""What may be asked for beside what is given anyway."""
 
 
 class InputTextPart(Request):
@@ -40,7 +42,11 @@ class OutputTextPart(Request):
     parsed: Any = None
 
 
-Part = Annotated[InputTextPart | OutputTextPart, Field(discriminator="type")]
+Part = Annotated[
+    InputTextPart | OutputTextPart,
+    Field(discriminator="type"),
+    only_types("input_text", "text", "output_text"),
+]
 
 
 class InputMessage(Request):
@@ -52,16 +58,6 @@ class InputMessage(Request):
     id: Identifier | None = None
     status: Status | None = None
     phase: Refused = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _only_messages(cls, value: Any) -> Any:
-        if isinstance(value, dict) and isinstance(kind := value.get("type"), str) and kind != "message":
-            raise unsupported(
-                f"has type {kind[:64]!r}, which is not supported by this server; only 'message', "
-                "'function_call' and 'function_call_output' are"
-            )
-        return value
 
     @property
     def text(self) -> str:
@@ -90,12 +86,15 @@ class InputCall(Request):
         return arguments if info.data.get("status") == "incomplete" else json_object(arguments)
 
 
+OutputPart = Annotated[InputTextPart, only_types("input_text", "text")]
+
+
 class InputCallOutput(Request):
     """What a called function returned."""
 
     type: Literal["function_call_output"]
     call_id: CallId
-    output: str | Annotated[list[InputTextPart], Field(min_length=1)]
+    output: str | Annotated[list[OutputPart], Field(min_length=1)]
     id: Identifier | None = None
     status: Status | None = None
     caller: Refused = None
@@ -119,6 +118,7 @@ InputItem = Annotated[
     | Annotated[InputCall, Tag("function_call")]
     | Annotated[InputCallOutput, Tag("function_call_output")],
     Discriminator(_kind),
+    only_types("message", "function_call", "function_call_output"),
 ]
 
 

@@ -19,7 +19,7 @@ from handler.schema.tools import MAX_TOOLS, Arguments, CallId, FunctionName
 class TextPart(Request):
     """A piece of a message's text; images, audio and files are refused."""
 
-    type: Literal["text"]
+    type: Annotated[Literal["text"], only("text")]
     text: str
 
 

@@ -62,6 +62,8 @@ def _tell(here: Sequence[Problem], param: str | None) -> InvalidRequest:
     name = f"'{param}'" if param else "the request body"
     if kind == "unsupported_parameter":
         return Unsupported(f"{name} {context['message']}.", param=param)
+    if kind == "fields_disagree":
+        return InvalidRequest(f"{name} {context['message']}.", param=param, code=context["code"])
     if kind in MISSING:
         message, code = f"Missing required parameter: {name}.", "missing_required_parameter"
     elif kind == "extra_forbidden":
@@ -82,9 +84,11 @@ def _tell(here: Sequence[Problem], param: str | None) -> InvalidRequest:
 
 def _path(problem: Problem, body: Any) -> tuple[str | int, ...]:
     path: list[str | int] = []
-    loc = problem["loc"]
+    loc, context = problem["loc"], problem.get("ctx") or {}
     if problem["type"] in TAGS:  # the field that tells the branches of a union apart is what is wrong
-        loc = (*loc, str(problem["ctx"]["discriminator"]).strip("'"))
+        loc = (*loc, str(context["discriminator"]).strip("'"))
+    elif context.get("field"):
+        loc = (*loc, context["field"])
     for position, step in enumerate(loc):
         last = position == len(loc) - 1
         if (

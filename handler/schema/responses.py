@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from handler.schema.explanation import DormouseRequest
 from handler.schema.extras import Dormouse
 from handler.schema.fields import (
+    MAX_MESSAGES,
     Answer,
     Identifier,
     Metadata,
@@ -23,10 +24,11 @@ from handler.schema.fields import (
     Stop,
     TokenLimit,
     TopLogprobs,
+    disagrees,
     only,
 )
 from handler.schema.formats import ResponseFormat, TextFacts
-from handler.schema.items import InputItem, InputMessage, OutputItem
+from handler.schema.items import Includable, InputItem, InputMessage, OutputItem
 from handler.schema.tools import (
     MAX_CALLS,
     MAX_TOOLS,
@@ -38,11 +40,8 @@ from handler.schema.tools import (
     ResponseToolChoice,
 )
 
-MAX_INPUT_ITEMS = 40 - 1 - MAX_CALLS
-"""What fits in the one write of a turn, beside a message and the calls of an answer."""
-
-LOGPROBS = "message.output_text.logprobs"
-"""The one thing that a response may include."""
+MAX_KEPT_ITEMS = 40 - 1 - MAX_CALLS
+"""Of an input: what fits in the one write of a turn, beside a message and the calls of an answer."""
 
 
 class ConversationReference(Request):
@@ -67,7 +66,7 @@ class ResponseStreamOptions(Request):
 class ResponseInput(Request):
     """What the prompt is made of, in a request that answers it and in one that only counts it."""
 
-    input: str | Annotated[list[InputItem], Field(max_length=MAX_INPUT_ITEMS)] | None = None
+    input: str | Annotated[list[InputItem], Field(max_length=MAX_MESSAGES)] | None = None
     instructions: str | None = None
     conversation: Identifier | ConversationReference | None = None
     previous_response_id: Identifier | None = None
@@ -81,7 +80,7 @@ class ResponseInput(Request):
     @model_validator(mode="after")
     def _one_place(self) -> ResponseInput:
         if self.conversation is not None and self.previous_response_id is not None:
-            raise ValueError("'conversation' and 'previous_response_id' are not allowed together")
+            raise disagrees("previous_response_id", "is not allowed together with 'conversation'")
         return self
 
     @property
@@ -125,7 +124,7 @@ class ResponseRequest(ResponseInput, Sampling):
     max_output_tokens: TokenLimit | None = None
     metadata: Metadata | None = None
     top_logprobs: TopLogprobs | None = None
-    include: list[Literal["message.output_text.logprobs"]] | None = None
+    include: list[Includable] | None = None
     seed: Seed | None = None
     stop: Stop | None = None
     user: str | None = None
@@ -147,9 +146,12 @@ class ResponseRequest(ResponseInput, Sampling):
     @model_validator(mode="after")
     def _fields_agree(self) -> ResponseRequest:
         if self.conversation is not None and self.store is False:
-            raise ValueError("'store' cannot be false with 'conversation', which is a place to store to")
+            raise disagrees("store", "cannot be false with 'conversation', which is a place to store to")
         if self.stream_options is not None and not self.stream:
-            raise ValueError("'stream_options' is only allowed when 'stream' is true")
+            raise disagrees("stream_options", "is only allowed when 'stream' is true")
+        if self.store is not False and len(self.items) > MAX_KEPT_ITEMS:
+            allowed = f"may have at most {MAX_KEPT_ITEMS} entries unless 'store' is false"
+            raise disagrees("input", f"{allowed}, got {len(self.items)}", "array_above_max_length")
         return self
 
     @property

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field
 from pydantic_core import from_json
 
-from handler.schema.fields import Answer, Refused, Request, only
+from handler.schema.fields import Answer, Refused, Request, only, only_types
 
 MAX_TOOLS = 128
 """Source: https://platform.openai.com/docs/api-reference/chat/create"""
@@ -104,7 +104,9 @@ class ChatAllowedTools(Request):
     """Some of the functions."""
 
     mode: Literal["auto", "required"]
-    tools: Annotated[list[ChatNamedTool], Field(min_length=1, max_length=MAX_TOOLS)]
+    tools: Annotated[
+        list[Annotated[ChatNamedTool, only_types("function")]], Field(min_length=1, max_length=MAX_TOOLS)
+    ]
 
 
 class ChatAllowedChoice(Request):
@@ -125,11 +127,18 @@ class ResponseAllowedChoice(Request):
 
     type: Literal["allowed_tools"]
     mode: Literal["auto", "required"]
-    tools: Annotated[list[ResponseNamedTool], Field(min_length=1, max_length=MAX_TOOLS)]
+    tools: Annotated[
+        list[Annotated[ResponseNamedTool, only_types("function")]], Field(min_length=1, max_length=MAX_TOOLS)
+    ]
 
 
-ChatToolChoice = Mode | Annotated[ChatNamedTool | ChatAllowedChoice, Field(discriminator="type")]
-ResponseToolChoice = Mode | Annotated[ResponseNamedTool | ResponseAllowedChoice, Field(discriminator="type")]
+_only_functions = only_types("function", "allowed_tools")
+ChatToolChoice = (
+    Mode | Annotated[ChatNamedTool | ChatAllowedChoice, Field(discriminator="type"), _only_functions]
+)
+ResponseToolChoice = (
+    Mode | Annotated[ResponseNamedTool | ResponseAllowedChoice, Field(discriminator="type"), _only_functions]
+)
 
 
 def choice_of(given: ChatToolChoice | ResponseToolChoice | None) -> Choice:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 
 CHAT = "/v1/chat/completions"
+COMPLETIONS = "/v1/completions"
 RESPONSES = "/v1/responses"
 CONVERSATIONS = "/v1/conversations"
 HI = {"role": "user", "content": "hi"}
@@ -35,9 +36,15 @@ CHAT_FIELDS: list[tuple[str, dict[str, Any], str | None, str]] = [
     ),
     (
         "an image",
-        {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
+        {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]},
         "messages[0].content[0].type",
-        "invalid_value",
+        "unsupported_parameter",
+    ),
+    (
+        "audio after text",
+        {"messages": [{**HI, "content": [{"type": "text", "text": "hi"}, {"type": "input_audio"}]}]},
+        "messages[0].content[1].type",
+        "unsupported_parameter",
     ),
     (
         "too long a prompt",
@@ -63,8 +70,9 @@ CHAT_FIELDS: list[tuple[str, dict[str, Any], str | None, str]] = [
         "invalid_value",
     ),
     ("a token id that is none", {"logit_bias": {"999999999": 1}}, "logit_bias", "invalid_value"),
-    ("stream options without a stream", {"stream_options": {}}, None, "invalid_value"),
-    ("alternatives without logprobs", {"top_logprobs": 2}, None, "invalid_value"),
+    ("stream options without a stream", {"stream_options": {}}, "stream_options", "invalid_value"),
+    ("alternatives without logprobs", {"top_logprobs": 2}, "top_logprobs", "invalid_value"),
+    ("two limits", {"max_tokens": 3, "max_completion_tokens": 3}, "max_tokens", "invalid_value"),
 ]
 
 # What is wrong with tools, the fields that make it so, `param`, `code`.
@@ -110,7 +118,19 @@ TOOL_FIELDS: list[tuple[str, dict[str, Any], str | None, str]] = [
         "a choice of another type",
         {"tools": [PLAIN], "tool_choice": {"type": "custom", "custom": {"name": "f"}}},
         "tool_choice.type",
-        "invalid_value",
+        "unsupported_parameter",
+    ),
+    (
+        "a tool of another type among the allowed",
+        {
+            "tools": [PLAIN],
+            "tool_choice": {
+                "type": "allowed_tools",
+                "allowed_tools": {"mode": "auto", "tools": [PLAIN, {"type": "custom"}]},
+            },
+        },
+        "tool_choice.allowed_tools.tools[1].type",
+        "unsupported_parameter",
     ),
     (
         "an unknown function",
@@ -194,7 +214,34 @@ OTHERS: list[tuple[str, str, Any, int, str | None, str]] = [
         RESPONSES,
         {"model": "M", "input": [{"type": "computer_call_output", "call_id": "c", "output": "1"}]},
         400,
-        "input[0]",
+        "input[0].type",
+        "unsupported_parameter",
+    ),
+    (
+        "an image to be kept",
+        CONVERSATIONS,
+        {"items": [HI, {**HI, "content": [{"type": "input_image", "image_url": "x"}]}]},
+        400,
+        "items[1].content[0].type",
+        "unsupported_parameter",
+    ),
+    (
+        "a result that is an image",
+        RESPONSES,
+        {
+            "model": "M",
+            "input": [{"type": "function_call_output", "call_id": "c", "output": [{"type": "input_image"}]}],
+        },
+        400,
+        "input[0].output[0].type",
+        "unsupported_parameter",
+    ),
+    (
+        "something to include that we do not have",
+        RESPONSES,
+        {"model": "M", "input": "hi", "include": ["reasoning.encrypted_content"]},
+        400,
+        "include[0]",
         "unsupported_parameter",
     ),
     (
@@ -230,6 +277,26 @@ OTHERS: list[tuple[str, str, Any, int, str | None, str]] = [
         "unsupported_parameter",
     ),
     (
+        "a chosen tool of OpenAI's",
+        RESPONSES,
+        {"model": "M", "input": "hi", "tool_choice": {"type": "web_search"}},
+        400,
+        "tool_choice.type",
+        "unsupported_parameter",
+    ),
+    (
+        "a tool of OpenAI's among the allowed",
+        RESPONSES,
+        {
+            "model": "M",
+            "input": "hi",
+            "tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "mcp"}]},
+        },
+        400,
+        "tool_choice.tools[0].type",
+        "unsupported_parameter",
+    ),
+    (
         "a chosen function that there is not",
         RESPONSES,
         {"model": "M", "input": "hi", "tool_choice": {"type": "function", "name": "g"}},
@@ -242,7 +309,31 @@ OTHERS: list[tuple[str, str, Any, int, str | None, str]] = [
         RESPONSES,
         {"model": "M", "input": "hi", "conversation": "conv_1", "previous_response_id": "resp_1"},
         400,
-        None,
+        "previous_response_id",
+        "invalid_value",
+    ),
+    (
+        "a place to store to and nothing to store",
+        RESPONSES,
+        {"model": "M", "input": "hi", "conversation": "conv_1", "store": False},
+        400,
+        "store",
+        "invalid_value",
+    ),
+    (
+        "stream options of a response without a stream",
+        RESPONSES,
+        {"model": "M", "input": "hi", "stream_options": {}},
+        400,
+        "stream_options",
+        "invalid_value",
+    ),
+    (
+        "stream options of a completion without a stream",
+        COMPLETIONS,
+        {"model": "M", "prompt": "hi", "stream_options": {}},
+        400,
+        "stream_options",
         "invalid_value",
     ),
     (
@@ -330,6 +421,7 @@ def check_refusal(answer: tuple[int, dict[str, str], Any], status: int, param: s
     error = content["error"]
     assert set(error) == {"message", "type", "param", "code"}
     assert (error["type"], error["param"], error["code"]) == ("invalid_request_error", param, code)
+    assert error["param"] or error["code"] != "invalid_value"
     assert error["message"]
     assert "Traceback" not in error["message"]
     assert headers["x-should-retry"] == "false"

@@ -15,7 +15,8 @@ TIME_LIMIT = {"x-request-timeout-ms": "1000"}
 
 
 def test_no_generated_request_fails_the_server(base_url: str, model: str) -> None:
-    """Requests that follow the schema, and that break it, are never answered with 500.
+    """Requests that follow the schema, and that break it, are never answered with 500; a wrong value has its
+    field's name.
 
     Whether a failure is found is a matter of chance; none is ever reported falsely. Some twenty of the
     requests are answered and two hundred refused: that none at all is of one kind does not happen by chance.
@@ -29,6 +30,8 @@ def test_no_generated_request_fails_the_server(base_url: str, model: str) -> Non
         answer = case.call(headers=TIME_LIMIT)
         statuses[answer.status_code] += 1
         assert answer.status_code < 500, case.as_curl_command()
+        error = answer.json()["error"] if answer.status_code == 400 else {}
+        assert error.get("code") != "invalid_value" or error["param"], case.as_curl_command()
 
     for found in document.get_all_operations():
         attempt(found.ok(), send)

@@ -149,6 +149,44 @@ def test_a_prompt_is_counted(running: Any, model: str) -> None:
     assert again[-1].response == made
 
 
+def test_a_history_of_the_clients_own_is_answered(running: Any, model: str) -> None:
+    """A history that the client keeps may be as long as a chat's; one that is to be kept here may not."""
+    client = running.client()
+    history: Any = [{"role": role, "content": "m"} for role in ("assistant", "user")] * 16
+    ask = {"model": model, "input": history, "max_output_tokens": 2}
+    made = client.responses.create(**ask, store=False)
+    chat = client.chat.completions.create(model=model, messages=history, max_tokens=2)
+    assert made.usage.input_tokens == chat.usage.prompt_tokens
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.responses.create(**ask)
+    assert (refused.value.param, refused.value.code) == ("input", "array_above_max_length")
+
+
+def test_items_include_what_is_asked_for(running: Any, model: str) -> None:
+    """Wherever there are items the log-probabilities may be asked for: an answer's come with it, others have
+    none. What else OpenAI can include is refused by name."""
+    client, wanted = running.client(), ["message.output_text.logprobs"]
+    conversation = client.conversations.create().id
+    items = client.conversations.items
+    said: Any = [{"role": "user", "content": "Hi"}]
+    assert len(items.create(conversation, items=said, include=wanted).data) == 1
+    made = client.responses.create(
+        model=model, conversation=conversation, input="Hello!", max_output_tokens=2, include=wanted
+    )
+    logprobs = made.output[0].content[0].logprobs
+    assert logprobs
+    newest = items.list(conversation, limit=1, include=wanted).data[0]
+    assert newest == items.retrieve(made.output[0].id, conversation_id=conversation, include=wanted)
+    assert newest.content[0].logprobs == logprobs
+    assert not items.list(conversation, limit=1).data[0].content[0].logprobs
+    assert len(client.responses.input_items.list(made.id, include=wanted).data) == 1
+    client.responses.delete(made.id)
+    assert not items.list(conversation, limit=1, include=wanted).data[0].content[0].logprobs
+    with pytest.raises(openai.BadRequestError) as refused:
+        items.list(conversation, include=["reasoning.encrypted_content"])
+    assert (refused.value.param, refused.value.code) == ("include[]", "unsupported_parameter")
+
+
 def test_an_answer_that_ran_out_of_time_goes_on_exactly(running: Any, model: str) -> None:
     """An answer cut short and continued with an empty input joins to the uninterrupted answer."""
     client = running.client()

@@ -44,6 +44,22 @@ def test_it_is_what_the_answer_counts(door: Door, asked: dict[str, Any]) -> None
     )
 
 
+def test_a_long_history_counts_where_nothing_is_kept(door: Door) -> None:
+    """A turn that is kept is one write and has a bound; without `store` it is as long as a chat may be."""
+    history = [{"role": "user", "content": "Hi"}] * 33
+    body = {"input": history, "store": False}
+    answered = door.post(RESPONSES, **body).json["usage"]["input_tokens"]
+    chatted = door.post("/v1/chat/completions", messages=history).json["usage"]["prompt_tokens"]
+    assert counted(door, input=history) == answered == chatted
+    events = door.post(RESPONSES, **body, stream=True).events
+    assert events[-1]["response"]["usage"]["input_tokens"] == answered
+    for store in (None, True):
+        error = door.post(RESPONSES, input=history, store=store).json["error"]
+        assert (error["param"], error["code"]) == ("input", "array_above_max_length")
+        assert "'store' is false, got 33" in error["message"]
+    assert door.post(COUNT, input=history * 63).json["error"]["param"] == "input"
+
+
 def test_a_continuation_counts_what_was_answered(door: Door) -> None:
     """An empty input counts the prompt and the answer so far."""
     cut = door.post(RESPONSES, input="Hi", max_output_tokens=2).json
@@ -83,11 +99,11 @@ def test_overflow_is_told_or_cut(open_door: OpenDoor) -> None:
         ({}, "input"),
         ({"input": "Hi", "stream": True}, "stream"),
         ({"input": "Hi", "personality": "friendly"}, "personality"),
-        ({"input": "Hi", "conversation": "conv_0", "previous_response_id": "resp_0"}, None),
+        ({"input": "Hi", "conversation": "conv_0", "previous_response_id": "resp_0"}, "previous_response_id"),
         ({"input": "Hi", "reasoning": {"effort": "low"}}, "reasoning"),
     ],
 )
-def test_what_counts_nothing_is_refused(door: Door, body: dict[str, Any], param: str | None) -> None:
-    """400, and by name where it is one field."""
+def test_what_counts_nothing_is_refused(door: Door, body: dict[str, Any], param: str) -> None:
+    """400, by the field's name."""
     refused = door.post(COUNT, **body)
     assert (refused.status, refused.json["error"]["param"]) == (400, param)

@@ -106,7 +106,7 @@ def test_a_deleted_answer_is_told_from_its_response(noisy: Door) -> None:
         ("stream=true&starting_after=-1", "starting_after"),
         ("stream=true&include_obfuscation=true", "include_obfuscation"),
         ("include=reasoning.encrypted_content", "include"),
-        ("include[]=file_search_call.results", "include"),
+        ("include[]=file_search_call.results", "include[]"),
         ("stream=maybe", "stream"),
         ("resume=true", "resume"),
     ],
