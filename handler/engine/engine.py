@@ -94,6 +94,11 @@ class Engine:
         self.model.forward([0] * step, cache, rows=0)
         self.prefill_tokens_per_s = step / max(clock() - start, 1e-9)
 
+    def forget(self) -> None:
+        """Let go of what answers and scorings have left: the next ones begin as in a new engine."""
+        self.warm.forget()
+        self._scored = None
+
     def params(self, **sampling: Any) -> SamplingParams:
         """Merge the bundle's generation defaults with what the caller gave; draws a seed where none is given.
 
