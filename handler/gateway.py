@@ -1,7 +1,8 @@
 """HTTP -> the events that API Gateway would send -> the same `lambda_handler`, as an ASGI application.
 
-A streamed answer leaves chunk by chunk, and a client that hangs up closes the generator. With a file of keys
-it asks for keys, as the authorizer does in the cloud. Knows no sockets, and nothing of what is served.
+A streamed answer leaves chunk by chunk, and a client that hangs up closes the generator; whoever makes a
+whole answer may ask to be told. With a file of keys it asks for keys, as the authorizer does in the cloud.
+Knows no sockets, and nothing of what is served.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import functools
 import json
 import uuid
 from collections.abc import Awaitable, Callable, Generator, MutableMapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -35,10 +36,20 @@ PATIENCE_S = 30.0
 
 
 class LocalContext:
-    """Lambda's context object, as far as the handler looks at it."""
+    """Lambda's context object, as far as the handler looks at it, and what Lambda does not tell: that the
+    client has gone."""
 
     def __init__(self) -> None:
         self.aws_request_id = str(uuid.uuid4())
+        self._gone = Future[None]()
+
+    def abandon(self) -> None:
+        """The client has gone."""
+        self._gone.set_result(None)
+
+    def when_abandoned(self, act: Callable[[], None]) -> None:
+        """Have something done as soon as the client has gone, by whichever thread."""
+        self._gone.add_done_callback(lambda _: act())
 
     def get_remaining_time_in_millis(self) -> int:
         """Nothing stops this process but a signal, and that ends answers by itself."""
@@ -84,14 +95,19 @@ class Gateway:
             return
         event = enter(event)
         pool = self._probes if event["path"] == PROBED else self._pool
-        answer = await asyncio.get_running_loop().run_in_executor(pool, self._handler, event, context)
-        if isinstance(answer, Generator):
-            await self._stream(answer, receive, send)
-        else:
-            await _send_buffered(answer, send)
+        gone = asyncio.ensure_future(_until_disconnect(receive, context))
+        try:
+            answer = await asyncio.get_running_loop().run_in_executor(pool, self._handler, event, context)
+            if isinstance(answer, Generator):
+                await self._stream(answer, gone, send)
+            else:
+                await _send_buffered(answer, send)
+        finally:
+            gone.cancel()
 
-    async def _stream(self, chunks: Generator[bytes, None, None], receive: Receive, send: Send) -> None:
-        gone = asyncio.ensure_future(_until_disconnect(receive))
+    async def _stream(
+        self, chunks: Generator[bytes, None, None], gone: asyncio.Future[None], send: Send
+    ) -> None:
         # A thread of its own: those of the pool may all wait for the model that this answer holds.
         own = ThreadPoolExecutor(1, thread_name_prefix="stream")
         in_thread = functools.partial(asyncio.get_running_loop().run_in_executor, own)
@@ -109,7 +125,6 @@ class Gateway:
         except TimeoutError:
             return  # as if the client had hung up
         finally:
-            gone.cancel()
             await asyncio.shield(in_thread(chunks.close))
             own.shutdown(wait=False)
 
@@ -160,9 +175,10 @@ async def _read_body(receive: Receive) -> tuple[bytes, bool]:
             return b"".join(parts), True
 
 
-async def _until_disconnect(receive: Receive) -> None:
+async def _until_disconnect(receive: Receive, context: LocalContext) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
+    context.abandon()
 
 
 async def _send_buffered(answer: dict[str, Any], send: Send) -> None:

@@ -55,6 +55,8 @@ class Caller:
     """How long the client waits for an answer, as far as it says."""
     allowance: Callable[[], Allowance | None] = lambda: None
     """None where there is no quota. Raises: Unavailable."""
+    when_abandoned: Callable[[Callable[[], None]], None] = lambda _: None
+    """Has something done when the client hangs up, where that can be known; any thread may do it."""
     runs: list[Run] = field(default_factory=list)
     """What was generated for this request, to be counted when it is over, however it ends."""
 

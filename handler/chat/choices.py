@@ -50,7 +50,8 @@ class Frame:
     now_s: Callable[[], float]
 
     def answer(self, shape: Shape[A, C], jobs: Sequence[Job], budget: Budget) -> A:
-        """Answer whole. Raises: RequestError."""
+        """Answer whole, unless nobody waits any more: nothing is kept of it. Raises: RequestError."""
+        budget.caller.when_abandoned(budget.cancel)
         runs = self._runs(jobs, budget)
         choices = [shape.choice(index, run) for index, run in enumerate(runs)]
         for _ in self.inference.explain(runs[-1], budget):

@@ -44,6 +44,7 @@ class Inference:
         self._lock = threading.Lock()  # not re-entrant: a stream may be begun and ended by different threads
         self._cold = True
         self._warm_tokens = 0
+        self._tenant: str | None = None  # whose words are warm; None: nobody's yet
 
     def budget(self, caller: Caller) -> Budget:
         """Start the time that an answer may take, on the clock that it is measured by, less the margin."""
@@ -72,7 +73,8 @@ class Inference:
         if (allowance := budget.caller.allowance()) is not None:
             allowance.check()
         pace = self._scoring if scored else self._reading
-        self._judge(pace, prompt_tokens - self._warm_tokens, prompt_tokens, budget)  # at best all is of use
+        warm = self._warm_tokens if self._tenant in (None, budget.caller.tenant) else 0
+        self._judge(pace, prompt_tokens - warm, prompt_tokens, budget)  # at best all is of use
 
     def explain(self, run: Run, budget: Budget) -> Iterator[None]:
         """Read a finished answer again, whole and without each of its parts, while there is time.
@@ -163,10 +165,17 @@ class Inference:
             return
         try:
             run.cold, self._cold = run.cold or self._cold, False
+            self._turn_to(budget.caller.tenant)
             yield from work
         finally:
             self._warm_tokens = self.engine.warm.tokens
             self._lock.release()
+
+    def _turn_to(self, tenant: str) -> None:
+        """Forget another tenant's words: how much of a prompt is warm would tell them, guess by guess."""
+        if self._tenant not in (None, tenant):
+            self.engine.forget()
+        self._tenant = tenant
 
     def _waited(self, budget: Budget) -> Generator[None, None, bool]:
         """Take the lock from whoever has it; False where the answer is called off before.

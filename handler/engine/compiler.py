@@ -23,6 +23,7 @@ NOT_FORCED = '%llguidance { "no_forcing": true }\n'
 SAMPLE = '{"name": "a b", "list": [1, 2]}'
 # A fraction of what llguidance allows by itself: compiling takes milliseconds, a second at the very most.
 FUEL, SYMBOLS, STATES = 200_000, 50_000, 50_000
+ROW_ITEMS = 10_000  # five times its own: 2,500 optional properties, which take 30 ms a token; 5,000 take 400
 
 
 class GrammarCompiler:
@@ -42,7 +43,9 @@ class GrammarCompiler:
     def constraint(self, grammar: Grammar, answer_from: int) -> Constraint:
         """Start to follow a grammar from that index of the history on. Raises: as `check`."""
         matcher = self._compiled(grammar).deep_copy()
-        return Constraint(matcher, answer_from, self._manifest.dims.vocabulary)
+        vocabulary, forget = self._manifest.dims.vocabulary, self._compiled.cache_clear
+        # Copies share a lexer: one that has met its limit meets it at once in every answer to come.
+        return Constraint(matcher, answer_from, vocabulary, on_limit=forget)
 
     @cached_property
     def _spelling(self) -> _Spelling:
@@ -61,7 +64,11 @@ class GrammarCompiler:
 
         text = grammar.text if self._spelling.is_exact else NOT_FORCED + grammar.text
         limits = LLParserLimits(
-            initial_lexer_fuel=FUEL, max_grammar_size=SYMBOLS, max_lexer_states=STATES, verbose_errors=False
+            initial_lexer_fuel=FUEL,
+            max_grammar_size=SYMBOLS,
+            max_lexer_states=STATES,
+            max_items_in_row=ROW_ITEMS,
+            verbose_errors=False,
         )
         matcher = LLMatcher(self._vocabulary, text, log_level=0, limits=limits)
         if matcher.is_error():
@@ -69,7 +76,26 @@ class GrammarCompiler:
         warnings = matcher.get_grammar_warnings()
         if warnings:
             raise Unsupported(f"The grammar cannot be used: {_reason(warnings[0])}.")
+        self._try(matcher.deep_copy())
         return matcher
+
+    def _try(self, matcher: Any) -> None:
+        """Take the first step of an answer: much of what compiles and cannot be followed shows there.
+
+        Raises: InvalidRequest.
+        """
+        forced, room = matcher.compute_ff_tokens(), self._manifest.context_tokens
+        if len(forced) > room:
+            raise InvalidRequest(
+                f"The grammar cannot be used: it leaves no choice about the first {len(forced)} tokens, and "
+                f"the model's context is {room} tokens."
+            )
+        matcher.consume_tokens(forced)
+        matcher.compute_bitmask()
+        if matcher.is_error():
+            is_empty = "NoExtension" in matcher.get_error()
+            reason = "no answer follows it" if is_empty else "it is too complex to be followed"
+            raise InvalidRequest(f"The grammar cannot be used: {reason}.")
 
 
 class _Spelling:

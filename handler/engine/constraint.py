@@ -7,7 +7,7 @@ masks. Knows llguidance's matcher by its methods; how one is made is the compile
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from handler.engine.generate import Draft
 from handler.engine.lookup import LONGEST_DRAFT_TOKENS
 from handler.engine.penalties import History, Logits
 from handler.engine.sampling import Sampler
+from handler.engine.values import StopReason
 from handler.errors import InvalidRequest
 
 BARRED = np.float32(-np.inf)
@@ -25,25 +26,38 @@ BARRED = np.float32(-np.inf)
 class Constraint:
     """The state of one answer; the histories it is asked about only ever grow."""
 
-    def __init__(self, matcher: Any, answer_from: int, vocabulary: int) -> None:
-        """`answer_from`: the index in the history at which the answer begins."""
+    def __init__(
+        self, matcher: Any, answer_from: int, vocabulary: int, on_limit: Callable[[], None] = lambda: None
+    ) -> None:
+        """`answer_from`: the index in the history at which the answer begins. `on_limit` is called when the
+        matcher can go on no longer."""
         self._matcher, self._at, self._vocabulary = matcher, answer_from, vocabulary
+        self._on_limit = on_limit
+        self._mask: NDArray[np.bool_] | None = None  # of what has been followed so far
 
     def allowed(self, history: History) -> NDArray[np.bool_]:
         """Which ids may follow, [V]; an end-of-sequence id exactly when the grammar may end here.
 
-        Raises: InvalidRequest when the history does not follow the grammar, or no id can go on with it.
+        Raises: InvalidRequest where that has not been asked of `ends`, when the history does not follow the
+        grammar, or no id can go on with it.
         """
         self._advance(history)
-        bits = self._matcher.compute_bitmask()
-        self._check()
-        packed = np.frombuffer(bits, np.uint8)
-        return np.unpackbits(packed, count=self._vocabulary, bitorder="little").view(np.bool_)
+        if self._mask is None:
+            self._mask = self._computed_mask()
+            if self._matcher.is_error():  # it would allow the end, and nobody would know why
+                raise InvalidRequest("The answer so far cannot be gone on with under its grammar.")
+        return self._mask
 
-    def is_complete(self, history: History) -> bool:
-        """Tell whether nothing but the end can follow."""
+    def ends(self, history: History) -> StopReason | None:
+        """Tell why nothing can follow, if so: the answer is complete ("stop"), or the matcher is at a limit
+        of its own or at a dead end ("length"), which is found out before another id is drawn.
+        """
         self._advance(history)
-        return bool(self._matcher.is_stopped())
+        if self._matcher.is_stopped() and not self._matcher.is_error():
+            return "stop"
+        if self._mask is None:
+            self._mask = self._computed_mask()
+        return "length" if self._matcher.is_error() else None
 
     def forced(self, history: History) -> list[int]:
         """The ids that the grammar leaves no choice about, as far as their spelling is certain."""
@@ -72,12 +86,13 @@ class Constraint:
         if fresh:
             self._at += len(fresh)
             self._matcher.consume_tokens(fresh)
-            self._check()
+            self._mask = None
 
-    def _check(self) -> None:
-        """A matcher in error would allow the end of the answer, and nobody would know why it ended."""
+    def _computed_mask(self) -> NDArray[np.bool_]:
+        packed = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
         if self._matcher.is_error():
-            raise InvalidRequest(f"The answer cannot follow its grammar: {self._matcher.get_error()[:200]}")
+            self._on_limit()
+        return np.unpackbits(packed, count=self._vocabulary, bitorder="little").view(np.bool_)
 
 
 class _ConstrainedDraft:

@@ -14,8 +14,8 @@ from handler.engine.bundle import Manifest
 from handler.engine.generate import (
     PREFILL_STEP_TOKENS,
     Draft,
+    Ends,
     Generation,
-    IsComplete,
     Model,
     ShouldStop,
     generate,
@@ -94,6 +94,11 @@ class Engine:
         self.model.forward([0] * step, cache, rows=0)
         self.prefill_tokens_per_s = step / max(clock() - start, 1e-9)
 
+    def forget(self) -> None:
+        """Let go of what answers and scorings have left: the next ones begin as in a new engine."""
+        self.warm.forget()
+        self._scored = None
+
     def params(self, **sampling: Any) -> SamplingParams:
         """Merge the bundle's generation defaults with what the caller gave; draws a seed where none is given.
 
@@ -123,10 +128,10 @@ class Engine:
         answer_from = len(prompt_ids) - prior_tokens
         sampler = make_sampler(params, answer_from)
         draft: Draft | None = PromptLookup(self.step_costs) if speculate and self.manifest.exact else None
-        is_complete: IsComplete | None = None
+        ends: Ends | None = None
         if grammar is not None:
             constraint = self.grammars.constraint(grammar, answer_from)
-            sampler, is_complete = constraint.sampler(sampler), constraint.is_complete
+            sampler, ends = constraint.sampler(sampler), constraint.ends
             draft = constraint.draft(draft) if draft is not None else None
         cache = self.warm.take(prompt_ids)
         try:
@@ -140,7 +145,7 @@ class Engine:
                 should_stop=should_stop,
                 draft=draft,
                 top_logprobs=top_logprobs,
-                is_complete=is_complete,
+                ends=ends,
                 on_end=lambda generation: self.warm.put(cache, generation.ids),
             )
         except Exception:

@@ -23,7 +23,7 @@ PREFILL_STEP_TOKENS = 128  # between two looks at `should_stop`; also the fastes
 
 Rows = NDArray[np.float32]  # [rows, V]
 ShouldStop = Callable[[], StopReason | None]
-IsComplete = Callable[[Sequence[int]], bool]  # of the history, which only ever grows between calls
+Ends = Callable[[Sequence[int]], StopReason | None]  # of the history, which only ever grows between calls
 
 
 class Cache(Protocol):
@@ -72,14 +72,14 @@ def generate(
     should_stop: ShouldStop = lambda: None,
     draft: Draft | None = None,
     top_logprobs: int | None = None,
-    is_complete: IsComplete | None = None,
+    ends: Ends | None = None,
     on_end: Callable[[Generation], None] = lambda _: None,
 ) -> Generation:
     """Answer `prompt_ids`, computing only what `cache` does not hold; what it holds must be a prefix of them.
 
     `max_tokens` None means all the room there is. `should_stop` is asked once a token and once a prefill
     step. Tokens carry log-probabilities when `top_logprobs` is not None. The end-of-sequence id is not
-    yielded; where `is_complete` holds, the answer ends without one. `on_end` is called once, when the cache
+    yielded; where `ends` tells a reason, the answer ends without one. `on_end` is called once, when the cache
     is free again: at the end, on an error, or on `close`.
 
     Raises: InvalidRequest for an empty prompt or `max_tokens` below 1; ContextOverflow when no room is left.
@@ -95,7 +95,7 @@ def generate(
             "and the answer needs at least one of them."
         )
     limits = Limits(
-        room if max_tokens is None else min(max_tokens, room), eos, should_stop, top_logprobs, is_complete
+        room if max_tokens is None else min(max_tokens, room), eos, should_stop, top_logprobs, ends
     )
     return Generation(model, cache, prompt_ids, sampler, limits, draft, on_end)
 
@@ -108,7 +108,7 @@ class Limits:
     eos: Collection[int]
     should_stop: ShouldStop
     top_logprobs: int | None
-    is_complete: IsComplete | None = None
+    ends: Ends | None
 
 
 class Generation:
@@ -206,14 +206,14 @@ class Generation:
     def _reason_to_stop(self) -> StopReason | None:
         """Why the id yielded last is the last one, if it is; complete comes before cut."""
         all_yielded = len(self.ids) == self.prompt_tokens + self.output_tokens
-        if all_yielded and self._is_complete():
-            return "stop"
+        if all_yielded and (reason := self._grammar_end()) is not None:
+            return reason
         if self.output_tokens >= self._limits.budget_tokens:
             return "length"
         return self._limits.should_stop()
 
-    def _is_complete(self) -> bool:
-        return self._limits.is_complete is not None and self._limits.is_complete(self.ids)
+    def _grammar_end(self) -> StopReason | None:
+        return None if self._limits.ends is None else self._limits.ends(self.ids)
 
     def _first_logits(self) -> Rows | None:
         """Finish the prompt; give the last id's logits, or None if told to stop."""
@@ -234,7 +234,7 @@ class Generation:
             id_ = self._sampler(row, self.ids)
             self.ids.append(id_)
             drawn.append((id_, row))
-            if at == len(guess) or id_ != guess[at] or self._is_complete():
+            if at == len(guess) or id_ != guess[at] or self._grammar_end():
                 break
         self._cache.truncate(len(self.ids) - 1)  # the id drawn last is not computed yet
         return drawn

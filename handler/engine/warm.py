@@ -41,6 +41,11 @@ class WarmSlot:
         with self._lock:
             self._held = cache, list(ids[: cache.length])
 
+    def forget(self) -> None:
+        """Let go of the cache that nobody uses."""
+        with self._lock:
+            self._held = None
+
 
 def common_prefix(left: Sequence[int], right: Sequence[int]) -> int:
     """Count the ids that both begin with."""

@@ -64,6 +64,7 @@ class Validation(BaseMiddlewareHandler[Any]):
             limit_s=max(0.0, min(limits_s)),
             retries=_retries(events.header(event, "x-stainless-retry-count")),
             patience_s=_patience_s(events.header(event, "x-stainless-read-timeout")),
+            when_abandoned=getattr(context, "when_abandoned", lambda _: None),
         )
 
 

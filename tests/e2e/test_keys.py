@@ -53,6 +53,25 @@ def test_tenants_are_apart(shared: SharedServer) -> None:
         bob.conversations.retrieve(conversation.id, extra_headers={"x-tenant": "alice"})
 
 
+def test_cached_tokens_tell_nothing_of_another_tenant(shared: SharedServer, model: str) -> None:
+    """Who guesses what another has said is told of no token that matches; one's own words stay warm."""
+    alice, bob = (shared.client(shared.keys("issue", "--tenant", name)) for name in ("alice", "bob"))
+
+    def ask(client: openai.OpenAI, text: str = "My PIN is 4711.") -> tuple[int, str | None]:
+        answer = client.chat.completions.create(
+            model=model, messages=[{"role": "user", "content": text}], max_tokens=4, seed=1
+        )
+        assert answer.usage is not None
+        assert answer.usage.prompt_tokens_details is not None
+        return answer.usage.prompt_tokens_details.cached_tokens or 0, answer.choices[0].message.content
+
+    ask(bob, "Good morning.")
+    first, again, guess = ask(alice), ask(alice), ask(bob)
+    assert (first[0], guess[0]) == (0, 0)
+    assert again[0] > 0
+    assert first[1] == again[1] == guess[1]
+
+
 def test_wrong_keys_are_refused(shared: SharedServer) -> None:
     """No request gets in without a key of the file; a typing error is told, and nothing else is."""
     key = shared.keys("issue", "--tenant", "alice")

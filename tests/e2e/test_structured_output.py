@@ -42,3 +42,17 @@ def test_a_stream_parses_at_its_end(client: Any, model: str) -> None:
     with client.responses.stream(model=model, input=HELLO, text_format=Animal) as stream:
         list(stream)
         assert isinstance(stream.get_final_response().output_parsed, Animal)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_that_cannot_go_on_is_kept(client: Any, model: str, stream: bool) -> None:
+    """A pattern that takes ever longer to follow cuts the answer, before any error reaches the client."""
+    pattern = {"type": "string", "pattern": "^(((a|b){1,30}){1,30}){200,300}$"}
+    schema = {"type": "object", "properties": {"a": pattern}, "required": ["a"]}
+    format_ = {"type": "json_schema", "name": "a", "schema": schema}
+    answer = client.responses.create(model=model, input=HELLO, text={"format": format_}, stream=stream)
+    if stream:
+        *_, last = answer
+        answer = last.response
+    assert (answer.status, answer.error) == ("incomplete", None)
+    assert answer.output_text.startswith('{"a": "')

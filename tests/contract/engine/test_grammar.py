@@ -181,6 +181,25 @@ def test_masks_depend_on_the_ids_alone(engine: Engine, params: SamplingParams) -
         assert (mask == engine.grammars.constraint(grammar, 0).allowed(ids[:at])).all()
 
 
+DEAD_END = {  # what `a` has to be, it cannot be
+    "type": "object",
+    "properties": {"is": {"type": "boolean"}, "a": {"$ref": "#/$defs/a"}},
+    "required": ["is", "a"],
+    "additionalProperties": False,
+    "$defs": {"a": {"$ref": "#/$defs/a"}},
+}
+
+
+@pytest.mark.parametrize("speculate", [True, False])
+@pytest.mark.parametrize("params", SAMPLINGS)
+def test_a_dead_end_cuts_the_answer(engine: Engine, params: SamplingParams, speculate: bool) -> None:
+    """Where the grammar turns out to have no way on, what was said is kept, and is told as cut."""
+    grammar = Grammar.json_schema(DEAD_END)
+    ids, reason = answer(engine, grammar, params, max_tokens=100, speculate=speculate)
+    assert reason == "length"
+    assert text_of(engine, ids) in ('{"is": true, "a": ', '{"is": false, "a": ')
+
+
 def test_forced_ids_are_drafts(house_bundle: Path) -> None:
     """Where the schema leaves no choice a call of the model gives several ids."""
     engine = load(house_bundle, threads=1)
@@ -241,6 +260,9 @@ def test_a_stream_of_constrained_text_joins_to_the_whole(house_bundle: Path) -> 
         ({"type": "string", "maxLength": 10**7}, "maxLength"),
         ({"properties": {"a": {"x-guidance": {"lenient": True}, "not": {}}}}, "x-guidance"),
         ({"x-guidance": {"lenient": True}, "not": {}}, "x-guidance"),
+        ({"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/a"}}}, "no answer"),
+        ({"properties": {"a": {"$ref": "#"}}, "type": "object", "required": ["a"]}, "no choice"),
+        ({"type": "object", "properties": {f"p{n}": {} for n in range(3000)}}, "complex"),
         ({"const": float("nan")}, "JSON"),
         ({"const": "\ud800"}, "JSON"),
     ],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 from hypothesis import given, settings
@@ -55,6 +55,21 @@ def test_should_stop_is_asked_once_a_token(reason: StopReason) -> None:
     model = noisy()
     generation = generate(model, model.new_cache(), [1], GREEDY, eos=(), should_stop=lambda: next(answers))
     assert len(ids_of(generation)) == 3
+    assert generation.stop_reason == reason
+
+
+@pytest.mark.parametrize("reason", ["stop", "length"])
+@pytest.mark.parametrize("is_guessed", [False, True])
+def test_an_answer_ends_for_a_reason_that_its_ids_give(reason: StopReason, is_guessed: bool) -> None:
+    """The id after which nothing can follow is the last one, guessed or drawn."""
+    model = saying([5, 6, 7, 5, 6, 7], prompt_tokens=4)
+
+    def ends(history: Sequence[int]) -> StopReason | None:
+        return reason if len(history) == 8 else None
+
+    draft = PromptLookup() if is_guessed else None
+    generation = generate(model, model.new_cache(), [3, 5, 6, 7], GREEDY, eos=EOS, draft=draft, ends=ends)
+    assert len(ids_of(generation)) == 4
     assert generation.stop_reason == reason
 
 

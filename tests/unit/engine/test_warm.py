@@ -40,6 +40,18 @@ def test_a_cache_that_holds_less_than_the_ids_is_believed_only_that_far() -> Non
     assert slot.take([1, 2, 3, 4]).length == 2
 
 
+def test_what_is_forgotten_is_in_no_cache() -> None:
+    """The next prompt begins with an empty one, and what is put back then is held as ever."""
+    slot = WarmSlot(ScriptedCache)
+    slot.put(held([1, 2]), [1, 2])
+    slot.forget()
+    assert slot.tokens == 0
+    cache = slot.take([1, 2])
+    assert cache.length == 0
+    slot.put(held([1]), [1])
+    assert slot.take([1, 2]).length == 1
+
+
 @given(st.lists(st.integers(0, 2)), st.lists(st.integers(0, 2)))
 def test_a_common_prefix_is_common_and_longest(left: list[int], right: list[int]) -> None:
     """Equal up to the count, and different or at an end after it."""

@@ -135,32 +135,77 @@ def test_a_schema_with_nothing_left_when_narrowed_is_followed_as_it_is(
     assert noisy.post(CHAT, **asked, tools=tools, tool_choice="required").status == 200
 
 
+def optional(count: int) -> dict[str, Any]:
+    """An object with so many properties that may be left out."""
+    return {"type": "object", "properties": {f"p{at}": {} for at in range(count)}}
+
+
+def test_an_object_may_have_many_optional_properties(noisy: Door) -> None:
+    """Some hundreds that may all be left out are no reason to refuse a schema."""
+    wanted = {"type": "json_schema", "json_schema": {"name": "a", "schema": optional(600)}}
+    assert noisy.post(CHAT, messages=HI, max_tokens=3, response_format=wanted).status == 200
+
+
+COSTLY = {  # it compiles; one token more takes ever longer
+    "type": "object",
+    "properties": {"a": {"type": "string", "pattern": "^(((a|b){1,30}){1,30}){50,60}$"}},
+    "required": ["a"],
+}
+
+
+def test_what_cannot_be_followed_any_further_is_cut(noisy: Door) -> None:
+    """An answer that is under way is kept and told as cut; the next one begins as if there had been none."""
+    wanted = {"type": "json_schema", "json_schema": {"name": "a", "schema": COSTLY}}
+    ask = {"messages": HI, "response_format": wanted, "seed": 1, "temperature": 1}
+    first, second = (noisy.post(CHAT, **ask).json["choices"][0] for _ in range(2))
+    assert first["finish_reason"] == "length"
+    assert len(first["message"]["content"]) < len('{"a": "') + 50
+    assert first["message"]["content"].startswith('{"a": "')
+    assert second == first
+    events = noisy.post(CHAT, **ask, stream=True).events
+    assert (
+        "".join(event["choices"][0]["delta"].get("content") or "" for event in events)
+        == (first["message"]["content"])
+    )
+    text = {"format": {"type": "json_schema", "name": "a", "schema": COSTLY}}
+    last = noisy.post(RESPONSES, input="Hi", text=text, seed=1, stream=True).events[-1]
+    assert last["type"] == "response.incomplete"
+    assert said(last["response"]).startswith('{"a": "')
+
+
 BAD = {"not": {"type": "string"}}
+ENDLESS = {
+    "$ref": "#/$defs/n",
+    "$defs": {"n": {"type": "object", "properties": {"n": {"$ref": "#/$defs/n"}}, "required": ["n"]}},
+}
+EMPTY = {"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/a"}}}
 
 
 @pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("path", [CHAT, RESPONSES])
 @pytest.mark.parametrize(
-    ("path", "body", "param"),
+    ("schema", "reason"),
     [
-        (
-            CHAT,
-            {"messages": HI, "response_format": {**CHAT_FORMAT, "json_schema": {"name": "a", "schema": BAD}}},
-            "response_format.json_schema.schema",
-        ),
-        (
-            RESPONSES,
-            {"input": "Hi", "text": {"format": {"type": "json_schema", "name": "a", "schema": BAD}}},
-            "text.format.schema",
-        ),
+        (BAD, '"not"'),
+        (EMPTY, "no answer follows it"),
+        (ENDLESS, "context is 512 tokens"),
+        (optional(3000), "too complex"),
     ],
+    ids=["keyword", "empty", "endless", "too many"],
 )
 def test_a_schema_that_cannot_be_followed_is_refused(
-    noisy: Door, path: str, body: dict[str, Any], param: str, stream: bool
+    noisy: Door, path: str, schema: dict[str, Any], reason: str, stream: bool
 ) -> None:
-    """Before the first byte, with the field and the keyword."""
+    """Before the first byte, with the field and what is wrong, whether or not it compiles."""
+    if path == CHAT:
+        wanted = {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
+        body, param = {"messages": HI, "response_format": wanted}, "response_format.json_schema.schema"
+    else:
+        form = {"type": "json_schema", "name": "a", "schema": schema}
+        body, param = {"input": "Hi", "text": {"format": form}}, "text.format.schema"
     refused = noisy.post(path, **body, stream=stream)
     assert (refused.status, refused.json["error"]["param"]) == (400, param)
-    assert '"not"' in refused.json["error"]["message"]
+    assert reason in refused.json["error"]["message"]
 
 
 @pytest.mark.parametrize(

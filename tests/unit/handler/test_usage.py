@@ -13,7 +13,7 @@ from handler.chat.ledger import COUNTING_S
 from handler.errors import Unavailable
 from handler.sessions import Usage
 from tests.unit.handler.conftest import Answer, Door, OpenDoor, rest_event
-from tests.unit.handler.scripted_engine import MODEL, scripted_engine
+from tests.unit.handler.scripted_engine import MODEL, noisy_engine, scripted_engine
 from tests.unit.handler.streams import again, ask
 
 CHAT, TEXT, RESPONSES = "/v1/chat/completions", "/v1/completions", "/v1/responses"
@@ -139,6 +139,39 @@ def test_days_and_tenants_are_counted_apart(open_door: OpenDoor) -> None:
     assert used(door) == {}
     assert used(door, period=DAY) == first
     assert used(door, tenant="acme", period=DAY) == {}
+
+
+@pytest.mark.parametrize("options", [{}, {"echo": True, "logprobs": 1, "max_tokens": 0}])
+def test_nothing_that_is_warm_is_another_tenants(open_door: OpenDoor, options: dict[str, Any]) -> None:
+    """A tenant's guess at another's prompt finds nothing cached, and is answered as if it were warm; the
+    prompt of the same tenant is cached, but for its last token.
+    """
+    door = open_door(noisy_engine())
+
+    def ask(tenant: str) -> tuple[int, Any]:
+        body = {"model": MODEL, "prompt": "The PIN is 4711.", "seed": 1, "max_tokens": 4, **options}
+        answer = door.call("POST", TEXT, body, tenant=tenant).json
+        return answer["usage"]["prompt_tokens_details"]["cached_tokens"], answer["choices"]
+
+    asked = [ask(tenant) for tenant in ("alice", "alice", "bob", "bob", "alice")]
+    whole = asked[1][0]
+    assert whole > 0
+    assert [cached for cached, _ in asked] == [0, whole, 0, whole, 0]
+    assert all(choices == asked[0][1] for _, choices in asked)
+
+
+def test_the_first_tenant_finds_what_the_start_has_left(open_door: OpenDoor) -> None:
+    """What was computed before a snapshot is nobody's words: it stays warm for whoever is first."""
+    engine = scripted_engine(lambda _: "Hello!")
+    for _ in engine.chat(HI, max_tokens=1):
+        pass
+    door = open_door(engine)
+    cached = [
+        receipt_of(door.call("POST", CHAT, {"model": MODEL, "messages": HI}, tenant=tenant))["cached_tokens"]
+        for tenant in ("alice", "bob")
+    ]
+    assert cached[0] > 0
+    assert cached[1] == 0
 
 
 @pytest.mark.parametrize(
