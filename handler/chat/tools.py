@@ -13,7 +13,7 @@ from typing import Any
 from handler.engine.call_grammar import call_grammar
 from handler.engine.call_syntax import CallSyntax
 from handler.engine.engine import Engine
-from handler.engine.grammar import Grammar
+from handler.engine.grammar import MAX_MULTIPLES, Grammar, multiples_of
 from handler.errors import InvalidRequest, Unsupported
 from handler.schema.responses import ResponseRequest
 from handler.schema.tools import (
@@ -112,6 +112,8 @@ def toolbox_of(
             param="tools",
         )
     callable_ = {name: schema for name, schema in schemas.items() if name in (choice.names or schemas)}
+    if multiples_of(callable_.values()) > MAX_MULTIPLES:
+        raise _wrong(f"all values of multipleOf together may come to {MAX_MULTIPLES} at most", "tools")
     most = 1 if parallel is False else choice.most
 
     def grammar_of(some: Mapping[str, Mapping[str, Any]], as_given: Collection[str] = ()) -> Grammar:
