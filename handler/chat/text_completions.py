@@ -45,6 +45,8 @@ class TextCompletions:
         prompts = request.prompts
         jobs = []
         for at, prompt in enumerate(prompts):
+            if at:
+                budget.check()
             ids = self._ids(prompt, "prompt" if prompts[0] is request.prompt else f"prompt[{at}]", request)
             job = Job(
                 ids,
