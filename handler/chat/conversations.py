@@ -15,6 +15,7 @@ from handler.chat.pages import items_page
 from handler.chat.retries import Attempt, Retries
 from handler.chat.terms import Terms
 from handler.chat.translate import conversation_object, item_of, new_id, shown, title_of
+from handler.errors import NotFound
 from handler.schema.conversations import (
     ConversationCreate,
     ConversationDeleted,
@@ -89,7 +90,10 @@ class Conversations:
 
     def delete(self, tenant: str, conversation_id: str, terms: Terms) -> ConversationDeleted:
         """Delete it with all its items. Raises: NotFound, VersionConflict."""
-        version = self._version(tenant, conversation_id, terms)
+        try:
+            version = self._version(tenant, conversation_id, terms)
+        except NotFound:  # an earlier call may have broken off when nothing with a version was left
+            version = None
         self.store.delete(tenant, conversation_id, if_version=version)
         return ConversationDeleted(id=conversation_id)
 
