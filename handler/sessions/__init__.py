@@ -258,8 +258,16 @@ class SessionStore(Protocol):
         """Read the tenant's counters of a period; zeros where there are none."""
         ...
 
-    def erase(self, tenant: str, *, should_stop: Callable[[], bool] | None = None) -> None:
-        """Delete everything of a tenant. After an `Unavailable` the same call finishes the work.
+    def erase(
+        self,
+        tenant: str,
+        *,
+        counted_period: str | None = None,
+        should_stop: Callable[[], bool] | None = None,
+    ) -> None:
+        """Delete everything of a tenant, all but its counters of `counted_period`.
+
+        After an `Unavailable` the same call finishes the work.
 
         Raises: Unavailable, too, where `should_stop`, asked between conversations, says yes.
         """

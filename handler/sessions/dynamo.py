@@ -289,9 +289,15 @@ class DynamoSessions:
         row = self._table.get(rows.usage_key(tenant, period))
         return rows.load_usage(row) if row is not None and rows.is_live(row, self._clock()) else Usage()
 
-    def erase(self, tenant: str, *, should_stop: Callable[[], bool] | None = None) -> None:
+    def erase(
+        self,
+        tenant: str,
+        *,
+        counted_period: str | None = None,
+        should_stop: Callable[[], bool] | None = None,
+    ) -> None:
         """See `SessionStore.erase`."""
-        dynamo_sweep.erase(self._table, tenant, should_stop)
+        dynamo_sweep.erase(self._table, tenant, counted_period, should_stop)
 
     def prepare(self) -> None:
         """See `SessionStore.prepare`."""

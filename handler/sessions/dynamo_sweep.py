@@ -72,8 +72,11 @@ def delete_partition(table: DynamoTable, partition: str) -> None:
     table.delete([_key(row) for row in table.query(partition, "!", rows.LAST, attributes=("pk", "sk"))])
 
 
-def erase(table: DynamoTable, tenant: str, should_stop: Callable[[], bool] | None) -> None:
-    """Remove everything of a tenant: its conversations one by one, each entry of its directory last.
+def erase(
+    table: DynamoTable, tenant: str, counted_period: str | None, should_stop: Callable[[], bool] | None
+) -> None:
+    """Remove everything of a tenant, all but the counters of one period: its conversations one by one, each
+    entry of its directory last.
 
     A fork keeps its ancestors' items from expiring after their own heads and entries have: they go with it.
     """
@@ -94,6 +97,8 @@ def erase(table: DynamoTable, tenant: str, should_stop: Callable[[], bool] | Non
             table.delete([rows.head_key(tenant, conversation_id)])
             sweep(table, tenant, conversation_id)
             table.delete([_key(row)])
+            continue
+        if (kind, rest) == ("USAGE", counted_period):
             continue
         others.append(_key(row))  # claims and counts, of which there may be thousands
         if len(others) == BATCH_WRITE_ROWS:

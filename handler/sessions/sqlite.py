@@ -263,11 +263,12 @@ class SqliteSessions:
         self,
         tenant: str,
         *,
+        counted_period: str | None = None,
         should_stop: Callable[[], bool] | None = None,  # noqa: ARG002  one transaction: all or nothing
     ) -> None:
         """See `SessionStore.erase`."""
         with self._file.write() as db:
-            rows.erase(db, tenant)
+            rows.erase(db, tenant, counted_period)
 
     def prepare(self) -> None:
         """See `SessionStore.prepare`; all of it was imported with this module."""

@@ -276,10 +276,12 @@ def put_usage(db: sqlite3.Connection, tenant: str, period: str, usage: Usage, ex
     )
 
 
-def erase(db: sqlite3.Connection, tenant: str) -> None:
-    """Delete every row of a tenant."""
+def erase(db: sqlite3.Connection, tenant: str, counted_period: str | None) -> None:
+    """Delete every row of a tenant, all but its counters of one period."""
     for table in TABLES:
-        db.execute(f"DELETE FROM {table} WHERE tenant = ?", (tenant,))
+        if table != "counters":
+            db.execute(f"DELETE FROM {table} WHERE tenant = ?", (tenant,))
+    db.execute("DELETE FROM counters WHERE tenant = ? AND period IS NOT ?", (tenant, counted_period))
 
 
 def sweep(db: sqlite3.Connection, now_s: float) -> None:

@@ -133,6 +133,17 @@ def test_erasing_by_the_api(door: Door, place: Place) -> None:
     assert door.call("POST", "/v1/erase", ERASE, tenant=TENANT).status == 200
 
 
+def test_a_period_that_still_counts_is_kept(place: Place, store: SessionStore) -> None:
+    """Of all that is a tenant's its counters of the period that is asked for are left, and nothing else."""
+    furnish(store, TENANT)
+    store.add_usage(TENANT, "2026-11-26", Usage(1, 2, 3, 4))
+    store.erase(TENANT, counted_period="2026-11-26")
+    assert (rows_of(place), everything(store, TENANT)) == (1, [])
+    assert store.usage(TENANT, "2026-11-26") == Usage(1, 2, 3, 4)
+    store.erase(TENANT, counted_period="2026-11-27")
+    assert rows_of(place) == 0
+
+
 @pytest.mark.parametrize("body", [{}, {"confirm": None}, {"confirm": True}, {"confirm": "yes"}, None])
 def test_nothing_is_erased_by_accident(door: Door, body: Any) -> None:
     """Without the word it is 400 with the field's name, and an empty id in a path is not everything."""
