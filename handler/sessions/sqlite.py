@@ -86,7 +86,7 @@ class SqliteSessions:
 
     def delete(self, tenant: str, conversation_id: str, *, if_version: int | None = None) -> None:
         """See `SessionStore.delete`."""
-        with self._file.write() as db:
+        with self._file.erase() as db:
             self._head(db, tenant, conversation_id, if_version)
             rows.delete_conversation(db, tenant, conversation_id)
 
@@ -164,7 +164,7 @@ class SqliteSessions:
         self, tenant: str, conversation_id: str, item_id: str, *, if_version: int | None = None
     ) -> Conversation:
         """See `SessionStore.delete_item`."""
-        with self._file.write() as db:
+        with self._file.erase() as db:
             old = self._head(db, tenant, conversation_id, if_version)
             rows.delete_item(
                 db, tenant, conversation_id, self._item(db, tenant, conversation_id, item_id).seq
@@ -213,7 +213,7 @@ class SqliteSessions:
 
     def delete_response(self, tenant: str, response_id: str) -> None:
         """See `SessionStore.delete_response`."""
-        with self._file.write() as db:
+        with self._file.erase() as db:
             self._response(db, tenant, response_id)
             rows.delete_response(db, tenant, response_id)
 
@@ -267,7 +267,7 @@ class SqliteSessions:
         should_stop: Callable[[], bool] | None = None,  # noqa: ARG002  one transaction: all or nothing
     ) -> None:
         """See `SessionStore.erase`."""
-        with self._file.write() as db:
+        with self._file.erase() as db:
             rows.erase(db, tenant, counted_period)
 
     def prepare(self) -> None:
