@@ -97,9 +97,9 @@ class SqliteFile:
 
     @contextmanager
     def erase(self) -> Iterator[sqlite3.Connection]:
-        """Do what `write` does, and leave what was deleted in no file: the log, which has it still, is emptied.
+        """Do what `write` does, and leave what was deleted in no file: the log has it still, and is emptied.
 
-        While somebody reads an older state that has to wait, for the next erasure or the last connection's end.
+        While somebody reads an older state that waits, for the next erasure or the last connection's end.
         """
         with self.write() as connection:
             yield connection
