@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from handler.chat.budget import Budget, Caller
 from handler.chat.calls import check_results
+from handler.chat.erasure import PROMPT, checked
 from handler.chat.explanation import parts_of
 from handler.chat.fit import Fitted, fit
 from handler.chat.formats import grammar_of, text_facts
@@ -24,7 +25,7 @@ from handler.chat.thread import Thread, Threads
 from handler.chat.tools import Toolbox, ToolFacts, toolbox_of
 from handler.chat.translate import item_of, new_id
 from handler.chat.turn import Turn, continued_job, history
-from handler.errors import ContextOverflow, InvalidRequest, NotFound, Unsupported
+from handler.errors import Conflict, ContextOverflow, InvalidRequest, NotFound, Unsupported
 from handler.schema.responses import (
     InputTokens,
     InputTokensRequest,
@@ -100,7 +101,7 @@ class Preparation:
             fitted = self._fit(request, thread, new, self._toolbox(request, budget), budget)
             return InputTokens(input_tokens=len(fitted.prompt_ids))
         previous, item = self._interrupted(request, tenant, thread)
-        return InputTokens(input_tokens=len(previous.state["prompt_ids"]) + len(item.token_ids))
+        return InputTokens(input_tokens=len(previous.state[PROMPT]) + len(item.token_ids))
 
     def _new_job(
         self, request: ResponseRequest, thread: Thread, new: list[Item], budget: Budget
@@ -183,7 +184,13 @@ class Preparation:
             wanted = previous.state.get("item_id")
             item = next((each for each in thread.items if each.id == wanted), None)
             if item is not None and (item is last or request.previous_response_id is not None):
-                self._check_room(len(previous.state["prompt_ids"]) + len(item.token_ids), request)
+                previous = checked(self.store, tenant, previous, (each.seq for each in thread.items))
+                if PROMPT not in previous.state:
+                    raise Conflict(
+                        "Something that the answer was made of has been deleted: it cannot be continued.",
+                        param="previous_response_id" if request.previous_response_id else "conversation",
+                    )
+                self._check_room(len(previous.state[PROMPT]) + len(item.token_ids), request)
                 return previous, item
         raise InvalidRequest(
             "'input' is empty: that is only allowed to continue an incomplete response, named by "
