@@ -23,6 +23,8 @@ from handler.engine.vocabulary import PackedTokenizer, pack
 
 TOKENIZER_FILE = "tokenizer.json"
 SENTENCEPIECE_FILE = "tokenizer.model"  # sentencepiece is not among the export's packages
+VOCABULARY_FILES = (TOKENIZER_FILE, "vocab.json", "vocab.txt")  # of the others no fast tokenizer is made
+LLAMA_CLASSES = ("LlamaTokenizer", "LlamaTokenizerFast")
 PACKED_FILE = "tokenizer.bin"
 TEMPLATE_FILE = "chat_template.jinja"
 GENERATION_FIELDS = ("temperature", "top_p", "top_k", "min_p", "typical_p", "repetition_penalty")
@@ -91,10 +93,7 @@ def load_tokenizer(folder: Path) -> Any:
     """
     from transformers import logging
 
-    if (folder / SENTENCEPIECE_FILE).is_file() and not (folder / TOKENIZER_FILE).is_file():
-        advice = f"save it with its {TOKENIZER_FILE} where sentencepiece is installed"
-        how = "AutoTokenizer.from_pretrained(...).save_pretrained(...)"
-        raise ExportError(f"{folder}: holds a {SENTENCEPIECE_FILE} only; {advice}: {how}")
+    _check_files(folder)
     logging.set_verbosity_error()  # its advice is for callers of transformers, not of this command
     try:
         tokenizer = _load(folder)
@@ -109,8 +108,20 @@ def load_tokenizer(folder: Path) -> Any:
     return tokenizer
 
 
+def _check_files(folder: Path) -> None:
+    how = "AutoTokenizer.from_pretrained(...).save_pretrained(...)"
+    if (folder / SENTENCEPIECE_FILE).is_file() and not (folder / TOKENIZER_FILE).is_file():
+        advice = f"save it with its {TOKENIZER_FILE} where sentencepiece is installed"
+        raise ExportError(f"{folder}: holds a {SENTENCEPIECE_FILE} only; {advice}: {how}")
+    if not any((folder / name).is_file() for name in VOCABULARY_FILES):
+        raise ExportError(f"{folder}: holds no {TOKENIZER_FILE}; save the model's tokenizer there: {how}")
+
+
 def _load(folder: Path) -> Any:
     """What the installed transformers 4 makes of a folder, in its own words or in those of transformers 5.
+
+    A Llama tokenizer that is told whether texts get a space in front is made again from sentencepiece's file,
+    although its own file says it too, and was made so: here it is read.
 
     Source: https://github.com/huggingface/transformers/blob/main/MIGRATION_GUIDE_V5.md
     """
@@ -121,6 +132,8 @@ def _load(folder: Path) -> Any:
     renamed: dict[str, Any] = {}
     if isinstance(extra, list):  # in 4 these are by name, and a list has another name
         renamed = {"extra_special_tokens": {}, "additional_special_tokens": extra}
+    if told.get("tokenizer_class") in LLAMA_CLASSES and (folder / TOKENIZER_FILE).is_file():
+        renamed["add_prefix_space"] = None
     if told.get("tokenizer_class") == "TokenizersBackend":
         return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True, **renamed)
     return AutoTokenizer.from_pretrained(folder, use_fast=True, local_files_only=True, **renamed)
