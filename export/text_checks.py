@@ -11,7 +11,7 @@ from typing import Any
 
 from jinja2 import TemplateError
 
-from export.architecture import load_config
+from export.generation import end_ids
 from export.passage import PASSAGES
 from export.tokenizer import TEMPLATE_FILE, TOKENIZER_FILE
 from export.verify import Check
@@ -77,14 +77,7 @@ def _or_refused(encode: Callable[[], list[int]]) -> list[int] | str:
 
 def _wrong_ends(manifest: Manifest, checkpoint: Path, tokenizer: Any) -> list[str]:
     """Ids that should end an answer and do not, or the other way round."""
-    from transformers import GenerationConfig
-
-    if (checkpoint / "generation_config.json").is_file():
-        declared = GenerationConfig.from_pretrained(checkpoint, local_files_only=True).eos_token_id
-    else:
-        declared = load_config(checkpoint).eos_token_id
-    wanted = {*(declared if isinstance(declared, list) else [declared]), tokenizer.eos_token_id} - {None}
-    stops = set(manifest.tokens.eos)
+    wanted, stops = set(end_ids(checkpoint, tokenizer.eos_token_id)), set(manifest.tokens.eos)
     name = tokenizer.convert_ids_to_tokens
     wrong = [f"{name(id_)} ({id_}) ends an answer, not for transformers" for id_ in sorted(stops - wanted)]
     wrong += [f"{name(id_)} ({id_}) ends an answer for transformers" for id_ in sorted(wanted - stops)]

@@ -16,6 +16,7 @@ from typing import Any
 
 from export.config import read_json_object
 from export.errors import ExportError, first_line
+from export.generation import end_ids, generation_defaults
 from export.passage import PASSAGE
 from export.source import Checkpoint
 from handler.engine.bundle import Tokens
@@ -27,7 +28,6 @@ VOCABULARY_FILES = (TOKENIZER_FILE, "vocab.json", "vocab.txt")  # of the others 
 LLAMA_CLASSES = ("LlamaTokenizer", "LlamaTokenizerFast")
 PACKED_FILE = "tokenizer.bin"
 TEMPLATE_FILE = "chat_template.jinja"
-GENERATION_FIELDS = ("temperature", "top_p", "top_k", "min_p", "typical_p", "repetition_penalty")
 
 
 @dataclass(frozen=True)
@@ -54,14 +54,13 @@ def write_tokenizer(checkpoint: Checkpoint, folder: Path) -> Text:
     named = {
         name: str(value) for name, value in tokenizer.special_tokens_map.items() if isinstance(value, str)
     }
-    generation = read_json_object(checkpoint.folder / "generation_config.json") or {}
     tokens = Tokens(
-        eos=_eos_ids(checkpoint, generation, tokenizer.eos_token_id),
+        eos=end_ids(checkpoint.folder, tokenizer.eos_token_id),
         bos=tokenizer.bos_token_id,
         pad=tokenizer.pad_token_id,
         template_tokens=named,
     )
-    return Text(tokens, _generation_defaults(generation))
+    return Text(tokens, generation_defaults(checkpoint.folder))
 
 
 def _write_packed(folder: Path) -> None:
@@ -146,28 +145,3 @@ def _unread(folder: Path, error: Exception) -> str:
         return f"{folder}: no tokenizer can be loaded"
     version = importlib.metadata.version("tokenizers")
     return f"{file}: damaged, or newer than tokenizers {version} can read"
-
-
-def _eos_ids(
-    checkpoint: Checkpoint, generation: Mapping[str, Any], tokenizer_eos: int | None
-) -> tuple[int, ...]:
-    """Every id that ends an answer: the generation config's (else the config's), and the tokenizer's own."""
-    declared = generation.get("eos_token_id", checkpoint.config.fields.get("eos_token_id"))
-    ids = list(declared) if isinstance(declared, list) else [declared]
-    found = sorted({i for i in [*ids, tokenizer_eos] if i is not None})
-    vocabulary = checkpoint.config.integer("vocab_size")
-    for token in found:
-        if not isinstance(token, int) or not 0 <= token < vocabulary:
-            raise ExportError(
-                f"{checkpoint.folder}: eos_token_id: {token!r}, must be an id below {vocabulary}"
-            )
-    if not found:
-        raise ExportError(f"{checkpoint.folder}: eos_token_id: missing, so no answer would ever end")
-    return tuple(found)
-
-
-def _generation_defaults(generation: Mapping[str, Any]) -> dict[str, float]:
-    """The sampling defaults the model's makers give; without `do_sample` they mean greedy decoding."""
-    if not generation.get("do_sample"):
-        return {"temperature": 0.0}
-    return {name: float(generation[name]) for name in GENERATION_FIELDS if generation.get(name) is not None}

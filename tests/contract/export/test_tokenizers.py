@@ -1,4 +1,4 @@
-"""A checkpoint's tokenizer is read whoever saved it, or refused in words that help, before any work is done."""
+"""A checkpoint's tokenizer is read whoever saved it, or refused in words that help, before any work."""
 
 from __future__ import annotations
 
