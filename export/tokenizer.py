@@ -14,12 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from export.chat_template import chat_template, write_question
 from export.config import read_json_object
 from export.errors import ExportError, first_line
 from export.generation import end_ids, generation_defaults
 from export.passage import PASSAGE
 from export.source import Checkpoint
 from handler.engine.bundle import Tokens
+from handler.engine.template import ChatTemplate
 from handler.engine.vocabulary import PackedTokenizer, pack
 
 TOKENIZER_FILE = "tokenizer.json"
@@ -41,19 +43,20 @@ class Text:
 def write_tokenizer(checkpoint: Checkpoint, folder: Path) -> Text:
     """Write the tokenizer, and the chat template where there is one, into `folder`.
 
-    Raises: ExportError when there is no fast tokenizer, or the model never says where an answer ends.
+    Raises: ExportError when there is no fast tokenizer, it writes ids that the model has not, a question
+    cannot be asked, or the model never says where an answer ends.
     """
     tokenizer = load_tokenizer(checkpoint.text_folder)
-    tokenizer.backend_tokenizer.save(str(folder / TOKENIZER_FILE), pretty=False)
-    _write_packed(folder)
-    template = tokenizer.chat_template
-    if isinstance(template, dict):  # several by name; the unnamed use is chat
-        template = template.get("default")
-    if template:
-        (folder / TEMPLATE_FILE).write_text(template, encoding="utf-8")
     named = {
         name: str(value) for name, value in tokenizer.special_tokens_map.items() if isinstance(value, str)
     }
+    template = chat_template(tokenizer, checkpoint.text_folder)
+    asked = write_question(ChatTemplate(template, named), checkpoint.text_folder) if template else ""
+    _check_ids(tokenizer, asked, checkpoint)
+    tokenizer.backend_tokenizer.save(str(folder / TOKENIZER_FILE), pretty=False)
+    _write_packed(folder)
+    if template:
+        (folder / TEMPLATE_FILE).write_text(template, encoding="utf-8")
     tokens = Tokens(
         eos=end_ids(checkpoint.folder, tokenizer.eos_token_id),
         bos=tokenizer.bos_token_id,
@@ -61,6 +64,24 @@ def write_tokenizer(checkpoint: Checkpoint, folder: Path) -> Text:
         template_tokens=named,
     )
     return Text(tokens, generation_defaults(checkpoint.folder))
+
+
+def _check_ids(tokenizer: Any, asked: str, checkpoint: Checkpoint) -> None:
+    """Refuse a tokenizer of another model: in a text, around one or in a question are ids beyond the last.
+
+    Tokens that were added and are written nowhere may be beyond it: Gemma 3 has one for images.
+    """
+    folder, vocabulary = checkpoint.text_folder, checkpoint.config.integer("vocab_size")
+    known = max(tokenizer.backend_tokenizer.get_vocab(with_added_tokens=False).values(), default=0)
+    written = tokenizer.encode("") + tokenizer.encode(asked, add_special_tokens=False)
+    named = (tokenizer.bos_token_id, tokenizer.eos_token_id)
+    last = max([known, *written, *(id_ for id_ in named if id_ is not None)])
+    if last >= vocabulary:
+        token = tokenizer.convert_ids_to_tokens(last)
+        raise ExportError(
+            f"{folder}: the tokenizer's {token!r} is id {last}, the model's vocab_size is {vocabulary}: "
+            "they do not belong together"
+        )
 
 
 def _write_packed(folder: Path) -> None:
