@@ -100,7 +100,7 @@ def test_a_full_disk_is_not_told_as_a_hub_out_of_reach(number: int, monkeypatch:
     def refused(*_: object, **__: object) -> str:
         raise OSError(number, os.strerror(number), "/cache/blobs/7c1f")
 
-    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", lambda *_, **__: SimpleNamespace(sha="5" * 40))
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", lambda *_, **__: SimpleNamespace(siblings=None))
     monkeypatch.setattr(huggingface_hub, "snapshot_download", refused)
     told = f"some/model: the hub's cache cannot be written: /cache/blobs/7c1f: {os.strerror(number)}"
     with pytest.raises(ExportError, match=re.escape(told)):
