@@ -138,7 +138,7 @@ def license_of(folder: Path) -> str:
 
 
 def _front_matter(folder: Path) -> dict[str, str]:
-    """The fields at the head of a model card that are words, each the first of its line, or lists of words.
+    """The fields at the head of a model card that are texts, each on one line, or lists of texts.
 
     Those of a list are joined by `and`. What is no YAML has no fields.
 
@@ -155,12 +155,13 @@ def _front_matter(folder: Path) -> dict[str, str]:
         return {}
     if not isinstance(fields, dict):
         return {}
-    return {str(name): " and ".join(_words(value)) for name, value in fields.items()}
+    return {str(name): " and ".join(_texts(value)) for name, value in fields.items()}
 
 
-def _words(value: Any) -> list[str]:
+def _texts(value: Any) -> list[str]:
     each = value if isinstance(value, list) else [value]
-    return [str(one).split()[0] for one in each if isinstance(one, str | int | float) and str(one).split()]
+    lines = (" ".join(str(one).split()) for one in each if isinstance(one, str | int | float))
+    return [line for line in lines if line]
 
 
 def _hash(files: list[Path]) -> str:
