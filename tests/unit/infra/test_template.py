@@ -186,6 +186,25 @@ def test_parameters_are_described(name: str) -> None:
         assert re.search(r"MiB|[Dd]ays|a second|a day|at the same time|Seconds", parameter["Description"])
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("MemoryMib", ["new account"]),
+        ("MaxConcurrency", ["less 100", "new account"]),
+        ("FunctionUrl", ["lambda:InvokeFunctionUrl", "lambda:InvokeFunction,"]),
+    ],
+)
+def test_parameters_say_what_aws_asks_besides(name: str, said: list[str]) -> None:
+    """What a value needs of the account, or of the callers, stands where the value is chosen.
+
+    Sources: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html,
+    https://docs.aws.amazon.com/lambda/latest/dg/configuration-concurrency.html,
+    https://docs.aws.amazon.com/lambda/latest/dg/urls-auth.html
+    """
+    description = template()["Parameters"][name]["Description"]
+    assert [words for words in said if words not in description] == []
+
+
 def test_gateway_errors_have_openai_shape() -> None:
     """What API Gateway answers by itself is an OpenAI error, and a timeout is not to be repeated."""
     answers = properties("Api")["GatewayResponses"]
