@@ -308,9 +308,10 @@ def test_the_dashboard_asks_the_log_for_what_it_has() -> None:
 
 
 def test_a_report_finds_both_logs() -> None:
-    """What infra.report reads are outputs: the function's log, and the one that the API writes to."""
+    """What infra.report reads are outputs: the functions' logs, and the one that the API writes to."""
     outputs = {name: each["Value"] for name, each in template()["Outputs"].items()}
     assert outputs["LogGroup"] == properties("Function")["LoggingConfig"]["LogGroup"]
+    assert outputs["AuthorizerLogGroup"] == properties("Authorizer")["LoggingConfig"]["LogGroup"]
     written = str(properties("Api")["AccessLogSetting"]["DestinationArn"])
     assert f"'{outputs['AccessLogGroup']['Ref']}.Arn'" in written
 
