@@ -13,6 +13,7 @@ import yaml
 
 PROJECT = Path(__file__).resolve().parents[1]
 EVENTS = PROJECT / "infra" / "events"
+ENV = EVENTS / "env.json"
 
 
 class _Loader(yaml.SafeLoader):
@@ -104,5 +105,11 @@ def sample_event(name: str, model: str | None = None) -> dict[str, Any]:
 
 
 def sample_names() -> list[str]:
-    """All of infra/events."""
-    return sorted(path.stem for path in EVENTS.glob("*.json"))
+    """All events of infra/events."""
+    return sorted(path.stem for path in EVENTS.glob("*.json") if path != ENV)
+
+
+def local_variables() -> dict[str, str]:
+    """What the function is told where SAM runs it on a machine of one's own."""
+    variables: dict[str, str] = json.loads(ENV.read_text())["Function"]
+    return variables
