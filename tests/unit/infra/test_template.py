@@ -15,6 +15,7 @@ from handler.runtime import STREAMED_ROUTES
 from handler.sessions.dynamo_request import request_of
 from handler.settings import Settings, read_settings
 from handler.telemetry import ENDED
+from infra import prices
 from infra.report.lines import Invocation, read_line
 from tests.stack import PROJECT, bundle_policy, function_environment, properties, routes, template
 
@@ -253,6 +254,19 @@ def test_metrics_are_as_many_as_the_documents_say() -> None:
     assert len(written_metrics()) == 18
     for page in ("docs/scale.md", "docs/adr/0054-what-a-rollout-is-watched-by.md"):
         assert "at most eighteen" in (PROJECT / page).read_text()
+
+
+@pytest.mark.parametrize("page", ["README.md", "README.zh-CN.md", "docs/scale.md"])
+def test_what_is_billed_while_nobody_calls_is_told(page: str) -> None:
+    """Every page that prices the stack prices its alarms and its dashboard, which the free tier may have."""
+    kinds = [each["Type"] for each in template()["Resources"].values()]
+    assert kinds.count("AWS::CloudWatch::Alarm") == 5 <= prices.FREE_ALARMS
+    assert kinds.count("AWS::CloudWatch::Dashboard") == 1 <= prices.FREE_DASHBOARDS
+    text = (PROJECT / page).read_text()
+    (told,) = re.findall(r"^\| CloudWatch .*|^Not in it: (?:.+\n)+", text, re.MULTILINE)
+    for usd in (prices.ALARM_MONTH, prices.DASHBOARD_MONTH):
+        assert re.search(rf"\${usd:.2f}|{usd:.2f} 美元", told), usd
+    assert re.search("free tier|免费额度", told)
 
 
 def written_metrics() -> set[str]:
