@@ -7,7 +7,8 @@ transform and has no CodeDeploy, so the rollout is off by its default. Of an API
 routes and not the authorizers, so they are put in as the document has them. Its APIs have other addresses
 than AWS's, and so has its DynamoDB. It runs authorizers, but knows neither usage plans nor gateway
 responses: where API Gateway would say 401 by the template, it says 403. It deletes what a template asks
-to be retained.
+to be retained. An update makes a function anew, without its versions and aliases, so that a function is
+asked for as it is last; that callers get another version is shown in tests/unit/infra/test_versions.py.
 """
 
 from __future__ import annotations
