@@ -80,15 +80,15 @@ include infra/build.mk
 include bench/bench.mk
 
 # --- environments -------------------------------------------------------------------------------------------
-# Installed from locks and with --no-deps: nothing floats. What is deployed is checked by hash.
+# Installed from locks and with --no-deps: nothing floats. What is deployed, and what deploys, is checked by hash.
 
 NEW_VENV = @test -n "$(PYTHON)" || { echo "make: no Python 3.11 or newer with venv is found; PYTHON=<path> names one" >&2; exit 2; }; \
 	$(PYTHON) -m venv
 
-.venv/run/.made: requirements/run.txt
-	@echo "Making .venv/run (once, about a minute) ..." >&2
-	$(NEW_VENV) .venv/run
-	@.venv/run/bin/pip install -q --disable-pip-version-check --require-hashes --no-deps -r $<
+.venv/run/.made .venv/cloud/.made .venv/clients/.made: .venv/%/.made: requirements/%.txt
+	@echo "Making .venv/$* (once, about a minute) ..." >&2
+	$(NEW_VENV) .venv/$*
+	@.venv/$*/bin/pip install -q --disable-pip-version-check --require-hashes --no-deps -r $<
 	@touch $@
 
 # PyTorch goes in first and alone: its own build decides which accelerator packages come along.
@@ -99,7 +99,7 @@ NEW_VENV = @test -n "$(PYTHON)" || { echo "make: no Python 3.11 or newer with ve
 	@.venv/$*/bin/pip install -q --disable-pip-version-check --no-deps -r $<
 	@touch $@
 
-.venv/clients/.made .venv/cloud/.made .venv/checkov/.made .venv/load/.made: .venv/%/.made: requirements/%.txt
+.venv/checkov/.made .venv/load/.made: .venv/%/.made: requirements/%.txt
 	@echo "Making .venv/$* (once, about a minute) ..." >&2
 	$(NEW_VENV) .venv/$*
 	@.venv/$*/bin/pip install -q --disable-pip-version-check --no-deps -r $<
@@ -113,8 +113,9 @@ lock: .venv/dev/.made      ## resolve pyproject's dependency groups into require
 		--override requirements/function-overrides.txt -o requirements/$$g.txt; done
 	for g in export dev; do $(COMPILE) --group pyproject.toml:$$g \
 		--override requirements/torch-overrides.txt -o requirements/$$g.txt; done
-	for g in cloud checkov load; do $(COMPILE) --group pyproject.toml:$$g -o requirements/$$g.txt; done
-	$(COMPILE) --group pyproject.toml:clients --override requirements/clients-overrides.txt \
+	for g in checkov load; do $(COMPILE) --group pyproject.toml:$$g -o requirements/$$g.txt; done
+	$(COMPILE) --generate-hashes --group pyproject.toml:cloud -o requirements/cloud.txt
+	$(COMPILE) --generate-hashes --group pyproject.toml:clients --override requirements/clients-overrides.txt \
 		-o requirements/clients.txt
 	$(subst 3.11,3.13,$(COMPILE)) --generate-hashes --group pyproject.toml:image \
 		--override requirements/function-overrides.txt -o requirements/image.txt

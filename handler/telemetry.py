@@ -32,6 +32,7 @@ class Receipt(Protocol):
     tokens_per_s: float | None
     cold: bool
     init_ms: float
+    instruction_set: str
 
 
 class Telemetry:
@@ -86,6 +87,7 @@ class Telemetry:
                 "decode_ms": receipt.decode_ms,
                 "cold": receipt.cold,
                 "init_ms": receipt.init_ms,
+                "instruction_set": receipt.instruction_set,
             },
         )
         self._measure({"Answers": 1.0, ENDED[stop_reason]: 1.0, **_figures(receipt)})

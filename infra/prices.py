@@ -45,7 +45,9 @@ LOG_EVENT_BYTES = 26
 """CloudWatch Logs adds so much to every line."""
 
 SENT_GB = 0.09
-METRIC_MONTH = 0.30
+METRIC_MONTH, ALARM_MONTH, DASHBOARD_MONTH = 0.30, 0.10, 3.00
+FREE_ALARMS, FREE_DASHBOARDS = 10, 3
+"""Of an account, each month, in CloudWatch's free tier."""
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import yaml
 
 PROJECT = Path(__file__).resolve().parents[1]
 EVENTS = PROJECT / "infra" / "events"
+ENV = EVENTS / "env.json"
 
 
 class _Loader(yaml.SafeLoader):
@@ -32,11 +33,16 @@ def _intrinsic(loader: yaml.SafeLoader, tag: str, node: yaml.Node) -> dict[str, 
 _Loader.add_multi_constructor("!", _intrinsic)
 
 
+def parsed(text: str) -> dict[str, Any]:
+    """A template's text as plain data."""
+    found: dict[str, Any] = yaml.load(text, _Loader)
+    return found
+
+
 @functools.cache
 def template() -> dict[str, Any]:
     """The whole template."""
-    parsed: dict[str, Any] = yaml.load((PROJECT / "template.yaml").read_text(), _Loader)
-    return parsed
+    return parsed((PROJECT / "template.yaml").read_text())
 
 
 def properties(resource: str) -> dict[str, Any]:
@@ -52,7 +58,7 @@ def routes() -> dict[tuple[str, str], dict[str, Any]]:
 
 
 def function_environment(references: Mapping[str, str]) -> dict[str, str]:
-    """The function's variables for x86_64, its references being these or the parameters' defaults."""
+    """The function's variables, its references being these or the parameters' defaults."""
     defaults = {name: str(each["Default"]) for name, each in template()["Parameters"].items()}
     known = {"AWS::StackName": "dormouse", **defaults, **references}
 
@@ -60,7 +66,9 @@ def function_environment(references: Mapping[str, str]) -> dict[str, str]:
         if isinstance(value, dict) and "Ref" in value:
             return known[value["Ref"]]
         if isinstance(value, dict) and "Fn::If" in value:
-            return resolve(value["Fn::If"][2])  # the only condition here is IsArm
+            condition, if_so, otherwise = value["Fn::If"]
+            one, other = template()["Conditions"][condition]["Fn::Equals"]
+            return resolve(if_so if resolve(one) == resolve(other) else otherwise)
         return str(value)
 
     variables = properties("Function")["Environment"]["Variables"]
@@ -97,5 +105,11 @@ def sample_event(name: str, model: str | None = None) -> dict[str, Any]:
 
 
 def sample_names() -> list[str]:
-    """All of infra/events."""
-    return sorted(path.stem for path in EVENTS.glob("*.json"))
+    """All events of infra/events."""
+    return sorted(path.stem for path in EVENTS.glob("*.json") if path != ENV)
+
+
+def local_variables() -> dict[str, str]:
+    """What the function is told where SAM runs it on a machine of one's own."""
+    variables: dict[str, str] = json.loads(ENV.read_text())["Function"]
+    return variables

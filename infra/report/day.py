@@ -26,6 +26,8 @@ from infra.report.lines import (
 
 QUANTILES = (50, 95, 99)
 CONFLICTS = (409, 412)
+MACHINES = {"x86_64": "x86_64", "aarch64": "arm64"}
+"""A machine as an answer's instruction set begins with it -> what Lambda calls it."""
 
 
 @dataclass
@@ -68,6 +70,14 @@ class Day:
             case Metrics():
                 self.metric_answers += fact.answers
 
+    @property
+    def architecture(self) -> str:
+        """Where most answers were made; x86_64 where none says."""
+        machines = Counter(
+            each.instruction_set.split(" ")[0] for each in self.answers if each.instruction_set
+        )
+        return MACHINES.get(next((name for name, _ in machines.most_common(1)), ""), "x86_64")
+
     def by_tenant(self) -> dict[str, Day]:
         """One day for each tenant: whose a request was stands in API Gateway's lines alone."""
         whose = {line.request: line.tenant or "(nobody)" for line in self.access}
@@ -86,9 +96,10 @@ def quantiles(values: Sequence[float]) -> dict[str, float] | None:
     return {f"p{q}": round(ordered[math.ceil(q / 100 * len(ordered)) - 1], 3) for q in QUANTILES}
 
 
-def figures(day: Day, architecture: str = "x86_64") -> dict[str, object]:
-    """All numbers of a day; the units are in the names."""
+def figures(day: Day, architecture: str | None = None) -> dict[str, object]:
+    """All numbers of a day, at the prices of an architecture or of its own; the units are in the names."""
     answers = day.answers
+    architecture = architecture or day.architecture
     errors = Counter(f"{each.status} {each.code}" for each in day.refused)
     errors.update(f"{each.status} by {whose}" for each, whose in _not_refused(day))
     trouble = Counter(each.kind for each in day.trouble)
@@ -118,6 +129,7 @@ def figures(day: Day, architecture: str = "x86_64") -> dict[str, object]:
         "uncounted": trouble["uncounted"],
         "failed_invocations": sum(each.failed for each in day.invocations),
         "peak_memory_mib": max((each.peak_mib for each in day.invocations), default=None),
+        "architecture": architecture,
         "bill": bill(day, architecture),
         "lines": {"read": day.lines, "malformed": day.malformed, "metric_answers": round(day.metric_answers)},
     }

@@ -27,6 +27,7 @@ class Answered:
     decode_ms: float
     cold: bool
     init_ms: float
+    instruction_set: str
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,7 @@ def _answered(line: dict[str, Any]) -> Answered:
         decode_ms=float(line["decode_ms"]),
         cold=bool(line["cold"]),
         init_ms=float(line["init_ms"]),
+        instruction_set=line.get("instruction_set") or "",  # lines of before it was told
     )
 
 

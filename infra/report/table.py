@@ -57,7 +57,8 @@ def _rows(figures: Mapping[str, Any]) -> Iterator[Row]:
     yield from ((f"  {title}", _usd(bill[name])) for name, title in PARTS.items())
     if bill["gateway_usd"] is None:
         yield "", "without the access log every answer counts as one that the table keeps"
-    yield "Prices", f"us-east-1, {prices.AS_OF}, no free tier; storage and snapshots are not in logs"
+    yield "Prices", f"us-east-1, {figures['architecture']}, {prices.AS_OF}, no free tier"
+    yield "", "storage, snapshots and the authorizer (its log is another) are not in it"
     lines = figures["lines"]
     yield "Lines read", f"{lines['read']:,}, malformed {lines['malformed']:,}"
     if lines["metric_answers"] and lines["metric_answers"] != figures["answers"]:

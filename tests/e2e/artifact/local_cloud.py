@@ -7,15 +7,14 @@ transform and has no CodeDeploy, so the rollout is off by its default. Of an API
 routes and not the authorizers, so they are put in as the document has them. Its APIs have other addresses
 than AWS's, and so has its DynamoDB. It runs authorizers, but knows neither usage plans nor gateway
 responses: where API Gateway would say 401 by the template, it says 403. It deletes what a template asks
-to be retained.
+to be retained. An update makes a function anew, without its versions and aliases, so that a function is
+asked for as it is last; that callers get another version is shown in tests/unit/infra/test_versions.py.
 """
 
 from __future__ import annotations
 
 import copy
-import json
 import os
-import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -31,16 +30,11 @@ from tests.e2e.artifact.aws_door import aws_door
 from tests.e2e.artifact.conftest import PYTHON313, lambda_platform
 from tests.e2e.artifact.emulator import INVOCATIONS, emulated
 from tests.stack import PROJECT, properties
+from tests.transform import FUNCTIONS, transformed
 
 SERVICES = "s3,dynamodb,lambda,iam,sts,logs,cloudformation,apigateway,monitoring"
 CLOUD = PROJECT / ".venv/cloud/bin"
-FUNCTIONS = ("Function", "Authorizer")
 LOGS = {"Function": "FunctionLog", "Authorizer": "AuthorizerLog"}
-TRANSFORM = """
-import json, sys, types, yaml
-from samtranslator.translator.transform import transform
-print(json.dumps(transform(yaml.safe_load(sys.stdin), {}, types.SimpleNamespace(load=dict))))
-"""
 
 
 @dataclass(frozen=True)
@@ -165,18 +159,9 @@ def local_cloud(stack: str, work: Path) -> Iterator[Cloud]:
 
 
 def api_document(template: Mapping[str, Any]) -> dict[str, Any]:
-    """The API's OpenAPI document, as SAM's transform writes it for a template whose code is uploaded."""
+    """The API's OpenAPI document, as SAM's transform writes it."""
     stack = copy.deepcopy(dict(template))
     stack["Parameters"]["Rollout"]["Default"] = "off"
-    for name in FUNCTIONS:
-        stack["Resources"][name]["Properties"]["CodeUri"] = "s3://artifacts/code"
-    done = subprocess.run(
-        [str(CLOUD / "python"), "-c", TRANSFORM],
-        input=yaml.safe_dump(stack),
-        env={**os.environ, **CREDENTIALS},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    body: dict[str, Any] = json.loads(done.stdout)["Resources"]["Api"]["Properties"]["Body"]
+    (made,) = transformed(stack, {})
+    body: dict[str, Any] = made["Resources"]["Api"]["Properties"]["Body"]
     return body

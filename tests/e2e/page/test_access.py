@@ -70,6 +70,50 @@ def test_the_answer_is_read_aloud_once(open_page: Any) -> None:
     assert spoken == kept, answer
 
 
+def test_a_copy_is_told(open_page: Any) -> None:
+    """Whoever does not see the tick hears that the answer was copied."""
+    chat = open_page(permissions=["clipboard-write"])
+    chat.ask("Hello!")
+    chat.page.evaluate("$('spoken').replaceChildren()")
+    chat.button("Copy").click()
+    expect(chat.page.locator("#spoken")).to_have_text("Copied")
+
+
+def test_a_copy_that_the_browser_refuses_is_not_told(open_page: Any) -> None:
+    """Nothing is claimed, neither by the tick nor to a screen reader, and nothing breaks."""
+    chat = open_page()
+    chat.ask("Hello!")
+    chat.page.evaluate("$('spoken').replaceChildren()")
+    refusing = "navigator.clipboard.writeText = () => (window.asked = 1, Promise.reject(new DOMException()))"
+    chat.page.evaluate(f"() => {{ {refusing} }}")
+    before = chat.button("Copy").inner_html()
+    chat.button("Copy").click()
+    chat.page.wait_for_function("window.asked")
+    chat.page.evaluate("() => new Promise(requestAnimationFrame)")
+    assert chat.page.locator("#spoken").text_content() == ""
+    assert chat.button("Copy").inner_html() == before
+
+
+def test_no_word_is_unused(open_page: Any, address: str) -> None:
+    """Both languages have the same words, and the page says each of them somewhere."""
+    chat = open_page()
+    english, chinese = chat.page.evaluate("[Object.keys(WORDS.en), Object.keys(WORDS.zh)]")
+    assert set(english) == set(chinese)
+    source = chat.page.request.get(address).text()
+    begin, end = source.index("const WORDS"), source.index("let t = WORDS")
+    spoken = set(re.findall(r"\bt\.(\w+)|\"(\w+)\"", source[:begin] + source[end:]))
+    assert [word for word in english if word not in {each for pair in spoken for each in pair}] == []
+
+
+def test_without_javascript_the_page_says_so_in_both_languages(open_page: Any) -> None:
+    """A browser that runs no script shows one sentence in English and one in Chinese."""
+    page = open_page(java_script_enabled=False).page
+    sentences = page.locator("p", has_text="JavaScript")
+    assert [each.get_attribute("lang") for each in sentences.all()] == [None, "zh-CN"]
+    for sentence in sentences.all():
+        expect(sentence).to_be_visible()
+
+
 def test_enter_belongs_to_the_input_method_while_it_composes(open_page: Any) -> None:
     """Choosing a candidate with Enter does not send half a sentence."""
     chat = open_page()

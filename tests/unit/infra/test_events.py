@@ -9,7 +9,14 @@ import pytest
 
 from handler.keys import bearer_key
 from handler.routes.events import tenant
-from tests.stack import routes, sample_event, sample_names
+from handler.settings import read_settings
+from tests.stack import (
+    function_environment,
+    local_variables,
+    routes,
+    sample_event,
+    sample_names,
+)
 
 
 def api_resource(method: str, path: str) -> str:
@@ -65,3 +72,11 @@ def test_event_brings_what_the_authorizer_found(name: str) -> None:
     else:
         assert bearer_key(event["headers"]["Authorization"]).id == authorizer["key"]
         assert tenant(event) == authorizer["tenant"] == "alice"
+
+
+def test_the_events_need_no_table() -> None:
+    """SAM replaces variables that the template has and adds none; these put conversations where Lambda may
+    write."""
+    deployed = function_environment({"Table": "Table"})
+    assert set(local_variables()) <= set(deployed)
+    assert read_settings({**deployed, **local_variables()}).sessions.startswith("/tmp/")

@@ -81,9 +81,8 @@ def test_the_stack_of_an_image_is_the_stack(tmp_path: Path) -> None:
     made = image_template(TEMPLATE)
     removed = [line for line in TEMPLATE.splitlines() if line not in made.splitlines()]
     of_snapshots = [line for line in removed if "Snap" in line or "napshot" in line]
-    assert (
-        len(of_snapshots) == 5
-    )  # its place on the form, the parameter and its description, condition, property
+    # Its place on the form, the parameter and its description, condition, property, a version's description.
+    assert len(of_snapshots) == 6
     others = [line.rstrip("\n") for line, _ in CHANGES if "SnapStart" not in line]
     assert [line for line in removed if line not in of_snapshots] == [
         line for line in others if line not in made.splitlines()
@@ -96,7 +95,9 @@ def test_the_stack_of_an_image_is_the_stack(tmp_path: Path) -> None:
         "AllowedPattern",
         "PackageType",
         "ImageUri",
+        "VersionDescription",
     ]
+    assert "RuntimeManagementConfig" not in made  # Lambda manages no image's runtime
     assert made.count("BuildMethod") == TEMPLATE.count("BuildMethod") - 1  # the authorizer stays a zip
 
 

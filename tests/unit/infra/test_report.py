@@ -122,6 +122,48 @@ def test_the_bill_is_the_platforms(day_of_lines: tuple[list[str], dict[str, Any]
     assert (starts["inits"], starts["restores"]) == (1, 1)
 
 
+@pytest.mark.parametrize(
+    ("machine", "architecture", "options"),
+    [
+        ("x86_64 avx512-vnni", "x86_64", []),
+        ("aarch64 i8mm", "arm64", []),
+        ("", "x86_64", []),  # lines of before it was told
+        ("", "arm64", ["--architecture", "arm64"]),
+    ],
+)
+def test_a_bill_is_at_the_price_of_where_answers_were_made(
+    machine: str,
+    architecture: str,
+    options: list[str],
+    day_of_lines: tuple[list[str], dict[str, Any]],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """An arm64 stack is billed a fifth less, and the report says whose prices it has."""
+    lines = [
+        re.sub(r'"instruction_set": ?"[^"]+"', f'"instruction_set":"{machine}"', line)
+        for line in day_of_lines[0]
+    ]
+    assert any(f'"instruction_set":"{machine}"' in line for line in lines)
+    (tmp_path / "log").write_text("\n".join(lines))
+    assert main([str(tmp_path / "log"), *options]) == 0
+    assert re.search(rf"^Prices +us-east-1, {architecture}, ", capsys.readouterr().out, re.MULTILINE)
+    assert main([str(tmp_path / "log"), "--json", *options]) == 0
+    bill = json.loads(capsys.readouterr().out)["bill"]
+    assert bill["compute_usd"] == pytest.approx(bill["gb_s"] * prices.GB_S[architecture][0][1])
+
+
+def test_the_authorizer_is_in_no_bill_but_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its log alone makes a bill, and the report of the others says that it is not in it."""
+    metrics = {"durationMs": 1, "billedDurationMs": 1000, "memorySizeMB": 256, "maxMemoryUsedMB": 40}
+    report = {"type": "platform.report", "record": {"requestId": "r", "metrics": metrics}}
+    (tmp_path / "log").write_text(json.dumps(report))
+    assert main([str(tmp_path / "log")]) == 0
+    told = capsys.readouterr().out
+    assert re.search(r"^Billed +0\.250 GB-s$", told, re.MULTILINE)
+    assert "the authorizer" in told
+
+
 def test_tenants_share_a_day_among_them(day_of_lines: tuple[list[str], dict[str, Any]]) -> None:
     """Each tenant has its own requests and answers, and together they are the day."""
     day = Day().read(day_of_lines[0])

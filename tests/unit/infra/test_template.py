@@ -15,6 +15,7 @@ from handler.runtime import STREAMED_ROUTES
 from handler.sessions.dynamo_request import request_of
 from handler.settings import Settings, read_settings
 from handler.telemetry import ENDED
+from infra import prices
 from infra.report.lines import Invocation, read_line
 from tests.stack import PROJECT, bundle_policy, function_environment, properties, routes, template
 
@@ -186,6 +187,25 @@ def test_parameters_are_described(name: str) -> None:
         assert re.search(r"MiB|[Dd]ays|a second|a day|at the same time|Seconds", parameter["Description"])
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("MemoryMib", ["new account"]),
+        ("MaxConcurrency", ["less 100", "new account"]),
+        ("FunctionUrl", ["lambda:InvokeFunctionUrl", "lambda:InvokeFunction,"]),
+    ],
+)
+def test_parameters_say_what_aws_asks_besides(name: str, said: list[str]) -> None:
+    """What a value needs of the account, or of the callers, stands where the value is chosen.
+
+    Sources: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html,
+    https://docs.aws.amazon.com/lambda/latest/dg/configuration-concurrency.html,
+    https://docs.aws.amazon.com/lambda/latest/dg/urls-auth.html
+    """
+    description = template()["Parameters"][name]["Description"]
+    assert [words for words in said if words not in description] == []
+
+
 def test_gateway_errors_have_openai_shape() -> None:
     """What API Gateway answers by itself is an OpenAI error, and a timeout is not to be repeated."""
     answers = properties("Api")["GatewayResponses"]
@@ -234,6 +254,19 @@ def test_metrics_are_as_many_as_the_documents_say() -> None:
     assert len(written_metrics()) == 18
     for page in ("docs/scale.md", "docs/adr/0054-what-a-rollout-is-watched-by.md"):
         assert "at most eighteen" in (PROJECT / page).read_text()
+
+
+@pytest.mark.parametrize("page", ["README.md", "README.zh-CN.md", "docs/scale.md"])
+def test_what_is_billed_while_nobody_calls_is_told(page: str) -> None:
+    """Every page that prices the stack prices its alarms and its dashboard, which the free tier may have."""
+    kinds = [each["Type"] for each in template()["Resources"].values()]
+    assert kinds.count("AWS::CloudWatch::Alarm") == 5 <= prices.FREE_ALARMS
+    assert kinds.count("AWS::CloudWatch::Dashboard") == 1 <= prices.FREE_DASHBOARDS
+    text = (PROJECT / page).read_text()
+    (told,) = re.findall(r"^\| CloudWatch .*|^Not in it: (?:.+\n)+", text, re.MULTILINE)
+    for usd in (prices.ALARM_MONTH, prices.DASHBOARD_MONTH):
+        assert re.search(rf"\${usd:.2f}|{usd:.2f} 美元", told), usd
+    assert re.search("free tier|免费额度", told)
 
 
 def written_metrics() -> set[str]:
@@ -289,9 +322,10 @@ def test_the_dashboard_asks_the_log_for_what_it_has() -> None:
 
 
 def test_a_report_finds_both_logs() -> None:
-    """What infra.report reads are outputs: the function's log, and the one that the API writes to."""
+    """What infra.report reads are outputs: the functions' logs, and the one that the API writes to."""
     outputs = {name: each["Value"] for name, each in template()["Outputs"].items()}
     assert outputs["LogGroup"] == properties("Function")["LoggingConfig"]["LogGroup"]
+    assert outputs["AuthorizerLogGroup"] == properties("Authorizer")["LoggingConfig"]["LogGroup"]
     written = str(properties("Api")["AccessLogSetting"]["DestinationArn"])
     assert f"'{outputs['AccessLogGroup']['Ref']}.Arn'" in written
 

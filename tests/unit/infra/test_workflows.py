@@ -48,6 +48,31 @@ def test_a_workflow_runs_what_there_is(path: Path) -> None:
     assert all(value.strip('"') in rollouts for value in re.findall(r"rollout: (\w+|\"\w+\")", text))
 
 
+def test_an_action_is_one_commit() -> None:
+    """Of somebody else's actions the commit is named, the same everywhere: a tag can be moved, and one of the
+    jobs holds the AWS account."""
+    used = re.findall(r"uses: ([^.\s]\S*?)@(\S+)(.*)", "".join(path.read_text() for path in FILES))
+    assert {name for name, _, _ in used} >= {"actions/checkout", "aws-actions/configure-aws-credentials"}
+    for name, commit, version in used:
+        assert re.fullmatch(r"[0-9a-f]{40}", commit), name
+        assert re.fullmatch(r"  # v\d+\.\d+\.\d+", version), name
+    assert len({name for name, _, _ in used}) == len(set(used))
+
+
+def test_what_deploys_is_checked_by_hash() -> None:
+    """The environments of the job that holds the AWS account are installed by hashes alone."""
+    (made,) = re.findall(r"run: make (\.venv/.*)", (FOLDER / "rollout.yml").read_text())
+    (rule,) = re.findall(
+        r"^(.*): \.venv/%/\.made: .*\n(?:\t.*\n)*?\t.*--require-hashes", MAKEFILE, re.MULTILINE
+    )
+    assert set(made.split()) <= set(rule.split())
+    for environment in made.split():
+        lock = (PROJECT / f"requirements/{environment.split('/')[1]}.txt").read_text()
+        packages = re.findall(r"^\w.*?(?=^\w|\Z)", lock, re.DOTALL | re.MULTILINE)
+        assert packages
+        assert all("==" in each and "--hash=sha256:" in each for each in packages)
+
+
 def test_prod_comes_after_dev() -> None:
     """Nothing is deployed that was not checked, and nothing reaches prod that was not asked in dev."""
     jobs = read(FOLDER / "deploy.yml")["jobs"]
