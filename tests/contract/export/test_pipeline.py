@@ -17,7 +17,7 @@ from transformers import AutoTokenizer
 from export.__main__ import main
 from export.errors import ExportError
 from export.passage import PASSAGES
-from export.pipeline import Options, export_bundle, replacing
+from export.pipeline import Options, export_bundle
 from export.stages import Stages
 from export.texts import OWN_ANSWERS
 from export.tokenizer import load_tokenizer
@@ -93,23 +93,6 @@ def test_a_tokenizer_of_vocabulary_and_merges_becomes_one_file(tmp_path: Path) -
     engine = load(tmp_path / "bundle")
     for text in ("Hello, how are you?", "你好，世界", "  two  spaces\n"):
         assert engine.prompt.encode_text(text) == AutoTokenizer.from_pretrained(source)(text)["input_ids"]
-
-
-def test_a_failure_leaves_the_old_bundle(tiny_checkpoint: TinyCheckpoint, tmp_path: Path) -> None:
-    """An export that fails at its last step does not touch the bundle that was there."""
-    out = tmp_path / "bundle"
-    out.mkdir()
-    (out / MANIFEST).write_text("the old one")
-
-    def interrupted() -> None:
-        with replacing(out) as folder:
-            (folder / "model.onnx").write_bytes(b"half")
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        interrupted()
-    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
-    assert (out / MANIFEST).read_text() == "the old one"
 
 
 def test_a_folder_that_is_no_bundle_is_not_replaced(tiny_checkpoint: TinyCheckpoint, tmp_path: Path) -> None:
