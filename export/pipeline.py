@@ -95,12 +95,13 @@ def export_bundle(options: Options, stages: Stages, families: Sequence[Family] =
                 check_dialogues(dialogues, prompt_of(folder, text.tokens))
         fuse = _fusing(options, checkpoint, recipe, target, calibration, text, folder, stages)
         converted = _convert(options, checkpoint, recipe, fuse, families, folder, stages)
-        draft = write_manifest(folder, _manifest(options, checkpoint, converted, text))
+        draft = _manifest(options, checkpoint, converted, text)
         verdict = _judged(options, checkpoint, folder, draft, converted, stages)
+        final = dataclasses.replace(draft, fidelity=verdict.as_manifest(), exact=verdict.exact)
+        write_manifest(folder, final)  # from here on it can be loaded, as what follows does
         with stages.stage("golden", "greedy answers through the engine"):
             transcripts = write_golden(folder)
         source_bytes = sum(file.stat().st_size for file in weight_files(checkpoint.folder))
-        final = dataclasses.replace(draft, fidelity=verdict.as_manifest(), exact=verdict.exact)
         sections = sections_of(options, converted, verdict, dialogues, folder, export_bundle, stages)
         uses = uses_of(checkpoint.text_folder)
         write_report(folder, final, verdict, stages.seconds, source_bytes, transcripts, sections, uses)
