@@ -19,7 +19,7 @@ from export.errors import ExportError, UnknownArchitecture, UnsupportedFeature
 from export.golden import write_golden
 from export.graph import FAMILIES, family_of
 from export.graph.facts import Family
-from export.judge import Texts, Verdict, judge, measure
+from export.judge import Texts, judge, measure
 from export.mixed import conversion as mixed
 from export.mixed.target import Target
 from export.quality import check_dialogues, read_dialogues
@@ -34,6 +34,7 @@ from export.text_checks import compare_text, prompt_of
 from export.texts import check_text, given_samples, own_prompts
 from export.tokenizer import Text, load_tokenizer, write_tokenizer
 from export.uses import uses_of
+from export.verdict import Verdict
 from export.weights import weight_files
 from handler.engine import cpu
 from handler.engine.bundle import Manifest, Source, write_manifest
