@@ -8,9 +8,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from export.judge import Verdict
 from export.markdown import section_lines, table
 from export.section import Section
+from export.verdict import Verdict
 from export.wording import in_full
 from handler.engine.bundle import Manifest
 

@@ -1,11 +1,12 @@
 """A command of the export at the keyboard: what goes wrong is one line and an exit code.
 
 Owns which errors are told in a line: those raised on purpose, and the operating system's. Anything else is a
-bug and stays a traceback. Knows no command.
+bug and stays a traceback. What is told to end is interrupted, so that it cleans up. Knows no command.
 """
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable
 
@@ -15,11 +16,14 @@ from handler.errors import DormouseError
 
 def run(name: str, command: Callable[[], int]) -> int:
     """The exit code of `command`, or 1 once it is said, after `name`, why there is none."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return command()
     except (DormouseError, OSError) as error:
         said = reason(error)
     except KeyboardInterrupt:
         said = "interrupted"
+    finally:
+        signal.signal(signal.SIGTERM, before)
     print(f"{name}: {said}", file=sys.stderr)
     return 1

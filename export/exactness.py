@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from export.conversion import Past
 from export.served import all_logits
-from export.verify import Check
+from export.verify import Check, difference
 from handler.engine.generate import generate
 from handler.engine.sampling import SamplingParams, make_sampler
 
@@ -48,7 +48,7 @@ def compare_chunks(model: Any, ids: Sequence[int]) -> Check:
                 cache.truncate(start + len(chunk))
             else:
                 parts.append(np.array(model.forward(chunk, cache, rows=len(chunk))))
-        worst = max(worst, _difference(np.concatenate(parts), whole))
+        worst = max(worst, difference(np.concatenate(parts), whole))
     detail = "cuts of 1, 2, 3, 7 and 16 tokens, a guess taken back"
     return Check("chunk invariance", worst == 0.0, worst, 0.0, detail)
 
@@ -57,7 +57,7 @@ def compare_at_the_end(model: Any, ids: Sequence[int], past: Past) -> Check:
     """Whether the last positions of the context have the same bits however many are computed in one call."""
     whole = all_logits(model, ids, past)
     counts = range(1, len(ids))
-    worst = max(_difference(all_logits(model, ids[:count], past), whole[:count]) for count in counts)
+    worst = max(difference(all_logits(model, ids[:count], past), whole[:count]) for count in counts)
     detail = f"calls of 1 to {counts[-1]} rows against {len(ids)}, behind {past.length:,} positions"
     return Check("chunk invariance at the limit", worst == 0.0, worst, 0.0, detail)
 
@@ -71,7 +71,7 @@ def compare_prefix(model: Any, ids: Sequence[int], whole: Float32) -> Check:
         model.forward(ids[::-1][: len(ids) - kept], cache, rows=0)
         cache.truncate(kept)
         rest = ids[kept:]
-        worst = max(worst, _difference(np.array(model.forward(rest, cache, rows=len(rest))), whole[kept:]))
+        worst = max(worst, difference(np.array(model.forward(rest, cache, rows=len(rest))), whole[kept:]))
     return Check("prefix invariance", worst == 0.0, worst, 0.0, "a cached prefix kept and gone on from")
 
 
@@ -85,12 +85,12 @@ def compare_guesses(model: Any, ids: Sequence[int]) -> Check:
 
 def compare_threads(many: Any, threads: int, ids: Sequence[int], whole: Float32) -> Check:
     """Whether several threads give the bits of one, for the text in one call and for single ids."""
-    worst = _difference(all_logits(many, ids), whole)
+    worst = difference(all_logits(many, ids), whole)
     start = max(len(ids) - STEPS, 1)
     cache = many.new_cache()
     many.forward(ids[:start], cache, rows=0)
     for at in range(start, len(ids)):
-        worst = max(worst, _difference(many.forward([ids[at]], cache), whole[at : at + 1]))
+        worst = max(worst, difference(many.forward([ids[at]], cache), whole[at : at + 1]))
     return Check("thread invariance", worst == 0.0, worst, 0.0, f"1 thread against {threads}")
 
 
@@ -123,7 +123,3 @@ def _answer(model: Any, ids: Sequence[int], draft: _Told | None) -> list[Any]:
         top_logprobs=1,
     )
     return list(told)
-
-
-def _difference(found: Float32, expected: Float32) -> float:
-    return float(np.abs(found - expected).max())

@@ -8,8 +8,8 @@ from __future__ import annotations
 import dataclasses
 
 from export.evaluate import Fidelity
-from export.judge import Verdict
 from export.section import Chart, Section, Series, Table
+from export.verdict import Verdict
 
 WORST_LAYERS = 8
 

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from export.judge import Verdict
 from export.mixed.alternatives import loaded_bytes
 from export.mixed.section import KL_AXIS, SIZE_AXIS
 from export.section import Chart, Section, Series, Table
 from export.speed import Speed, measure
 from export.stages import Stages
+from export.verdict import Verdict
 from export.wording import title
 from handler.engine.bundle import Manifest, read_manifest
 

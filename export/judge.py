@@ -23,6 +23,7 @@ from export.limits import LIMITS, compare_fidelity
 from export.served import computed, open_model
 from export.stages import Stages
 from export.texts import Sample, own_answers
+from export.verdict import Agreement, Verdict
 from export.verify import (
     Check,
     compare_precisely,
@@ -37,55 +38,6 @@ from handler.engine.bundle import Manifest
 CUT_TOKENS = 96  # of the text that is read in every way
 END_TOKENS = 8  # read at the end of the context
 SEED = 6
-ADVICE = '; --accept "why" makes the bundle all the same'
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """One greedy answer: its tokens, and how many of them come before the unquantized model's first other."""
-
-    tokens: int
-    agreed: int
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What was measured, and what of it is not as it should be."""
-
-    checks: tuple[Check, ...]
-    fidelity: Fidelity
-    exact: bool  # logits are bit-identical however a text is cut, whatever is cached or guessed
-    by_kind: dict[str, Fidelity] = dataclasses.field(default_factory=dict)
-    agreements: tuple[Agreement, ...] = ()
-    layers: tuple[LayerError, ...] = ()
-    kinds: tuple[str, ...] = ()  # of each text
-    accepted: str | None = None  # why it is bundled though something failed
-
-    @property
-    def failed(self) -> tuple[Check, ...]:
-        """The checks that failed, marked ones aside."""
-        return tuple(check for check in self.checks if not check.passed and check.required)
-
-    def as_manifest(self) -> dict[str, Any]:
-        """The manifest's `fidelity` field."""
-        told: dict[str, Any] = {
-            **dataclasses.asdict(self.fidelity),
-            "checks": {check.name: check.measured for check in self.checks},
-            "limits": {check.name: check.limit for check in self.checks},
-        }
-        if self.accepted is not None:
-            failed = [check.name for check in self.failed]
-            told["accepted"] = {"reason": self.accepted, "failed": failed}
-        return told
-
-    def settled(self, reason: str | None) -> Verdict:
-        """The verdict that the bundle is made with; `reason` accepts what failed.
-
-        Raises: VerificationError listing every check that failed, without a reason.
-        """
-        if self.failed and reason is None:
-            raise VerificationError([check.told for check in self.failed], ADVICE)
-        return dataclasses.replace(self, accepted=reason if self.failed else None)
 
 
 @dataclass(frozen=True)
@@ -162,10 +114,15 @@ class _Court:
         return [sample.ids for sample in self.samples]
 
     def serve(self) -> Any:
-        """Let the graph answer and read; what it computes is kept. Returns the model."""
+        """Let the graph answer and read; what it computes is kept. Returns the model.
+
+        Raises: VerificationError where that is not finite: nothing can be sampled or compared.
+        """
         model = open_model(self._folder, self._manifest, threads=1)
         self.samples += own_answers(model, self._texts.prompts, self._manifest.tokens.eos)
         self._served = computed(model, self._ids)
+        if not all(np.isfinite(each.logits).all() for each in self._served):
+            raise VerificationError(["logits are not finite: the model overflows, or is damaged"])
         return model
 
     def run_as_served(self) -> list[Check]:

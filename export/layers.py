@@ -17,6 +17,7 @@ from export.conversion import Computed
 Float32 = NDArray[np.float32]
 
 DIFFERENT = 1e-3  # relative: float32 in another order stays far below
+NOTHING = 1e-12  # what is kept may be zero throughout: its size, squared, then is taken to be this
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,8 @@ def _error(found: Sequence[Computed], expected: Sequence[Computed], layer: int) 
     for part in (0, 1):
         pairs = [(f.kept[layer][part], e.kept[layer][part]) for f, e in zip(found, expected, strict=True)]
         change = sum(float(np.square(f - e).sum(dtype=np.float64)) for f, e in pairs)
-        relative.append((change / sum(float(np.square(e).sum(dtype=np.float64)) for _, e in pairs)) ** 0.5)
+        size = sum(float(np.square(e).sum(dtype=np.float64)) for _, e in pairs)
+        relative.append((change / max(size, NOTHING)) ** 0.5)
     worst, text, position = max(
         (float(rows[at]), index, at)
         for index, (f, e) in enumerate(zip(found, expected, strict=True))
@@ -91,7 +93,7 @@ def _by_position(found: tuple[Float32, Float32], expected: tuple[Float32, Float3
     """The relative difference [T] of keys and values together."""
     change = sum(np.square(f - e).sum((0, 2)) for f, e in zip(found, expected, strict=True))
     size = sum(np.square(e).sum((0, 2)) for e in expected)
-    return np.asarray(np.sqrt(change / np.maximum(size, 1e-12)))
+    return np.asarray(np.sqrt(change / np.maximum(size, NOTHING)))
 
 
 def _pattern(found: Float32, expected: Float32) -> str:

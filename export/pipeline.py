@@ -1,7 +1,7 @@
 """An export from source to bundle: the steps in the order they happen.
 
-Owns the order, the temporary folder and the rename that makes a bundle appear whole or not at all. Does not
-know how any step is done.
+Owns the order, by which nothing that is a bundle to others is there before the verdict on it. Does not know
+how any step is done.
 """
 
 from __future__ import annotations
@@ -9,10 +9,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import importlib.metadata
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,11 +19,12 @@ from export.errors import ExportError, UnknownArchitecture, UnsupportedFeature
 from export.golden import write_golden
 from export.graph import FAMILIES, family_of
 from export.graph.facts import Family
-from export.judge import Texts, Verdict, judge, measure
+from export.judge import Texts, judge, measure
 from export.mixed import conversion as mixed
 from export.mixed.target import Target
 from export.quality import check_dialogues, read_dialogues
 from export.quantize import Recipe
+from export.replacement import replacing
 from export.report import copy_report, write_report
 from export.rounding.text import CalibrationText, read_text
 from export.sections import sections_of
@@ -36,9 +34,10 @@ from export.text_checks import compare_text, prompt_of
 from export.texts import check_text, given_samples, own_prompts
 from export.tokenizer import Text, load_tokenizer, write_tokenizer
 from export.uses import uses_of
+from export.verdict import Verdict
 from export.weights import weight_files
 from handler.engine import cpu
-from handler.engine.bundle import MANIFEST, Manifest, Source, write_manifest
+from handler.engine.bundle import Manifest, Source, write_manifest
 
 Fuse = Callable[[Family], Converted]
 TOOLS = ("onnx", "onnxruntime", "transformers", "tokenizers", "torch", "numpy")
@@ -97,19 +96,20 @@ def export_bundle(options: Options, stages: Stages, families: Sequence[Family] =
                 check_dialogues(dialogues, prompt_of(folder, text.tokens))
         fuse = _fusing(options, checkpoint, recipe, target, calibration, text, folder, stages)
         converted = _convert(options, checkpoint, recipe, fuse, families, folder, stages)
-        draft = write_manifest(folder, _manifest(options, checkpoint, converted, text))
+        draft = _manifest(options, checkpoint, converted, text)
         verdict = _judged(options, checkpoint, folder, draft, converted, stages)
+        final = dataclasses.replace(draft, fidelity=verdict.as_manifest(), exact=verdict.exact)
+        write_manifest(folder, final)  # from here on it can be loaded, as what follows does
         with stages.stage("golden", "greedy answers through the engine"):
             transcripts = write_golden(folder)
         source_bytes = sum(file.stat().st_size for file in weight_files(checkpoint.folder))
-        final = dataclasses.replace(draft, fidelity=verdict.as_manifest(), exact=verdict.exact)
         sections = sections_of(options, converted, verdict, dialogues, folder, export_bundle, stages)
         uses = uses_of(checkpoint.text_folder)
         write_report(folder, final, verdict, stages.seconds, source_bytes, transcripts, sections, uses)
         with stages.stage("bundle", "hashes"):
             complete = write_manifest(folder, final)
     if options.report_to is not None:
-        copy_report(options.out, options.report_to)
+        copy_report(options.out.resolve(), options.report_to)
     return complete
 
 
@@ -140,25 +140,6 @@ def _texts(options: Options, checkpoint: Checkpoint, draft: Manifest) -> Texts:
 def _accepted(verdict: Verdict) -> str:
     failed = ", ".join(check.name for check in verdict.failed)
     return f"bundled although these failed: {failed}" if failed else "not needed, every check passed"
-
-
-@contextmanager
-def replacing(out: Path) -> Iterator[Path]:
-    """A new sibling folder of `out` that takes its place at the end, or vanishes with any failure."""
-    if out.exists() and not (out / MANIFEST).is_file() and (not out.is_dir() or any(out.iterdir())):
-        raise ExportError(f"--out: {out} exists and is not a bundle; name a new folder or an old bundle")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
-    try:
-        yield folder
-        folder.chmod(0o755)  # mkdtemp's own is for its maker alone
-        old = folder.with_suffix(".old")
-        if out.exists():
-            out.replace(old)
-        folder.replace(out)
-        shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _calibration(options: Options, recipe: Recipe) -> CalibrationText | None:

@@ -7,7 +7,7 @@ being held. Does not know where weights come from.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,6 +23,7 @@ from export.recorder import recorder
 Float32 = NDArray[np.float32]
 _LAST_DIGIT = 2.0**-23  # of a float32, as a part of its value
 _NUDGE_SEED = 1
+_NO_WEIGHTS = (".masked_bias", ".inv_freq")  # stored by old versions; computed now
 
 
 class Rows(Protocol):
@@ -98,17 +99,36 @@ def whole(folder: Path, texts: Sequence[Sequence[int]], past: Past | None = None
 
 
 def whole_model(folder: Path) -> Any:
-    """transformers' model of the checkpoint in `folder`."""
+    """transformers' model of the checkpoint in `folder`; eager attention computes all that a config asks for.
+
+    Raises: ExportError naming a tensor that is missing, misshapen or of another model.
+    """
     from transformers import AutoModelForCausalLM
 
-    config = load_config(folder)
-    return AutoModelForCausalLM.from_pretrained(
+    model, loading = AutoModelForCausalLM.from_pretrained(
         folder,
-        config=config,
+        config=load_config(folder),
         dtype=torch.float32,
         local_files_only=True,
-        attn_implementation=attention_of(config),
-    ).eval()
+        attn_implementation="eager",
+        ignore_mismatched_sizes=True,  # these are told below
+        output_loading_info=True,
+    )
+    _check_loaded(folder, type(model).__name__, loading)
+    return model.eval()
+
+
+def _check_loaded(folder: Path, architecture: str, loading: Mapping[str, Any]) -> None:
+    """Refuse weights that transformers filled up at random or left out: it would be another model."""
+    unexpected = (name for name in loading["unexpected_keys"] if not name.endswith(_NO_WEIGHTS))
+    for names, wrong in (
+        (loading["missing_keys"], "is missing from the weights"),
+        (loading["mismatched_keys"], "has another shape than config.json says"),
+        (unexpected, f"has no place in {architecture}"),
+    ):
+        if told := sorted(names):
+            more = f" and {len(told) - 1} more" if len(told) > 1 else ""
+            raise ExportError(f"{folder}: tensor {told[0]!r}{more} {wrong}")
 
 
 def _compute(model: Any, texts: Sequence[Sequence[int]], past: Past | None) -> list[Computed]:
@@ -156,6 +176,8 @@ def streamed_lookup(name: str, tensors: Rows, module: Any, dtype: torch.dtype = 
             here = (ids >= start) & (ids < start + len(rows))
             found[here] = torch.from_numpy(rows)[ids[here] - start].to(dtype)
             start += len(rows)
+        if int(ids.max()) >= start:
+            raise ExportError(f"tensor {name} has {start} rows, and the tokenizer gives id {int(ids.max())}")
         return found * scale if scale != 1.0 else found
 
     return forward

@@ -16,10 +16,10 @@ from typing import Any
 from export.card import CARD_FILE, card
 from export.errors import about
 from export.findings import checks, fidelity
-from export.judge import Verdict
 from export.markdown import document
 from export.page import page
 from export.section import Section, Table
+from export.verdict import Verdict
 from export.wording import in_full
 from handler.engine.bundle import Manifest
 from handler.engine.ort import usable_cores
@@ -66,7 +66,7 @@ def write_report(
     title = f"Export of {manifest.name}"
     report = folder / REPORT
     report.mkdir(exist_ok=True)
-    content = json.dumps(_rounded(facts), indent=1, ensure_ascii=False)
+    content = json.dumps(_rounded(facts), indent=1, ensure_ascii=False, allow_nan=False)
     (report / f"{REPORT}.json").write_text(content + "\n", encoding="utf-8")
     (report / f"{REPORT}.md").write_text(document(title, said), encoding="utf-8")
     (report / f"{REPORT}.html").write_text(page(title, said), encoding="utf-8")

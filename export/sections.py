@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 from export.conversion import Converted
 from export.frontier import Export, sweep
-from export.judge import Verdict
 from export.probes.probe import probe
 from export.quality import Dialogue, quality
 from export.section import Section
 from export.stages import Stages
+from export.verdict import Verdict
 from handler.engine import load
 
 if TYPE_CHECKING:

@@ -51,9 +51,9 @@ def convert(
     """Write the graph and its weights into `folder`.
 
     Raises: UnknownArchitecture when optimum has no export either; UnsupportedFeature for rotations spelled
-    as in transformers 5; ExportError for a cache of another layout.
+    as in transformers 5; ExportError for a cache of another layout, or weights that are not this model's.
     """
-    if checkpoint.config.fields.get("rope_parameters"):  # optimum's transformers would not look there
+    if checkpoint.config.fields.get("rope_parameters"):  # each architecture has older names of its own
         rule = "only rope_theta and rope_scaling, as transformers 4 saves them"
         raise UnsupportedFeature(
             f"{checkpoint.config.path}: rope_parameters: not supported by the universal way, {rule}"
@@ -87,8 +87,14 @@ def convert(
 
 
 def _export(checkpoint: Checkpoint, folder: Path) -> None:
-    from optimum.exporters.onnx import main_export
+    """Let optimum trace the very model that judges: one it loads itself computes attention its own way.
+
+    Raises: UnknownArchitecture; ExportError for weights that are not the architecture's.
+    """
+    from optimum.exporters.onnx import onnx_export_from_model
     from transformers import logging as transformers_logging
+
+    from export.reference import whole_model
 
     logging.getLogger("optimum").setLevel(logging.ERROR)
     transformers_logging.set_verbosity_error()
@@ -96,16 +102,17 @@ def _export(checkpoint: Checkpoint, folder: Path) -> None:
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(talk), contextlib.redirect_stderr(talk):
             warnings.simplefilter("ignore")
-            main_export(
-                str(checkpoint.folder),
+            model = whole_model(checkpoint.folder)
+            model.config.use_cache = True
+            onnx_export_from_model(
+                model,
                 folder,
                 task=TASK,
                 device="cpu",
-                dtype="fp32",
                 do_validation=False,  # against transformers it is checked by `verify`
-                local_files_only=True,
-                library_name="transformers",
             )
+    except ExportError:
+        raise
     except Exception as error:  # optimum raises whatever its parts raise
         raise UnknownArchitecture(
             f"{checkpoint.config.architecture}: optimum cannot export it: {first_line(error)}"

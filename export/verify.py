@@ -29,6 +29,7 @@ ROUNDING_FACTOR = 3.0
 # the largest is nine times that. The products' errors along the depth are independent: they add as squares.
 ACTIVATION_ROUNDING = 0.02
 PRODUCTS_PER_LAYER = 4
+SMALLEST_SIZE = 1e-12  # of logits, squared: all of a position's may be the same
 # Weights that are not rounded are stored as they are. A norm that gets one added is rounded by that, and by
 # taking it off again: 1e-7 of its size at most.
 UNROUNDED_LIMIT = 1e-4
@@ -46,6 +47,11 @@ class Check:
     required: bool = True  # False: noted in the manifest, and refused by nobody
 
     @property
+    def is_measured(self) -> bool:
+        """Whether it can be said how far from its limit it is."""
+        return math.isfinite(self.measured - self.limit)
+
+    @property
     def told(self) -> str:
         """The check in one line."""
         return f"{self.name}: {self.measured:.3g}, may be {self.limit:.3g} ({self.detail})"
@@ -53,11 +59,11 @@ class Check:
 
 def compare_values(name: str, found: Sequence[Computed], expected: Sequence[Computed], detail: str) -> Check:
     """The largest difference between two models' logits against the limit."""
-    square = sum(float(np.square(each.logits).sum(dtype=np.float64)) for each in expected)
+    square = sum(float(np.square(each.logits, dtype=np.float64).sum()) for each in expected)
     scale = max(1.0, math.sqrt(square / sum(each.logits.size for each in expected)))
-    worst = max(_difference(f.logits, e.logits) for f, e in zip(found, expected, strict=True))
+    worst = max(difference(f.logits, e.logits) for f, e in zip(found, expected, strict=True))
     limit = VALUE_LIMIT * scale
-    return Check(name, worst <= limit, worst, limit, detail)
+    return Check(name, worst <= limit < math.inf, worst, limit, detail)
 
 
 def compare_precisely(
@@ -73,11 +79,11 @@ def compare_precisely(
     """
     worst = own = 0.0
     for f, e, (p, nudged) in zip(found, expected, precise, strict=True):
-        worst = max(worst, _difference(f.logits, p.logits))
-        own = max(own, *(_difference(each.logits, p.logits) for each in (e, *nudged)))
+        worst = max(worst, difference(f.logits, p.logits))
+        own = max(own, *(difference(each.logits, p.logits) for each in (e, *nudged)))
     limit = max(check.limit, ROUNDING_FACTOR * own)
     detail = f"{check.detail}, in float64, from which transformers in float32 is up to {own:.3g} away"
-    return Check(check.name, worst <= limit, worst, limit, detail)
+    return Check(check.name, worst <= limit < math.inf, worst, limit, detail)
 
 
 def compare_rounding(found: Sequence[Computed], expected: Sequence[Computed], layers: int) -> Check:
@@ -86,7 +92,7 @@ def compare_rounding(found: Sequence[Computed], expected: Sequence[Computed], la
     for f, e in zip(found, expected, strict=True):
         change += float(np.square(f.logits - e.logits).sum(dtype=np.float64))
         size += float(np.square(e.logits - e.logits.mean(-1, keepdims=True)).sum(dtype=np.float64))
-    measured = math.sqrt(change / size)
+    measured = math.sqrt(change / max(size, SMALLEST_SIZE))
     limit = ACTIVATION_ROUNDING * math.sqrt(PRODUCTS_PER_LAYER * layers + 1)
     return Check(
         "activation rounding", measured <= limit, measured, limit, "accuracy level 4 against level 0"
@@ -131,5 +137,8 @@ def compare_tensors(model: Any, manifest: Manifest) -> Check:
     )
 
 
-def _difference(found: Float32, expected: Float32) -> float:
-    return float(np.abs(found - expected).max()) if np.isfinite(found).all() else math.inf
+def difference(found: Float32, expected: Float32) -> float:
+    """The largest, infinite where either is not finite: a number that is none would be lost in comparing."""
+    if not (np.isfinite(found).all() and np.isfinite(expected).all()):
+        return math.inf
+    return float(np.abs(found - expected).max())

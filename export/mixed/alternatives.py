@@ -79,4 +79,5 @@ def _error(rows: NDArray[np.float32], unit: Unit, recipe: Recipe) -> float:
     block = recipe.block_of_table(unit.width) if unit.is_table else recipe.block_for(unit.width)
     packed = quantize_rows(rows, recipe.bits, block, symmetric=recipe.symmetric)
     change = dequantize_rows(packed, recipe.bits, unit.width) - rows
-    return float(np.square(change).mean() / np.square(rows).mean())
+    size = float(np.square(rows).sum(dtype=np.float64))
+    return float(np.square(change).sum(dtype=np.float64)) / size if size else 0.0  # zeros stay zeros

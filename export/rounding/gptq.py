@@ -13,11 +13,13 @@ Source: https://arxiv.org/abs/2210.17323 (GPTQ), https://arxiv.org/abs/2507.1855
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
+from export.errors import ExportError
 from export.quantize import Packed, pack_codes
 
 Tensor = Any  # torch.Tensor; PyTorch is not type checked here
@@ -65,9 +67,15 @@ def moments_of(inputs: Tensor, block: int) -> Moments:
 
 
 def moments(inputs: Tensor, block: int, damping: float) -> Moments:
-    """The moments X'X [K, K] of inputs X, damped (in place) and factored."""
-    width = len(inputs)
-    damping *= float(inputs.diagonal().mean()) or 1.0
+    """The moments X'X [K, K] of inputs X, damped (in place) and factored.
+
+    Raises: ExportError where inputs, or their squares, are not finite.
+    """
+    width, mean = len(inputs), float(inputs.diagonal().mean())
+    if not math.isfinite(mean):
+        told = "the model computes numbers on it that are not finite, or too large to be squared"
+        raise ExportError(f"--calibration: {told}: it overflows, or is damaged")
+    damping *= mean or 1.0
     missing = -width % block
     matrix = torch.nn.functional.pad(inputs, (0, missing, 0, missing)) if missing else inputs
     matrix.diagonal().add_(damping)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
+from safetensors.torch import load_file, save_file
 
 from export.__main__ import main
 from export.errors import ExportError, VerificationError
@@ -207,6 +210,73 @@ def test_the_shortest_text_is_enough(tiny_checkpoint: TinyCheckpoint, tmp_path: 
     export_bundle(options, Stages(Console(quiet=True)))
     report = json.loads((tmp_path / "bundle" / "report" / "report.json").read_text())
     assert report["sections"]["fidelity"]["by_kind"]["mine.txt"]["tokens"] == 2
+
+
+def zero(tensor: Any) -> Any:
+    """The first 80 rows: all of a matrix's, some of the vocabulary's."""
+    tensor[:80] = 0
+    return tensor
+
+
+def no_such_number(name: str) -> None:
+    raise AssertionError(f"{name} is no JSON")
+
+
+@pytest.mark.parametrize("quant", ["fp32", "int8", "int4"])
+@pytest.mark.parametrize(
+    "zeroed",
+    [
+        pytest.param(("layers.1.self_attn.v_proj",), id="values"),
+        pytest.param(("k_proj",), id="keys"),
+        pytest.param(("layers.1.self_attn.o_proj", "layers.1.mlp.down_proj"), id="an added layer"),
+        pytest.param(("embed_tokens",), id="rows of the vocabulary"),
+        pytest.param(("",), id="everything"),
+    ],
+)
+def test_zeros_are_weights_like_others(
+    zeroed: tuple[str, ...], quant: str, tiny_checkpoint: TinyCheckpoint, tmp_path: Path
+) -> None:
+    """Nothing is divided by their size: the bundle is made, and its report is JSON."""
+    source = shutil.copytree(tiny_checkpoint("llama"), tmp_path / "source")
+    rewrite(source, lambda name, each: zero(each) if any(part in name for part in zeroed) else each)
+    out = tmp_path / "bundle"
+    options = Options(str(source), out, quant, rounding=None if quant == "fp32" else "nearest")
+    export_bundle(options, Stages(Console(quiet=True)))
+    json.loads((out / "report" / "report.json").read_text(), parse_constant=no_such_number)
+
+
+@pytest.mark.parametrize(
+    ("quant", "rounding", "said"),
+    [
+        ("fp32", None, r"^not the model, so no bundle: logits are not finite: the model overflows"),
+        ("int8", "nearest", r"^not the model, so no bundle: logits are not finite: the model overflows"),
+        ("int4", "gptq", r"^--calibration: the model computes numbers on it that are not finite, or too"),
+    ],
+)
+def test_a_model_that_overflows_is_told_whatever_is_accepted(
+    quant: str, rounding: str | None, said: str, tiny_checkpoint: TinyCheckpoint, tmp_path: Path
+) -> None:
+    """Nothing can be sampled from such logits, nor compared with them."""
+    source = shutil.copytree(tiny_checkpoint("llama"), tmp_path / "source")
+    rewrite(source, lambda name, each: each * 1e20 if "norm" in name else each)
+    options = Options(str(source), tmp_path / "bundle", quant, rounding=rounding, accept="to see it")
+    with pytest.raises(ExportError, match=said):
+        export_bundle(options, Stages(Console(quiet=True)))
+
+
+def test_a_vocabulary_too_small_for_the_tokenizer_is_told(tmp_path: Path) -> None:
+    """Where its embedding is looked up row by row, no row is made up for an id that it has not."""
+    source = write_checkpoint(tmp_path / "source", "llama", vocab_size=300)
+    said = r"tensor model\.embed_tokens\.weight has 300 rows, and the tokenizer gives id \d+"
+    with pytest.raises(ExportError, match=said):
+        export_bundle(Options(str(source), tmp_path / "bundle"), Stages(Console(quiet=True)))
+
+
+def rewrite(source: Path, change: Callable[[str, Any], Any]) -> None:
+    """Change each tensor of a checkpoint where it lies."""
+    file = source / "model.safetensors"
+    changed = {name: change(name, each) for name, each in load_file(file).items()}
+    save_file(changed, file, metadata={"format": "pt"})
 
 
 def edit_json(file: Path, **changes: Any) -> None:

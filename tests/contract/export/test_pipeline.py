@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,9 +18,10 @@ from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
 from export.__main__ import main
+from export.command import run
 from export.errors import ExportError
 from export.passage import PASSAGES
-from export.pipeline import Options, export_bundle, replacing
+from export.pipeline import Options, export_bundle
 from export.stages import Stages
 from export.texts import OWN_ANSWERS
 from export.tokenizer import load_tokenizer
@@ -95,29 +99,47 @@ def test_a_tokenizer_of_vocabulary_and_merges_becomes_one_file(tmp_path: Path) -
         assert engine.prompt.encode_text(text) == AutoTokenizer.from_pretrained(source)(text)["input_ids"]
 
 
-def test_a_failure_leaves_the_old_bundle(tiny_checkpoint: TinyCheckpoint, tmp_path: Path) -> None:
-    """An export that fails at its last step does not touch the bundle that was there."""
-    out = tmp_path / "bundle"
-    out.mkdir()
-    (out / MANIFEST).write_text("the old one")
-
-    def interrupted() -> None:
-        with replacing(out) as folder:
-            (folder / "model.onnx").write_bytes(b"half")
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        interrupted()
-    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
-    assert (out / MANIFEST).read_text() == "the old one"
-
-
 def test_a_folder_that_is_no_bundle_is_not_replaced(tiny_checkpoint: TinyCheckpoint, tmp_path: Path) -> None:
     """`--out` on somebody's own folder is refused before any work."""
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(ExportError, match="exists and is not a bundle"):
         export_bundle(Options(str(tiny_checkpoint("llama")), tmp_path), Stages(Console(quiet=True)))
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+class Terminated(Stages):
+    """Is told to end where the gate begins, by the operating system."""
+
+    def __init__(self, out: Path) -> None:
+        super().__init__(Console(quiet=True))
+        self._out = out
+        self.seen: set[str] = set()
+
+    @contextmanager
+    def stage(self, name: str, detail: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+        if name == "verify":
+            (folder,) = self._out.parent.glob(f".{self._out.name}.*.partial")
+            self.seen = {path.name for path in folder.iterdir()}
+            signal.raise_signal(signal.SIGTERM)
+        with super().stage(name, detail, total) as done:
+            yield done
+
+
+def test_a_terminated_export_leaves_nothing_behind(
+    tiny_checkpoint: TinyCheckpoint, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It cleans up as after Ctrl-C; and until the verdict there is no manifest by which a bundle is one."""
+    stages = Terminated(tmp_path / "bundle")
+
+    def command() -> int:
+        export_bundle(Options(str(tiny_checkpoint("llama")), tmp_path / "bundle", "int8"), stages)
+        return 0
+
+    assert run("export", command) == 1
+    assert capsys.readouterr().err == "export: interrupted\n"
+    assert "model.onnx" in stages.seen
+    assert MANIFEST not in stages.seen
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_old_bundle_is_replaced(tiny_checkpoint: TinyCheckpoint, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from export.conversion import Computed
-from export.layers import first_difference
+from export.layers import first_difference, layer_errors
 
 LOGITS = np.zeros((6, 3), np.float32)
 KEYS, VALUES = np.random.default_rng(8).standard_normal((2, 2, 6, 16), np.float32)  # [K, T, D] each
@@ -28,3 +28,13 @@ def test_nothing_is_said_of_layers_that_were_not_kept() -> None:
     assert "only behind a long past: positions, rotation or window" in said
     assert "agree in every layer" not in said
     assert "agree in every layer" in first_difference([kept], [kept])
+
+
+def test_a_layer_that_keeps_nothing_but_zeros_has_a_size_to_be_compared_with() -> None:
+    """Zero where zero is wanted is no error; anything else is a large one, and a number."""
+    zero, kept = (Computed(LOGITS, ((KEYS, values),)) for values in (np.zeros_like(VALUES), VALUES))
+    (same,), (other,) = layer_errors([zero], [zero]), layer_errors([kept], [zero])
+    assert (same.keys, same.values, same.worst) == (0.0, 0.0, 0.0)
+    assert other.keys == 0.0
+    assert 1e6 < other.values < np.inf
+    assert first_difference([kept], [zero]).startswith("the first to differ are the values of layer 0")

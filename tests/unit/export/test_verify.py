@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
 
 from export.conversion import Computed
-from export.verify import Check, compare_precisely, compare_values
+from export.errors import VerificationError
+from export.evaluate import Fidelity
+from export.verdict import Verdict
+from export.verify import Check, compare_precisely, compare_rounding, compare_values
 
 
 def model(*errors: float) -> list[Computed]:
@@ -63,3 +67,27 @@ def test_what_a_last_digit_moves_is_no_fault() -> None:
     plain = check(model(0.0024), model(0.0))
     assert not compare_precisely(plain, model(0.0024), model(0.0), exactly(1, 0.0003, 0.0002)).passed
     assert compare_precisely(plain, model(0.0024), model(0.0), exactly(1, 0.0003, 0.0009)).passed
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf])
+def test_numbers_that_are_none_are_infinitely_far_apart(number: float) -> None:
+    """On either side, and in whichever text: NaN is larger than nothing, and would be lost."""
+    for found, expected in ((model(0, number), model(0, 0)), (model(0, 0), model(0, number))):
+        told = check(found, expected)
+        assert (told.passed, told.measured) == (False, math.inf)
+
+
+def test_logits_that_are_all_the_same_are_rounded_by_nothing() -> None:
+    """A model of zeros says of every token the same."""
+    told = compare_rounding(model(0), model(0), layers=2)
+    assert (told.passed, told.measured) == (True, 0.0)
+
+
+@pytest.mark.parametrize("required", [True, False])
+@pytest.mark.parametrize("measured", [math.nan, math.inf])
+def test_what_is_no_number_cannot_be_accepted(measured: float, required: bool) -> None:
+    """No manifest can record it, and --accept is not advised."""
+    failed = Check("values", False, measured, 1e-4, "against the original", required)
+    verdict = Verdict((failed,), Fidelity(1, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0), exact=True)
+    with pytest.raises(VerificationError, match=r"may be 0\.0001 \(against the original\)$"):
+        verdict.settled("all the same")
