@@ -148,7 +148,7 @@ class Conversations:
                 output = self.store.response(tenant, item.response_id).body["output"]
                 for told in output:
                     if told["id"] == item.id:
-                        return MessageItem.model_validate(told)
+                        return MessageItem.stored(told)
         return shown(item)
 
     def delete_item(

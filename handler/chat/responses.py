@@ -81,7 +81,7 @@ class Responses:
     def retrieve(self, tenant: str, response_id: str) -> ResponseObject:
         """Read a response as it was given, or as it is under way in this process. Raises: NotFound."""
         try:
-            return ResponseObject.model_validate(self.store.response(tenant, response_id).body)
+            return ResponseObject.stored(self.store.response(tenant, response_id).body)
         except NotFound:
             running = self.running.find(tenant, response_id)
             if running is None:
