@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from handler.chat.budget import Budget, Caller
 from handler.chat.calls import check_results
 from handler.chat.outcome import Outcome
-from handler.chat.pages import items_page
+from handler.chat.pages import items_page, page_of
 from handler.chat.retries import Attempt, Retries
 from handler.chat.terms import Terms
 from handler.chat.translate import conversation_object, item_of, new_id, shown, title_of
@@ -74,9 +74,9 @@ class Conversations:
     ) -> ConversationList:
         """Page through the tenant's conversations. Raises: NotFound for an unknown `after`."""
         page = self.store.conversations(tenant, limit=limit, after=after, order=order, hidden=hidden)
-        data = [conversation_object(conversation) for conversation in page.data]
+        data, is_cut = page_of(map(conversation_object, page.data))
         first, last = (data[0].id, data[-1].id) if data else (None, None)
-        return ConversationList(data=data, first_id=first, last_id=last, has_more=page.has_more)
+        return ConversationList(data=data, first_id=first, last_id=last, has_more=is_cut or page.has_more)
 
     def retrieve(self, tenant: str, conversation_id: str) -> Outcome[ConversationObject]:
         """Read one. Raises: NotFound."""

@@ -1,4 +1,4 @@
-"""A conversation can be taken out whole, whatever its length, and put in again."""
+"""A conversation can be taken out whole, whatever its length, and put in again; no page is too long."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def export(door: Door, id: str, tenant: str = TENANT, limit: int | None = None) 
 
 
 def listed(door: Door, place: str) -> Iterator[Any]:
-    """Give the pages of a list of items, oldest first and as long as may be asked for."""
+    """Give the pages of a list, oldest first and as long as may be asked for."""
     after, more = "", True
     while more:
         page = read(door, f"{place}?order=asc&limit=100{after}", TENANT)
@@ -143,6 +143,17 @@ def test_long_items_make_short_pages(door: Door, text: str) -> None:
     assert [item["content"][0]["text"] for page in lists for item in page["data"]] == texts
     item = pages[-1]["data"][-1]["item"]
     assert door.call("GET", f"{place}/{item['id']}", tenant=TENANT).json == item
+
+
+def test_long_metadata_makes_short_pages(door: Door, store: SessionStore) -> None:
+    """A page of conversations ends before it is too long for Lambda, and the next one goes on."""
+    metadata = {f"{n:064}": "\x01" * 512 for n in range(16)}
+    ids = [f"conv_{n:03}" for n in range(100)]
+    for id in ids:
+        store.create(TENANT, conversation(id, metadata=metadata))
+    pages = list(listed(door, "/v1/conversations"))
+    assert len(pages) > 1
+    assert [each["id"] for page in pages for each in page["data"]] == ids
 
 
 def _event(path: str, body: Any) -> dict[str, Any]:
