@@ -15,7 +15,7 @@ from handler.sessions import dynamo_items as stored_items
 from handler.sessions import dynamo_rows as rows
 from handler.sessions import dynamo_sweep, records
 from handler.sessions.dynamo_request import Delete, Expression, Put, Update
-from handler.sessions.dynamo_table import ConditionFailed, DynamoTable
+from handler.sessions.dynamo_table import BATCH_READ_ROWS, ConditionFailed, DynamoTable
 from handler.sessions.dynamo_turn import write_turn
 from handler.sessions.records import CANCEL_RETENTION_S, USAGE_RETENTION_S, Turn, absent
 from handler.sessions.values import (
@@ -115,15 +115,23 @@ class DynamoSessions:
                 raise absent("conversation", after)
             sk = rows.listing_key(tenant, last)[1]
             low, high = (sk, high) if order == "asc" else (low, sk)
-        listed = self._table.query(
-            rows.directory(tenant), low, high, newest_first=order == "desc", page_rows=limit + 2
+        batch, now_s = limit + 2, self._clock()
+        entries = self._table.query(
+            rows.directory(tenant),
+            low,
+            high,
+            newest_first=order == "desc",
+            page_rows=batch,
+            later_rows=BATCH_READ_ROWS,
         )
+        listed = (str(row["id"]) for row in entries if rows.is_live(row, now_s))
         found: list[Conversation] = []
-        while len(found) <= limit and (ids := [str(row["id"]) for row in islice(listed, limit + 2)]):
+        while len(found) <= limit and (ids := list(islice(listed, batch))):
             keys = [rows.head_key(tenant, id) for id in ids if id != after]
             heads = self._table.get_many(keys)
-            live = (heads[key] for key in keys if key in heads and rows.is_live(heads[key], self._clock()))
+            live = (heads[key] for key in keys if key in heads and rows.is_live(heads[key], now_s))
             found += map(rows.load_head, live)
+            batch = BATCH_READ_ROWS  # of many that have expired a few may be all that is left
         return Page(tuple(found[:limit]), has_more=len(found) > limit)
 
     def append(

@@ -83,9 +83,13 @@ class DynamoTable:
         *,
         newest_first: bool = False,
         page_rows: int | None = None,
+        later_rows: int | None = None,
         attributes: Sequence[str] = (),
     ) -> Iterator[Row]:
-        """Read the rows of a partition with `low` <= sk <= `high`, a page at a time as they are asked for."""
+        """Read the rows of a partition with `low` <= sk <= `high`, a page at a time as they are asked for.
+
+        `later_rows` is how many the pages after the first have, where that is another number.
+        """
         condition = Expression(
             "#pk = :pk AND #sk BETWEEN :low AND :high", {"pk": pk, "low": low, "high": high}
         )
@@ -107,6 +111,7 @@ class DynamoTable:
             if "LastEvaluatedKey" not in page:
                 return
             request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
+            request |= {"Limit": later_rows} if later_rows else {}
 
     def get_many(self, keys: Sequence[Key]) -> dict[Key, Row]:
         """Read many rows; absent ones are left out."""
