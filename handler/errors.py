@@ -91,15 +91,18 @@ class ContextOverflow(InvalidRequest):
 
 
 class DeadlineTooShort(InvalidRequest):
-    """Computing the prompt alone would take longer than the answer may; the message gives the times."""
+    """Making or reading the prompt alone takes longer than the answer may; the message gives the times."""
 
     code = "deadline_too_short"
 
-    def __init__(self, prompt_tokens: int, needed_s: float | None, limit_s: float) -> None:
+    def __init__(self, prompt_tokens: int | None, needed_s: float | None, limit_s: float) -> None:
+        work = "making its prompt"
+        if prompt_tokens is not None:
+            work = f"reading the prompt's {prompt_tokens} tokens"
         needed = "longer than that" if needed_s is None else f"about {needed_s:.1f} s"
         super().__init__(
-            f"The time limit of this request leaves {limit_s:.1f} s, and reading the prompt's "
-            f"{prompt_tokens} tokens takes {needed} here. Shorten the prompt or allow more time."
+            f"The time limit of this request leaves {limit_s:.1f} s, and {work} takes {needed} here. "
+            "Shorten the prompt or allow more time."
         )
 
 

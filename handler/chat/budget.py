@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from handler.errors import QuotaExceeded
+from handler.errors import DeadlineTooShort, QuotaExceeded, RequestError, Unavailable
 
 if TYPE_CHECKING:
     from handler.chat.run import Run
@@ -119,6 +119,17 @@ class Budget:
     def remaining_s(self) -> float:
         """Time that is left, never below zero."""
         return max(0.0, self.until_s - self._clock())
+
+    def check(self) -> None:
+        """Let a request be prepared further while there is time. Raises: DeadlineTooShort, Unavailable."""
+        if not self.remaining_s():
+            raise self.too_short(None, None, self.allowed_s)
+
+    def too_short(self, prompt_tokens: int | None, needed_s: float | None, limit_s: float) -> RequestError:
+        """Tell that making the prompt, or reading its tokens where there are some, takes longer than that."""
+        if self._closing.is_near:  # nothing is wrong with the request
+            return Unavailable("The server is about to stop; send the request again.", code="stopping")
+        return DeadlineTooShort(prompt_tokens, needed_s, limit_s)
 
     def should_stop(self) -> Literal["deadline", "cancelled"] | None:
         """Answer the generation loop's question between two tokens."""

@@ -67,6 +67,7 @@ class Completions:
             parallel=request.parallel_tool_calls,
             where="tools[{}].function",
             form=form,
+            check_time=budget.check,
         )
         messages = messages_of(request.messages)
         wants_parts = request.dormouse is not None and request.dormouse.explain
@@ -80,7 +81,7 @@ class Completions:
             calls=toolbox.syntax,
             grammar=toolbox.grammar,
             top_logprobs=(request.top_logprobs or 0) if request.logprobs else None,
-            parts=parts_of(engine, messages, toolbox.shown) if wants_parts else None,
+            parts=parts_of(engine, messages, toolbox.shown, budget.should_stop) if wants_parts else None,
         )
         inference.check_time(len(job.prompt_ids), budget)
         return budget, choices_of(job, request.n)

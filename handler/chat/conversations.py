@@ -12,12 +12,13 @@ from pydantic import BaseModel
 
 from handler.chat.budget import Budget, Caller
 from handler.chat.calls import check_results
+from handler.chat.erasure import copies
 from handler.chat.outcome import Outcome
 from handler.chat.pages import items_page, page_of
 from handler.chat.retries import Attempt, Retries
 from handler.chat.terms import Terms
 from handler.chat.translate import conversation_object, item_of, new_id, shown, title_of
-from handler.errors import NotFound
+from handler.errors import NotFound, VersionConflict
 from handler.schema.conversations import (
     ConversationCreate,
     ConversationDeleted,
@@ -92,7 +93,10 @@ class Conversations:
 
     def delete(self, tenant: str, conversation_id: str, terms: Terms) -> ConversationDeleted:
         """Delete it with all its items. Raises: NotFound, VersionConflict."""
-        version = self._version(tenant, conversation_id, terms)
+        try:
+            version = self._version(tenant, conversation_id, terms)
+        except NotFound:  # an earlier call may have broken off when nothing with a version was left
+            version = None
         self.store.delete(tenant, conversation_id, if_version=version)
         return ConversationDeleted(id=conversation_id)
 
@@ -154,9 +158,24 @@ class Conversations:
     def delete_item(
         self, tenant: str, conversation_id: str, item_id: str, terms: Terms
     ) -> Outcome[ConversationObject]:
-        """Delete one item. Raises: NotFound, VersionConflict."""
-        version = self._version(tenant, conversation_id, terms)
-        return _shown(self.store.delete_item(tenant, conversation_id, item_id, if_version=version))
+        """Delete one item, and what else of the conversation holds it; the item last, so that a call that
+        broke off can be made again.
+
+        Raises: NotFound, VersionConflict.
+        """
+        while True:
+            held = self.store.get(tenant, conversation_id)
+            if terms.if_match is not None:
+                terms.if_match.check(held.version)
+            with suppress(VersionConflict):  # a turn came in between; somebody made progress, so this ends
+                return _shown(self._delete_item(tenant, held, item_id))
+
+    def _delete_item(self, tenant: str, held: Conversation, item_id: str) -> Conversation:
+        item = self.store.item(tenant, held.id, item_id)
+        for copy in copies(self.store, tenant, held, item):
+            self.store.redact(tenant, held, copy)
+        title = "" if held.title == title_of([item]) else None
+        return self.store.delete_item(tenant, held.id, item_id, title=title, if_version=held.version)
 
     def _attempt(self, caller: Caller, name: str, request: BaseModel, terms: Terms) -> Attempt:
         return self.retries.attempt(caller, self.budget(caller), name, request, terms)

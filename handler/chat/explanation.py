@@ -10,7 +10,7 @@ Representation Erasure", 2016.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from handler.chat.fit import conversation_without, turns_of
@@ -28,8 +28,16 @@ MOST_TURNS = 8  # the newest before the question; each costs a reading of the pr
 UNSURE = math.log(0.3)  # a token less likely than that is marked
 
 
-def parts_of(engine: Engine, messages: Sequence[Message], tools: Sequence[Any]) -> tuple[Part, ...]:
-    """What an answer to these messages may rest on: system messages and the turns before the last one."""
+def parts_of(
+    engine: Engine,
+    messages: Sequence[Message],
+    tools: Sequence[Any],
+    should_stop: Callable[[], object],
+) -> tuple[Part, ...]:
+    """What an answer to these messages may rest on: system messages and the turns before the last one.
+
+    No prompt is encoded for them when it is time to stop.
+    """
     spoken = turns_of(messages)[:-1]
     ruling = [[message] for message in messages if message.role in ("system", "developer")]
     groups = sorted([*ruling, *spoken], key=lambda group: _place(messages, group[0]))
@@ -39,7 +47,9 @@ def parts_of(engine: Engine, messages: Sequence[Message], tools: Sequence[Any]) 
             group[0].role,
             tuple(_place(messages, message) for message in group),
             tuple(id_ for message in group for id_ in message.item_ids),
-            _encoded(engine, conversation_without(messages, [group]), tools) if at >= near else None,
+            _encoded(engine, conversation_without(messages, [group]), tools)
+            if at >= near and not should_stop()
+            else None,
         )
         for at, group in enumerate(groups)
     )

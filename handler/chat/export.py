@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from handler.chat.erasure import checked
 from handler.chat.pages import PAGE_BYTES, size_bytes
 from handler.chat.translate import conversation_object, shown
 from handler.errors import NotFound
@@ -62,6 +63,7 @@ class Exports:
             return []
         try:
             stored = self.store.response(tenant, item.response_id)
+            stored = checked(self.store, tenant, stored, (each.seq for each in page.data))
         except NotFound:
             return []
         return [ExportedResponse(response=dict(stored.body), state=dict(stored.state))]

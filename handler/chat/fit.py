@@ -1,12 +1,14 @@
 """Messages -> prompt ids within the context window; what does not fit is refused or dropped, and told.
 
-Lengths are counts of the ids that the chat template itself makes, never estimates.
+Lengths are counts of the ids that the chat template itself makes, never estimates. What is far too long is
+not counted to its end, and is told as more than the context.
 """
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +35,7 @@ def fit(
     tools: Sequence[Mapping[str, Any]] = (),
     truncate: bool,
     older_left_out: bool = False,
+    check_time: Callable[[], None] = lambda: None,
 ) -> Fitted:
     """Encode messages so that at least one token of answer fits after them.
 
@@ -40,49 +43,92 @@ def fit(
     quarter of the context; system messages and the last turn stay.
     A result whose call is not there, dropped or deleted, is left out as well: templates refuse it.
     `older_left_out`: these are only the newest of the messages, which is as good as dropped.
+    `check_time` is called between two encodings.
 
-    Raises: ContextOverflow.
+    Raises: ContextOverflow; what `check_time` raises.
     """
-    turns = turns_of(messages)
-    cache: dict[int, list[int]] = {}
-
-    def ids_without(dropped: int) -> list[int]:
-        if dropped not in cache:
-            kept = conversation_without(messages, turns[:dropped])
-            cache[dropped] = engine.prompt.encode(template_messages(kept), tools=list(tools) or None)
-        return cache[dropped]
-
-    def told(dropped: int) -> Fitted:
-        kept = conversation_without(messages, turns[:dropped])
-        ids = {id_ for message in kept for id_ in message.item_ids}
-        left_out = [id_ for message in messages for id_ in message.item_ids if id_ not in ids]
-        return Fitted(ids_without(dropped), kept, left_out)
-
+    prompts = _Prompts(engine, messages, tools)
     limit = engine.model.context_tokens
-    most = max(0, len(turns) - 1) if truncate else 0
     room = max(1, min(ROOM_TOKENS, limit // 4)) if truncate else 1
-    whole = ids_without(0)
-    if len(whole) <= limit - room:
-        if older_left_out and not truncate:
-            raise ContextOverflow(
-                f"The conversation is longer than its newest {len(messages)} messages, which take "
-                f"{len(whole)} of this model's {limit} tokens. With 'truncation' set to 'auto' it is "
-                f"answered from these.",
-                param="input",
-            )
-        return told(0)
-    dropped = bisect_left(range(most + 1), True, key=lambda n: len(ids_without(n)) <= limit - room)
-    if dropped > most and len(ids_without(most)) < limit:
-        dropped = most  # the last turn alone takes more: what is left is the answer's
-    if dropped > most:
-        least = len(ids_without(most))
+
+    def fits(kept: int) -> bool:
+        check_time()
+        return prompts.tokens(kept) <= limit - room
+
+    kept = turns = len(prompts.turns)
+    if prompts.tokens(turns) > limit - room and truncate:
+        # If the last turn alone takes more, what is left is the answer's.
+        kept = max(min(1, turns), newest_that_fit(turns, fits))
+    if prompts.tokens(kept) >= limit:
         raise ContextOverflow(
             f"This model's context is {limit} tokens, of which the answer needs at least 1; the prompt has "
-            f"{'more than ' if older_left_out else ''}{len(whole)} tokens"
-            + (f", and {least} without its older turns." if truncate else "."),
+            f"{prompts.told_tokens(turns, more=older_left_out)} tokens"
+            + (f", and {prompts.told_tokens(kept)} without its older turns." if truncate else "."),
             param="input" if any(m.item_ids for m in messages) else "messages",
         )
-    return told(dropped)
+    if older_left_out and not truncate:
+        raise ContextOverflow(
+            f"The conversation is longer than its newest {len(messages)} messages, which take "
+            f"{prompts.tokens(kept)} of this model's {limit} tokens. With 'truncation' set to 'auto' it is "
+            f"answered from these.",
+            param="input",
+        )
+    return prompts.fitted(kept)
+
+
+class _Prompts:
+    """What the newest turns make, however many are kept; each is encoded once."""
+
+    def __init__(
+        self, engine: Engine, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]]
+    ) -> None:
+        self.turns = turns_of(messages)
+        self._engine, self._messages, self._tools = engine, messages, list(tools) or None
+        self._ids: dict[int, list[int] | None] = {}
+
+    def tokens(self, kept: int) -> float:
+        """Count them; infinite where there are far more than the context has."""
+        if kept not in self._ids:
+            self._ids[kept] = self._encoded(kept)
+        ids = self._ids[kept]
+        return math.inf if ids is None else len(ids)
+
+    def told_tokens(self, kept: int, *, more: bool = False) -> str:
+        """Count them for a person; there may be `more`."""
+        tokens = self.tokens(kept)
+        if tokens == math.inf:
+            return f"more than {self._engine.model.context_tokens}"
+        return f"more than {tokens}" if more else f"{tokens}"
+
+    def fitted(self, kept: int) -> Fitted:
+        """Tell what is kept, and what is not."""
+        messages = self._newest(kept)
+        ids = {id_ for message in messages for id_ in message.item_ids}
+        left_out = [id_ for message in self._messages for id_ in message.item_ids if id_ not in ids]
+        return Fitted(self._ids[kept] or [], messages, left_out)
+
+    def _newest(self, kept: int) -> list[Message]:
+        return conversation_without(self._messages, self.turns[: len(self.turns) - kept])
+
+    def _encoded(self, kept: int) -> list[int] | None:
+        said, limit = template_messages(self._newest(kept)), self._engine.model.context_tokens
+        try:
+            return self._engine.prompt.encode(said, tools=self._tools, most_tokens=limit)
+        except ContextOverflow:
+            return None
+
+
+def newest_that_fit(count: int, fits: Callable[[int], bool]) -> int:
+    """Find how many of the newest fit, where all do not: twice as many each time, then those between.
+
+    So the work goes by what fits, not by what there is.
+    Source: Bentley, Yao, "An almost optimal algorithm for unbounded searching", 1976.
+    """
+    too_many = 1
+    while too_many < count and fits(too_many):
+        too_many *= 2
+    between = range(too_many // 2 + 1, min(too_many, count) + 1)
+    return too_many // 2 + bisect_left(between, True, key=lambda kept: not fits(kept))
 
 
 def turns_of(messages: Sequence[Message]) -> list[list[Message]]:

@@ -24,7 +24,7 @@ from handler.engine.generate import PREFILL_STEP_TOKENS, Generation
 from handler.engine.text import TextStream
 from handler.engine.values import Piece, StopReason, Token
 from handler.engine.warm import WarmSlot
-from handler.errors import DeadlineTooShort, RequestError, Unavailable
+from handler.errors import RequestError, Unavailable
 
 T = TypeVar("T")
 EXPLAINED_TOKENS = 256  # of an answer; each part costs as many and a prompt
@@ -103,12 +103,7 @@ class Inference:
         if needed_s > budget.remaining_s():
             if refuses:  # not a hundred times for the choices of one request
                 pace.doubt()
-            raise self._too_short(prompt_tokens, needed_s, budget.remaining_s())
-
-    def _too_short(self, prompt_tokens: int, needed_s: float | None, limit_s: float) -> RequestError:
-        if self._closing.is_near:  # nothing is wrong with the request
-            return Unavailable("The server is about to stop; send the request again.", code="stopping")
-        return DeadlineTooShort(prompt_tokens, needed_s, limit_s)
+            raise budget.too_short(prompt_tokens, needed_s, budget.remaining_s())
 
     def _pieces(self, run: Run, budget: Budget) -> Generator[Piece, None, None]:
         job = run.job
@@ -121,7 +116,7 @@ class Inference:
                 return
             yield from self._said(run, budget)
             if job.is_scored and run.stop_reason == "deadline" and not run.output_ids:
-                raise self._too_short(run.prompt_tokens, None, budget.allowed_s)
+                raise budget.too_short(run.prompt_tokens, None, budget.allowed_s)
         except RequestError as error:
             if not run.follows or job.is_scored or error.error_code not in OUT_OF_TIME:
                 raise
@@ -210,7 +205,7 @@ class Inference:
         self._scoring.learn(fresh, taken_s)
         if scoring.stop_reason is not None:
             needed_s = taken_s * (run.prompt_tokens - 1 - scoring.cached_tokens) / fresh if fresh else None
-            raise self._too_short(run.prompt_tokens, needed_s, allowed_s)
+            raise budget.too_short(run.prompt_tokens, needed_s, allowed_s)
 
     def _generate(self, run: Run, budget: Budget) -> Iterator[Token | None]:
         job = run.job

@@ -13,7 +13,8 @@ from handler.engine.certainty import Certainty
 
 @dataclass(frozen=True)
 class Part:
-    """A turn that may be left out; the prompt without it is None where there is none, or it is far back."""
+    """A turn that may be left out; the prompt without it is None where there is none, or no time for it, or
+    it is far back."""
 
     role: str
     messages: tuple[int, ...]

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from handler.chat.budget import Budget
+from handler.chat.budget import Budget, Caller
 from handler.chat.calls import check_results
+from handler.chat.erasure import PROMPT, checked
 from handler.chat.explanation import parts_of
 from handler.chat.fit import Fitted, fit
 from handler.chat.formats import grammar_of, text_facts
@@ -24,7 +25,7 @@ from handler.chat.thread import Thread, Threads
 from handler.chat.tools import Toolbox, ToolFacts, toolbox_of
 from handler.chat.translate import item_of, new_id
 from handler.chat.turn import Turn, continued_job, history
-from handler.errors import ContextOverflow, InvalidRequest, NotFound, Unsupported
+from handler.errors import Conflict, ContextOverflow, InvalidRequest, NotFound, Unsupported
 from handler.schema.responses import (
     InputTokens,
     InputTokensRequest,
@@ -61,7 +62,7 @@ class Preparation:
         continues = cut = None
         tools, text = ToolFacts.of(request), text_facts(request.text)
         if _says_something(new_items):
-            job, dropped = self._new_job(request, thread, new_items)
+            job, dropped = self._new_job(request, thread, new_items, budget)
         else:
             new_items = []
             job, continues, tools, cut = self._continued_job(request, tenant, thread)
@@ -88,24 +89,28 @@ class Preparation:
             spoken=resumed(continues) if continues else [],
         )
 
-    def count(self, request: InputTokensRequest, tenant: str) -> InputTokens:
+    def count(self, request: InputTokensRequest, caller: Caller) -> InputTokens:
         """Count the prompt that the same request would have. Raises: RequestError."""
+        budget, tenant = self.inference.budget(caller), caller.tenant
         if request.model is not None:
             check_model(self.inference.engine.manifest, request.model)
         now = int(self.now_s())
         thread = self.threads.open(tenant, request, now)
         new = [item_of(given, now, None) for given in request.items]
         if _says_something(new):
-            fitted = self._fit(request, thread, new, self._toolbox(request))
+            fitted = self._fit(request, thread, new, self._toolbox(request, budget), budget)
             return InputTokens(input_tokens=len(fitted.prompt_ids))
         previous, item = self._interrupted(request, tenant, thread)
-        return InputTokens(input_tokens=len(previous.state["prompt_ids"]) + len(item.token_ids))
+        return InputTokens(input_tokens=len(previous.state[PROMPT]) + len(item.token_ids))
 
-    def _new_job(self, request: ResponseRequest, thread: Thread, new: list[Item]) -> tuple[Job, list[str]]:
+    def _new_job(
+        self, request: ResponseRequest, thread: Thread, new: list[Item], budget: Budget
+    ) -> tuple[Job, list[str]]:
         params = params_of(request, self.inference.engine.manifest, seed=request.seed)
-        toolbox = self._toolbox(request)
-        fitted = self._fit(request, thread, new, toolbox)
+        toolbox = self._toolbox(request, budget)
+        fitted = self._fit(request, thread, new, toolbox, budget)
         wants_parts = request.dormouse is not None and request.dormouse.explain
+        said, shown = fitted.messages, toolbox.shown
         job = Job(
             fitted.prompt_ids,
             params,
@@ -115,11 +120,11 @@ class Preparation:
             grammar=toolbox.grammar,
             top_logprobs=request.wanted_logprobs,
             resumable=True,
-            parts=parts_of(self.inference.engine, fitted.messages, toolbox.shown) if wants_parts else None,
+            parts=parts_of(self.inference.engine, said, shown, budget.should_stop) if wants_parts else None,
         )
         return job, fitted.dropped_items
 
-    def _toolbox(self, request: ResponseInput) -> Toolbox:
+    def _toolbox(self, request: ResponseInput, budget: Budget) -> Toolbox:
         engine = self.inference.engine
         wanted = request.text.format if request.text else None
         form = grammar_of(engine, wanted)
@@ -130,9 +135,12 @@ class Preparation:
             parallel=request.parallel_tool_calls,
             where="tools[{}]",
             form=form,
+            check_time=budget.check,
         )
 
-    def _fit(self, request: ResponseInput, thread: Thread, new: list[Item], toolbox: Toolbox) -> Fitted:
+    def _fit(
+        self, request: ResponseInput, thread: Thread, new: list[Item], toolbox: Toolbox, budget: Budget
+    ) -> Fitted:
         check_results(thread.items, new, "input")
         said = [Message("system", request.instructions)] if request.instructions else []
         messages = [*said, *history([*thread.items, *new])]
@@ -143,6 +151,7 @@ class Preparation:
                 tools=toolbox.shown,
                 truncate=request.truncation == "auto",
                 older_left_out=thread.older_left_out,
+                check_time=budget.check,
             )
         except InvalidRequest as error:
             if error.param == "messages":  # a chat completion's name for what the template refuses
@@ -175,7 +184,13 @@ class Preparation:
             wanted = previous.state.get("item_id")
             item = next((each for each in thread.items if each.id == wanted), None)
             if item is not None and (item is last or request.previous_response_id is not None):
-                self._check_room(len(previous.state["prompt_ids"]) + len(item.token_ids), request)
+                previous = checked(self.store, tenant, previous, (each.seq for each in thread.items))
+                if PROMPT not in previous.state:
+                    raise Conflict(
+                        "Something that the answer was made of has been deleted: it cannot be continued.",
+                        param="previous_response_id" if request.previous_response_id else "conversation",
+                    )
+                self._check_room(len(previous.state[PROMPT]) + len(item.token_ids), request)
                 return previous, item
         raise InvalidRequest(
             "'input' is empty: that is only allowed to continue an incomplete response, named by "

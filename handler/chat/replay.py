@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from handler.chat.budget import Budget, Caller
+from handler.chat.erasure import PROMPT
 from handler.chat.events import TurnEvents
 from handler.chat.inference import Inference
 from handler.chat.receipt import Till
@@ -142,7 +143,7 @@ class Replays:
         body = self._body(told, transcript, run, budget)
         state = dict(told.stored.state)
         if body.status == "completed":
-            del state["prompt_ids"]
+            del state[PROMPT]
         record = dataclasses.replace(
             told.stored, status=body.status, body=body.model_dump(mode="json"), state=state
         )

@@ -36,8 +36,15 @@ class Tenants:
         )
 
     def erase(self, budget: Budget) -> Erasure:
-        """Forget everything of the tenant. Raises: Unavailable where time runs out; the same call goes on."""
-        self.store.erase(budget.caller.tenant, should_stop=lambda: budget.should_stop() is not None)
+        """Forget everything of the tenant, save what it has used of today's quota, where there is one.
+
+        Raises: Unavailable where time runs out; the same call goes on.
+        """
+        self.store.erase(
+            budget.caller.tenant,
+            counted_period=self.ledger.today().isoformat() if self.ledger.daily_tokens else None,
+            should_stop=lambda: budget.should_stop() is not None,
+        )
         return Erasure()
 
 

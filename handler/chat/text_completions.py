@@ -45,6 +45,8 @@ class TextCompletions:
         prompts = request.prompts
         jobs = []
         for at, prompt in enumerate(prompts):
+            if at:
+                budget.check()
             ids = self._ids(prompt, "prompt" if prompts[0] is request.prompt else f"prompt[{at}]", request)
             job = Job(
                 ids,
@@ -63,8 +65,12 @@ class TextCompletions:
         """Encode a text, in which control strings stay text; ids are taken as they are, control or not."""
         engine = self.frame.inference.engine
         vocabulary, limit = engine.manifest.dims.vocabulary, engine.model.context_tokens
+        needed = 0 if request.max_tokens == 0 else 1
         if isinstance(prompt, str):
-            ids = engine.prompt.encode_text(prompt)
+            try:
+                ids = engine.prompt.encode_text(prompt, most_tokens=limit)
+            except ContextOverflow as error:  # it was not counted to its end
+                raise _overflow(f"more than {limit}", limit, needed, param) from error
         else:
             ids = prompt
             wrong = next((at for at, id_ in enumerate(ids) if id_ >= vocabulary), None)
@@ -74,13 +80,8 @@ class TextCompletions:
                 raise InvalidRequest(
                     f"Invalid value for '{where}': {message}.", param=where, code="invalid_value"
                 )
-        needed = 0 if request.max_tokens == 0 else 1
         if len(ids) + needed > limit:
-            raise ContextOverflow(
-                f"This model's context is {limit} tokens, of which the answer needs at least {needed}; "
-                f"the prompt has {len(ids)} tokens.",
-                param=param,
-            )
+            raise _overflow(str(len(ids)), limit, needed, param)
         return ids
 
     def _text(self, prompt: str | list[int], request: CompletionRequest) -> str:
@@ -120,6 +121,14 @@ class TextCompletions:
             return None
         following = () if run.job.echo is not None else run.job.prompt_ids
         return LogprobLists(self.frame.inference.engine.tokenizer, following)
+
+
+def _overflow(tokens: str, limit: int, needed: int, param: str) -> ContextOverflow:
+    return ContextOverflow(
+        f"This model's context is {limit} tokens, of which the answer needs at least {needed}; "
+        f"the prompt has {tokens} tokens.",
+        param=param,
+    )
 
 
 def _needed_tokens(jobs: list[Job]) -> int:

@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from handler.chat.erasure import PROMPT, checked
 from handler.chat.logprobs import token_logprobs
 from handler.chat.run import Job
 from handler.chat.spoken import Spoken, SpokenCall, SpokenText, take
@@ -51,7 +52,7 @@ class Told:
 
         Not where there may be calls: an answer that goes on in its place stays one item.
         """
-        if self.answer is None or self.head is None or "prompt_ids" not in self.stored.state:
+        if self.answer is None or self.head is None or PROMPT not in self.stored.state:
             return False
         limit = self.body.max_output_tokens
         return (
@@ -60,7 +61,7 @@ class Told:
             and not kept_of(self.answer).has_calls
             and self.answer.seq == self.head.last_seq
             and (limit is None or len(self.output_ids) < limit)
-            and len(self.stored.state["prompt_ids"]) + len(self.answer.token_ids) < context_tokens
+            and len(self.stored.state[PROMPT]) + len(self.answer.token_ids) < context_tokens
         )
 
     def beginning(self) -> ResponseObject:
@@ -76,7 +77,7 @@ class Told:
         retold = len(self.output_ids)
         limit = self.body.max_output_tokens
         return Job(
-            [*self.stored.state["prompt_ids"], *self.answer.token_ids],
+            [*self.stored.state[PROMPT], *self.answer.token_ids],
             kept.params,
             max_tokens=None if limit is None else limit - retold,
             stop=kept.stop,
@@ -118,6 +119,8 @@ class Transcript:
 
     def take(self, piece: Piece) -> list[TokenLogprob]:
         """Add a piece; return its entries."""
+        if self._told.answer is None and piece.kind == "text":
+            self.spoken.append(SpokenText())  # an item in one piece, empty where it was deleted
         take(self.spoken, piece)
         self._name()
         entries: list[TokenLogprob] = []
@@ -173,7 +176,7 @@ def read_told(store: SessionStore, tenant: str, response_id: str, fingerprint: s
     again = store.response(tenant, response_id)
     if again != stored:
         return read_told(store, tenant, response_id, fingerprint)
-    return dataclasses.replace(told, head=head, answer=answer)
+    return dataclasses.replace(told, stored=checked(store, tenant, stored), head=head, answer=answer)
 
 
 class _Said:

@@ -13,7 +13,7 @@ from typing import Any
 from handler.engine.call_grammar import call_grammar
 from handler.engine.call_syntax import CallSyntax
 from handler.engine.engine import Engine
-from handler.engine.grammar import Grammar
+from handler.engine.grammar import MAX_MULTIPLES, Grammar, multiples_of
 from handler.errors import InvalidRequest, Unsupported
 from handler.schema.responses import ResponseRequest
 from handler.schema.tools import (
@@ -89,13 +89,15 @@ def toolbox_of(
     parallel: bool | None,
     where: str,
     form: Grammar | None = None,
+    check_time: Callable[[], None],
 ) -> Toolbox:
     """Check functions and choice, and make of them what an answer needs.
 
     `where` is a function's place in the request, `tools[{}].function` for the one at `{}`. With the choice
     "none" the model is not even shown the functions. `form` is what an answer without calls has to follow.
+    `check_time` is called between two compilations.
 
-    Raises: InvalidRequest naming the field.
+    Raises: InvalidRequest naming the field; what `check_time` raises.
     """
     schemas = _schemas(functions, where)
     for name, param in (choice.names or {}).items():
@@ -112,6 +114,8 @@ def toolbox_of(
             param="tools",
         )
     callable_ = {name: schema for name, schema in schemas.items() if name in (choice.names or schemas)}
+    if multiples_of(callable_.values()) > MAX_MULTIPLES:
+        raise _wrong(f"all values of multipleOf together may come to {MAX_MULTIPLES} at most", "tools")
     most = 1 if parallel is False else choice.most
 
     def grammar_of(some: Mapping[str, Mapping[str, Any]], as_given: Collection[str] = ()) -> Grammar:
@@ -130,7 +134,7 @@ def toolbox_of(
     shown = tuple(map(_shown, functions))
     with suppress(InvalidRequest):
         return Toolbox(shown, syntax, grammar_of(callable_))
-    as_given = _only_as_given(grammar_of, schemas, where)
+    as_given = _only_as_given(grammar_of, schemas, where, check_time)
     try:
         return Toolbox(shown, syntax, grammar_of(callable_, as_given))
     except InvalidRequest:
@@ -138,7 +142,10 @@ def toolbox_of(
 
 
 def _only_as_given(
-    grammar_of: Callable[..., Grammar], schemas: Mapping[str, Mapping[str, Any]], where: str
+    grammar_of: Callable[..., Grammar],
+    schemas: Mapping[str, Mapping[str, Any]],
+    where: str,
+    check_time: Callable[[], None],
 ) -> set[str]:
     """Find the functions whose schemas make no grammar when they are narrowed.
 
@@ -146,6 +153,7 @@ def _only_as_given(
     """
     found: set[str] = set()
     for at, (name, schema) in enumerate(schemas.items()):
+        check_time()
         try:
             grammar_of({name: schema})
         except InvalidRequest:

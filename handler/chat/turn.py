@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from handler.chat.budget import Budget
+from handler.chat.erasure import HISTORY, PROMPT
 from handler.chat.formats import text_facts
 from handler.chat.messages import Message
 from handler.chat.retries import Attempt
@@ -165,7 +166,8 @@ class Turn:
         state["top_logprobs"] = self.job.top_logprobs
         if body.status != "completed":
             unspoken = len(self.job.prompt_ids) - self.job.prior_tokens
-            state["prompt_ids"] = list(self.job.prompt_ids[:unspoken])
+            state[PROMPT] = list(self.job.prompt_ids[:unspoken])
+            state[HISTORY] = [each.seq for each in self.thread.items if each.id not in self.dropped_items]
         return StoredResponse(
             id=self.response_id,
             conversation_id=self.thread.conversation.id,
@@ -256,7 +258,7 @@ def continued_job(
     asked = text_facts(request.text).model_dump(by_alias=True)
     if request.text is not None and request.text.format is not None and asked != previous.body["text"]:
         raise InvalidRequest("A continued answer keeps its format; leave the field out.", param="text.format")
-    prompt_ids = [*previous.state["prompt_ids"], *item.token_ids]
+    prompt_ids = [*previous.state[PROMPT], *item.token_ids]
     return Job(
         prompt_ids,
         said.params,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -20,6 +20,7 @@ MAX_GRAMMAR_BYTES = 64 << 10
 MAX_DEPTH = 64  # of a schema; the parser's own JSON reader stops at 128
 MAX_LENGTH = 10_000  # of minLength and the like: a count is unrolled
 MAX_MULTIPLE = 10_000  # of multipleOf: divisibility takes as many states, and a minute at a million
+MAX_MULTIPLES = 40_000  # of all of them in one grammar, which has as many states; half a second
 COUNTS = ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties")
 OPTIONS_KEY = "x-guidance"  # under it a schema would set the parser's options
 # One space after a comma and a colon, none elsewhere, as most JSON in training data without line breaks has
@@ -76,6 +77,20 @@ def json_rule(schema: Mapping[str, Any]) -> str:
     except (TypeError, ValueError) as error:  # a UnicodeEncodeError is a ValueError
         raise InvalidRequest(f"The schema is no JSON: {error}.") from error
     return f"%json {text}"
+
+
+def multiples_of(schemas: Iterable[Mapping[str, Any]]) -> int:
+    """Add up what divisibility takes in one grammar of all these schemas; see `MAX_MULTIPLES`.
+
+    What is too large by itself is not counted: `json_rule` refuses that schema.
+    """
+    found: set[int] = set()
+    for schema in schemas:
+        values = [
+            value for node, _ in _nodes(schema, 0) if isinstance(node, Mapping) for value in _multiples(node)
+        ]
+        found |= {_common_multiple(values), *(_common_multiple([value]) for value in values)}
+    return sum(value for value in found if value <= MAX_MULTIPLE)
 
 
 def _check_node(node: Mapping[str, Any]) -> None:

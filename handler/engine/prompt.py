@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from handler.engine.control import ControlTokens
 from handler.engine.template import ChatTemplate, Message
-from handler.errors import InvalidRequest
+from handler.errors import ContextOverflow, InvalidRequest
 
 if TYPE_CHECKING:
     from handler.engine.call_syntax import CallSyntax
 
 Tools = Sequence[Mapping[str, Any]]
 
+TOKEN_CHARACTERS = 16  # hardly any text has tokens as long as that on the average
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 
 
@@ -55,16 +56,22 @@ class ChatPrompt:
         return syntax_of(partial(self._template.render, add_generation_prompt=False))
 
     def encode(
-        self, messages: Sequence[Message], *, add_generation_prompt: bool = True, tools: Tools | None = None
+        self,
+        messages: Sequence[Message],
+        *,
+        add_generation_prompt: bool = True,
+        tools: Tools | None = None,
+        most_tokens: int | None = None,
     ) -> list[int]:
         """Render the conversation and encode it.
 
         Control strings in content, names or tools become ordinary text. The one exception: what the assistant
         said before may hold control strings that are not special (`<think>`): templates look for them there.
         Tools, calls (`tool_calls`, their arguments as mappings) and results (role `tool`) become plain text
-        where the template does not know them.
+        where the template does not know them. What has far more than `most_tokens` is not encoded to its end.
 
-        Raises: InvalidRequest naming the message that holds a lone surrogate or that the template refuses.
+        Raises: InvalidRequest naming the message that holds a lone surrogate or that the template refuses;
+        ContextOverflow for far more than `most_tokens`.
         """
         _check_text(messages, "messages")
         _check_text(tools or [], "tools")
@@ -73,10 +80,11 @@ class ChatPrompt:
 
             messages, tools = as_plain_text(messages, tools), None
         if self._template is None:
-            return self.encode_text("\n".join(filter(None, map(_text_of, messages))))
+            return self.encode_text("\n".join(filter(None, map(_text_of, messages))), most_tokens=most_tokens)
+        text = self._template.render(messages, tools, add_generation_prompt)
+        self._check_length(text, most_tokens)
         marked_messages = [self._marked_message(message) for message in messages]
         marked_tools = None if tools is None else [self._marked(tool) for tool in tools]
-        text = self._template.render(messages, tools, add_generation_prompt)
         if marked_messages == list(messages) and marked_tools == (None if tools is None else list(tools)):
             return self._plain(text)
         marked = self._template.render(marked_messages, marked_tools, add_generation_prompt)
@@ -84,12 +92,14 @@ class ChatPrompt:
             return self._plain(text)  # nothing of the user's is part of a control string
         return self._control.encode_marked(marked)
 
-    def encode_text(self, text: str) -> list[int]:
+    def encode_text(self, text: str, *, most_tokens: int | None = None) -> list[int]:
         """Encode plain text with the tokens that the model wants around it; control strings stay text.
 
-        Raises: InvalidRequest when it holds a lone surrogate.
+        Raises: InvalidRequest when it holds a lone surrogate; ContextOverflow for far more than
+        `most_tokens`, which are not encoded to their end.
         """
         _check_text(text, "prompt")
+        self._check_length(text, most_tokens)
         frame = list(
             self._tokenizer.encode("").ids
         )  # what the tokenizer itself puts around a text: mostly bos
@@ -100,6 +110,19 @@ class ChatPrompt:
     def count(self, messages: Sequence[Message], *, tools: Tools | None = None) -> int:
         """Count the tokens that `encode` gives."""
         return len(self.encode(messages, tools=tools))
+
+    def _check_length(self, text: str, most_tokens: int | None) -> None:
+        """Refuse a text by what it begins with: cutting it changes the ids near the cut, not twice as many.
+
+        Raises: ContextOverflow.
+        """
+        if most_tokens is None:
+            return
+        size = TOKEN_CHARACTERS * most_tokens
+        while size < len(text):
+            if len(self._plain(text[:size])) > 2 * most_tokens:
+                raise ContextOverflow(f"The prompt has more than {most_tokens} tokens.", param="messages")
+            size *= 2
 
     def _plain(self, text: str) -> list[int]:
         return list(self._tokenizer.encode(text, add_special_tokens=False).ids)

@@ -96,7 +96,7 @@ class ResponseRoutes:
 
     def count_input_tokens(self, caller: CurrentCaller, body: InputTokensRequest) -> Response[Any]:
         """What the same request would have for a prompt, by the template's own count."""
-        return later(lambda: self._preparation.count(body, caller.tenant))
+        return later(lambda: self._preparation.count(body, caller))
 
     def retrieve_response(
         self,

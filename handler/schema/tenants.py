@@ -56,7 +56,7 @@ class ErasureRequest(Request):
 
 
 class Erasure(Answer):
-    """Nothing of the tenant is left."""
+    """Nothing of the tenant is left, save the count of what it has used of a quota today."""
 
     object: Literal["erasure"] = "erasure"
     erased: Literal["everything"] = "everything"

@@ -13,7 +13,7 @@ The life of a turn:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from handler.sessions.values import (
@@ -187,9 +187,17 @@ class SessionStore(Protocol):
         ...
 
     def delete_item(
-        self, tenant: str, conversation_id: str, item_id: str, *, if_version: int | None = None
+        self,
+        tenant: str,
+        conversation_id: str,
+        item_id: str,
+        *,
+        title: str | None = None,
+        if_version: int | None = None,
     ) -> Conversation:
         """Delete one item and raise the version: a turn in progress was made for another history.
+
+        The same write replaces the title where one is given.
 
         Raises: NotFound; VersionConflict where it is not at `if_version`.
         """
@@ -207,6 +215,20 @@ class SessionStore(Protocol):
 
     def response(self, tenant: str, response_id: str) -> StoredResponse:
         """Read a response. Raises: NotFound."""
+        ...
+
+    def responses(self, tenant: str, conversation_id: str) -> Iterator[StoredResponse]:
+        """Read the responses that were made in a conversation, in no order, a few at a time."""
+        ...
+
+    def redact(self, tenant: str, conversation: Conversation, value: Item | StoredResponse) -> None:
+        """Put what is left of an item or a response in its place: as it was read, with less in it.
+
+        Version and retention stay. What is gone meanwhile is passed over.
+
+        Raises: VersionConflict where the conversation is not at `conversation.version`; NotFound where it is
+        gone.
+        """
         ...
 
     def update_response(self, tenant: str, response: StoredResponse) -> None:
@@ -258,8 +280,16 @@ class SessionStore(Protocol):
         """Read the tenant's counters of a period; zeros where there are none."""
         ...
 
-    def erase(self, tenant: str, *, should_stop: Callable[[], bool] | None = None) -> None:
-        """Delete everything of a tenant. After an `Unavailable` the same call finishes the work.
+    def erase(
+        self,
+        tenant: str,
+        *,
+        counted_period: str | None = None,
+        should_stop: Callable[[], bool] | None = None,
+    ) -> None:
+        """Delete everything of a tenant, all but its counters of `counted_period`.
+
+        After an `Unavailable` the same call finishes the work.
 
         Raises: Unavailable, too, where `should_stop`, asked between conversations, says yes.
         """

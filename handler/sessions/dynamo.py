@@ -5,13 +5,14 @@ conversation."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 
 from handler.errors import NotFound, VersionConflict
 from handler.sessions import dynamo_claims as claims
 from handler.sessions import dynamo_items as stored_items
+from handler.sessions import dynamo_responses as stored_responses
 from handler.sessions import dynamo_rows as rows
 from handler.sessions import dynamo_sweep, records
 from handler.sessions.dynamo_request import Delete, Expression, Put, Update
@@ -192,14 +193,24 @@ class DynamoSessions:
         return found[0]
 
     def delete_item(
-        self, tenant: str, conversation_id: str, item_id: str, *, if_version: int | None = None
+        self,
+        tenant: str,
+        conversation_id: str,
+        item_id: str,
+        *,
+        title: str | None = None,
+        if_version: int | None = None,
     ) -> Conversation:
         """See `SessionStore.delete_item`."""
         while True:
             held = self._head(tenant, conversation_id, if_version)
             seq = self._number(tenant, conversation_id, item_id)
-            new = replace(held, version=held.version + 1)
+            new = replace(held, version=held.version + 1, title=held.title if title is None else title)
             change = Expression("SET #version = :version", {"version": new.version})
+            if title is not None:
+                change = Expression(
+                    f"{change.text}, #title = :title", {**change.values, "title": records.dump_json(title)}
+                )
             unmoved = rows.at_version(held.version, self._clock())
             try:
                 self._table.write(
@@ -235,15 +246,21 @@ class DynamoSessions:
 
     def response(self, tenant: str, response_id: str) -> StoredResponse:
         """See `SessionStore.response`."""
-        found = []
-        pk, sk = rows.response_key(tenant, response_id)
-        if is_id(response_id):
-            found = [
-                row for row in self._table.query(pk, sk, sk + rows.LAST) if rows.is_live(row, self._clock())
-            ]
-        if not found or found[0]["sk"] != sk:  # a conversation's partition has marks of responses alone
+        found = stored_responses.read(self._table, tenant, response_id, self._clock())
+        if found is None:
             raise absent("response", response_id)
-        return rows.load_response(found)
+        return found
+
+    def responses(self, tenant: str, conversation_id: str) -> Iterator[StoredResponse]:
+        """See `SessionStore.responses`."""
+        return stored_responses.made_in(self._table, tenant, conversation_id, self._clock())
+
+    def redact(self, tenant: str, conversation: Conversation, value: Item | StoredResponse) -> None:
+        """See `SessionStore.redact`."""
+        try:
+            dynamo_sweep.redact(self._table, tenant, conversation, value, self._clock())
+        except ConditionFailed:
+            self._head(tenant, conversation.id, conversation.version)  # else it is the value that is gone
 
     def update_response(self, tenant: str, response: StoredResponse) -> None:
         """See `SessionStore.update_response`."""
@@ -297,9 +314,15 @@ class DynamoSessions:
         row = self._table.get(rows.usage_key(tenant, period))
         return rows.load_usage(row) if row is not None and rows.is_live(row, self._clock()) else Usage()
 
-    def erase(self, tenant: str, *, should_stop: Callable[[], bool] | None = None) -> None:
+    def erase(
+        self,
+        tenant: str,
+        *,
+        counted_period: str | None = None,
+        should_stop: Callable[[], bool] | None = None,
+    ) -> None:
         """See `SessionStore.erase`."""
-        dynamo_sweep.erase(self._table, tenant, should_stop)
+        dynamo_sweep.erase(self._table, tenant, counted_period, should_stop)
 
     def prepare(self) -> None:
         """See `SessionStore.prepare`."""

@@ -48,7 +48,18 @@ class Delete:
     condition: Expression | None = None
 
 
-def request_of(table: str, action: Put | Update | Delete) -> dict[str, Any]:
+@dataclass(frozen=True)
+class ConditionCheck:
+    """Write nothing, and let nothing be written unless the row is as it should be."""
+
+    key: Key
+    condition: Expression
+
+
+Action = Put | Update | Delete | ConditionCheck
+
+
+def request_of(table: str, action: Action) -> dict[str, Any]:
     """Write an action as it stands in a transaction."""
     request: dict[str, Any] = {"TableName": table}
     match action:
@@ -58,7 +69,7 @@ def request_of(table: str, action: Put | Update | Delete) -> dict[str, Any]:
         case Update(key, change):
             request |= {"Key": key_of(key), "UpdateExpression": change.text}
             expressions = [change]
-        case Delete(key):
+        case Delete(key) | ConditionCheck(key):
             request["Key"] = key_of(key)
             expressions = []
     if action.condition is not None:

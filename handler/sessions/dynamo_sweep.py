@@ -10,10 +10,10 @@ from collections.abc import Callable
 
 from handler.errors import Unavailable, VersionConflict
 from handler.sessions import dynamo_rows as rows
-from handler.sessions.dynamo_request import Delete, Key, Put, Row
+from handler.sessions.dynamo_request import ConditionCheck, Delete, Key, Put, Row
 from handler.sessions.dynamo_table import BATCH_WRITE_ROWS, ConditionFailed, DynamoTable
 from handler.sessions.records import absent
-from handler.sessions.values import Conversation, StoredResponse
+from handler.sessions.values import Conversation, Item, StoredResponse
 
 
 def delete_conversation(
@@ -51,6 +51,27 @@ def delete_response(table: DynamoTable, tenant: str, response: StoredResponse) -
         raise absent("response", response.id) from None
 
 
+def redact(
+    table: DynamoTable, tenant: str, conversation: Conversation, value: Item | StoredResponse, now_s: float
+) -> None:
+    """Write less into an item's or a response's rows, and remove those that it needs no more.
+
+    Raises: ConditionFailed where the conversation is at another version, or the rows are gone.
+    """
+    if isinstance(value, Item):
+        first, *more = rows.item_rows(tenant, conversation.id, value, {})
+    else:
+        first, *more = rows.response_rows(tenant, value, {})
+    pk, sk = _key(first)
+    stored = {_key(row): row for row in table.query(pk, sk, sk + rows.LAST, attributes=("pk", "sk", "ttl"))}
+    table.write(
+        ConditionCheck(rows.head_key(tenant, conversation.id), rows.at_version(conversation.version, now_s)),
+        Put({**stored.get(_key(first), {}), **first}, rows.present()),
+        *(Put({**stored.get(_key(row), {}), **row}) for row in more),
+        *map(Delete, stored.keys() - set(map(_key, [first, *more]))),
+    )
+
+
 def resume(table: DynamoTable, tenant: str, conversation_id: str) -> None:
     """Finish the deletion of a conversation that has no head any more. Raises: NotFound where none is due."""
     if table.get(rows.sweep_key(tenant, conversation_id)) is None:
@@ -72,8 +93,11 @@ def delete_partition(table: DynamoTable, partition: str) -> None:
     table.delete([_key(row) for row in table.query(partition, "!", rows.LAST, attributes=("pk", "sk"))])
 
 
-def erase(table: DynamoTable, tenant: str, should_stop: Callable[[], bool] | None) -> None:
-    """Remove everything of a tenant: its conversations one by one, each entry of its directory last.
+def erase(
+    table: DynamoTable, tenant: str, counted_period: str | None, should_stop: Callable[[], bool] | None
+) -> None:
+    """Remove everything of a tenant, all but the counters of one period: its conversations one by one, each
+    entry of its directory last.
 
     A fork keeps its ancestors' items from expiring after their own heads and entries have: they go with it.
     """
@@ -94,6 +118,8 @@ def erase(table: DynamoTable, tenant: str, should_stop: Callable[[], bool] | Non
             table.delete([rows.head_key(tenant, conversation_id)])
             sweep(table, tenant, conversation_id)
             table.delete([_key(row)])
+            continue
+        if (kind, rest) == ("USAGE", counted_period):
             continue
         others.append(_key(row))  # claims and counts, of which there may be thousands
         if len(others) == BATCH_WRITE_ROWS:

@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from handler.errors import Unavailable
 from handler.sessions.dynamo_request import (
-    Delete,
+    Action,
     Expression,
     Key,
-    Put,
     Row,
     Update,
     bindings,
@@ -133,7 +132,7 @@ class DynamoTable:
             _back_off(attempt)
         raise _busy()
 
-    def write(self, *actions: Put | Update | Delete) -> None:
+    def write(self, *actions: Action) -> None:
         """Carry out all actions or none. Raises: ConditionFailed; Unavailable, and then it may have been
         done.
         """

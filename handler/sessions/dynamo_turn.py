@@ -23,12 +23,10 @@ from collections.abc import Mapping
 from handler.errors import Conflict, RequestError, Unavailable
 from handler.sessions import dynamo_claims as claims
 from handler.sessions import dynamo_rows as rows
-from handler.sessions.dynamo_request import Delete, Expression, Put, Update
+from handler.sessions.dynamo_request import Action, Expression, Put, Update
 from handler.sessions.dynamo_table import ConditionFailed, DynamoTable
 from handler.sessions.records import RETENTION_SLACK, Turn, absent
 from handler.sessions.values import Claim, Conversation
-
-Action = Put | Update | Delete
 
 
 def write_turn(

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from handler.errors import Conflict, VersionConflict
+from handler.errors import Conflict, NotFound, VersionConflict
 from handler.sessions import sqlite_claims as claims
 from handler.sessions import sqlite_rows as rows
 from handler.sessions.records import (
@@ -86,7 +87,7 @@ class SqliteSessions:
 
     def delete(self, tenant: str, conversation_id: str, *, if_version: int | None = None) -> None:
         """See `SessionStore.delete`."""
-        with self._file.write() as db:
+        with self._file.erase() as db:
             self._head(db, tenant, conversation_id, if_version)
             rows.delete_conversation(db, tenant, conversation_id)
 
@@ -161,15 +162,21 @@ class SqliteSessions:
             return self._item(db, tenant, conversation_id, item_id)
 
     def delete_item(
-        self, tenant: str, conversation_id: str, item_id: str, *, if_version: int | None = None
+        self,
+        tenant: str,
+        conversation_id: str,
+        item_id: str,
+        *,
+        title: str | None = None,
+        if_version: int | None = None,
     ) -> Conversation:
         """See `SessionStore.delete_item`."""
-        with self._file.write() as db:
+        with self._file.erase() as db:
             old = self._head(db, tenant, conversation_id, if_version)
             rows.delete_item(
                 db, tenant, conversation_id, self._item(db, tenant, conversation_id, item_id).seq
             )
-            new = replace(old, version=old.version + 1)
+            new = replace(old, version=old.version + 1, title=old.title if title is None else title)
             rows.change_head(db, tenant, new)
             return new
 
@@ -203,6 +210,20 @@ class SqliteSessions:
         with self._file.read() as db:
             return self._response(db, tenant, response_id)
 
+    def responses(self, tenant: str, conversation_id: str) -> Iterator[StoredResponse]:
+        """See `SessionStore.responses`."""
+        with self._file.read() as db:
+            ids = rows.response_ids(db, tenant, conversation_id)
+        for id in ids:
+            with suppress(NotFound):
+                yield self.response(tenant, id)
+
+    def redact(self, tenant: str, conversation: Conversation, value: Item | StoredResponse) -> None:
+        """See `SessionStore.redact`; the item that goes then takes the log along."""
+        with self._file.write() as db:
+            self._head(db, tenant, conversation.id, conversation.version)
+            rows.redact(db, tenant, conversation.id, value)
+
     def update_response(self, tenant: str, response: StoredResponse) -> None:
         """See `SessionStore.update_response`."""
         with self._file.write() as db:
@@ -213,7 +234,7 @@ class SqliteSessions:
 
     def delete_response(self, tenant: str, response_id: str) -> None:
         """See `SessionStore.delete_response`."""
-        with self._file.write() as db:
+        with self._file.erase() as db:
             self._response(db, tenant, response_id)
             rows.delete_response(db, tenant, response_id)
 
@@ -263,11 +284,12 @@ class SqliteSessions:
         self,
         tenant: str,
         *,
+        counted_period: str | None = None,
         should_stop: Callable[[], bool] | None = None,  # noqa: ARG002  one transaction: all or nothing
     ) -> None:
         """See `SessionStore.erase`."""
-        with self._file.write() as db:
-            rows.erase(db, tenant)
+        with self._file.erase() as db:
+            rows.erase(db, tenant, counted_period)
 
     def prepare(self) -> None:
         """See `SessionStore.prepare`; all of it was imported with this module."""

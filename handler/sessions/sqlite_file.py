@@ -95,6 +95,17 @@ class SqliteFile:
         with self._transaction("BEGIN IMMEDIATE") as connection:
             yield connection
 
+    @contextmanager
+    def erase(self) -> Iterator[sqlite3.Connection]:
+        """Do what `write` does, and leave what was deleted in no file: the log has it still, and is emptied.
+
+        While somebody reads an older state that waits, for the next erasure or the last connection's end.
+        """
+        with self.write() as connection:
+            yield connection
+        with self._connected() as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def close(self) -> None:
         """Close this process's idle connections."""
         with self._lock:
@@ -103,8 +114,7 @@ class SqliteFile:
 
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
-        try:
-            connection = self._take()
+        with self._connected() as connection:
             try:
                 connection.execute(begin)
                 yield connection
@@ -112,6 +122,14 @@ class SqliteFile:
             finally:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
+
+    @contextmanager
+    def _connected(self) -> Iterator[sqlite3.Connection]:
+        try:
+            connection = self._take()
+            try:
+                yield connection
+            finally:
                 self._give_back(connection)
         except sqlite3.Error as error:
             raise Unavailable(f"The session file cannot be used right now: {error}.") from error
@@ -137,6 +155,7 @@ class SqliteFile:
         )
         connection.row_factory = sqlite3.Row
         connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA secure_delete = ON")  # what is deleted is overwritten
         connection.execute("PRAGMA cache_size = -256")  # KiB, not 2 MB for every one as the file grows
         return connection
 

@@ -179,6 +179,26 @@ def delete_response(db: sqlite3.Connection, tenant: str, response_id: str) -> No
     db.execute("DELETE FROM responses WHERE tenant = ? AND id = ?", (tenant, response_id))
 
 
+def response_ids(db: sqlite3.Connection, tenant: str, conversation_id: str) -> list[str]:
+    """List the responses of a conversation."""
+    found = db.execute(
+        "SELECT id FROM responses WHERE tenant = ? AND conversation_id = ?", (tenant, conversation_id)
+    )
+    return [row["id"] for row in found]
+
+
+def redact(db: sqlite3.Connection, tenant: str, conversation_id: str, value: Item | StoredResponse) -> None:
+    """Give an item or a response less to say; the expiry stays."""
+    if isinstance(value, Item):
+        table, doc = "items", records.dump_item(value)
+    else:
+        table, doc = "responses", records.dump_response(value)
+    db.execute(
+        f"UPDATE {table} SET doc = ? WHERE tenant = ? AND conversation_id = ? AND id = ?",
+        (doc, tenant, conversation_id, value.id),
+    )
+
+
 def insert_turn(
     db: sqlite3.Connection,
     tenant: str,
@@ -276,10 +296,12 @@ def put_usage(db: sqlite3.Connection, tenant: str, period: str, usage: Usage, ex
     )
 
 
-def erase(db: sqlite3.Connection, tenant: str) -> None:
-    """Delete every row of a tenant."""
+def erase(db: sqlite3.Connection, tenant: str, counted_period: str | None) -> None:
+    """Delete every row of a tenant, all but its counters of one period."""
     for table in TABLES:
-        db.execute(f"DELETE FROM {table} WHERE tenant = ?", (tenant,))
+        if table != "counters":
+            db.execute(f"DELETE FROM {table} WHERE tenant = ?", (tenant,))
+    db.execute("DELETE FROM counters WHERE tenant = ? AND period IS NOT ?", (tenant, counted_period))
 
 
 def sweep(db: sqlite3.Connection, now_s: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,17 @@ class Place:
     def dynamo_table(self) -> DynamoTable:
         """Connect to the table."""
         return DynamoTable(self.table, region="us-east-1", endpoint_url=self.address)
+
+
+def everything_in(place: Place) -> str:
+    """All that is stored there, seen by readers or not, as one text."""
+    if place.kind == "sqlite":
+        with sqlite3.connect(place.address) as db:
+            return "\n".join(db.iterdump())
+    pages = place.dynamo_table().client.get_paginator("scan").paginate(TableName=place.table)
+    return "\n".join(
+        value for page in pages for row in page["Items"] for typed in row.values() for value in typed.values()
+    )
 
 
 @dataclass

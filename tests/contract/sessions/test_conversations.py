@@ -7,6 +7,8 @@ import pytest
 from handler.errors import Conflict, NotFound, TooLarge, VersionConflict
 from handler.sessions import MAX_ITEMS_PER_WRITE, MAX_WRITE_BYTES, Order, SessionStore, Usage
 from tests.contract.sessions.turns import TENANT, conversation, grow, message, response, seqs
+from tests.unit.handler.conftest import Door
+from tests.unit.handler.scripted_engine import MODEL
 
 
 def test_a_conversation_comes_back_as_it_was_stored(store: SessionStore) -> None:
@@ -141,6 +143,23 @@ def test_a_deleted_item_is_gone_and_its_number_is_not_used_again(store: SessionS
         store.item(TENANT, "conv_a", "msg_conv_a_4")
     with pytest.raises(NotFound):
         store.delete_item(TENANT, "conv_a", "msg_conv_a_4")
+
+
+def test_a_title_goes_with_the_item_that_it_is_of(door: Door, store: SessionStore) -> None:
+    """Deleting what a conversation is named by unnames it, until somebody speaks in it; another item's name
+    stays.
+    """
+    said = [{"role": "user", "content": text} for text in ("My PIN is 48219", "Hello")]
+    id = door.call("POST", "/v1/conversations", {"items": said}, tenant=TENANT).json["id"]
+    first, second = store.items(TENANT, id, order="asc").data
+    for item, title in ((second, "My PIN is 48219"), (first, "")):
+        left = door.call("DELETE", f"/v1/conversations/{id}/items/{item.id}", tenant=TENANT).json
+        assert left["dormouse"]["title"] == store.get(TENANT, id).title == title
+        (listed,) = door.call("GET", "/v1/conversations", tenant=TENANT).json["data"]
+        assert listed == left
+    body = {"model": MODEL, "conversation": id, "input": "How are you?"}
+    assert door.call("POST", "/v1/responses", body, tenant=TENANT).status == 200
+    assert store.get(TENANT, id).title == "How are you?"
 
 
 def test_a_deleted_conversation_takes_everything_with_it(store: SessionStore) -> None:

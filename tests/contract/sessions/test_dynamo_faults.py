@@ -10,13 +10,17 @@ from dataclasses import replace
 
 import pytest
 
+from handler.assembly import assemble
 from handler.errors import NotFound, Unavailable, VersionConflict
 from handler.sessions import Order, SessionStore, Usage
 from handler.sessions import dynamo_rows as rows
 from handler.sessions.dynamo_request import Put
+from handler.settings import Settings
 from tests.contract.sessions.faults import Fault, Plan, faulty
 from tests.contract.sessions.stores import HandClock, Place
 from tests.contract.sessions.turns import TENANT, conversation, grow, message, response, seqs
+from tests.unit.handler.conftest import Answer, Door
+from tests.unit.handler.scripted_engine import scripted_engine
 
 
 @pytest.fixture
@@ -164,6 +168,28 @@ def test_a_deletion_that_broke_off_is_finished(place: Place, store: SessionStore
     assert rows_of(place) == 0
     with pytest.raises(NotFound):
         store.delete(TENANT, "conv_a")
+
+
+@pytest.mark.parametrize("terms", [{}, {"If_Match": "*"}, {"If_Match": '"2"'}])
+def test_a_deletion_by_the_api_that_broke_off_is_finished(
+    place: Place, store: SessionStore, terms: dict[str, str]
+) -> None:
+    """Its client is told to send it again; the very same request then leaves nothing, and a third finds
+    nothing.
+    """
+    grow(store, store.create(TENANT, conversation()), turns=1)
+
+    def delete(seen: SessionStore) -> Answer:
+        door = Door(assemble(Settings(), scripted_engine(lambda _: "OK."), seen, started_s=0.0))
+        return door.call("DELETE", "/v1/conversations/conv_a", tenant=TENANT, **terms)
+
+    with seen_through(place, always("BatchWriteItem", "broken")) as faulted:
+        broken = delete(faulted)
+    assert (broken.status, broken.headers["x-should-retry"]) == (503, "true")
+    assert rows_of(place) > 0
+    assert delete(store).status == 200
+    assert rows_of(place) == 0
+    assert delete(store).status == 404
 
 
 def test_an_erasure_that_broke_off_is_finished(place: Place, store: SessionStore) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -21,10 +23,10 @@ from handler.sessions.sqlite_rows import TABLES
 from handler.settings import Settings
 from tests.contract.sessions.conftest import RETENTION_S
 from tests.contract.sessions.faults import Fault, faulty
-from tests.contract.sessions.stores import HandClock, Place
+from tests.contract.sessions.stores import HandClock, Place, everything_in
 from tests.contract.sessions.turns import NOW_S, TENANT, conversation, grow, message, response
 from tests.unit.handler.conftest import Door
-from tests.unit.handler.scripted_engine import MODEL, scripted_engine
+from tests.unit.handler.scripted_engine import MODEL, noisy_engine, scripted_engine
 
 CONVERSATIONS = 6
 ERASE = {"confirm": "everything"}
@@ -131,6 +133,156 @@ def test_erasing_by_the_api(door: Door, place: Place) -> None:
     assert door.call("GET", "/v1/usage", tenant=TENANT).json["data"][0]["results"] == []
     assert rows_of(place) == 0
     assert door.call("POST", "/v1/erase", ERASE, tenant=TENANT).status == 200
+
+
+def test_a_period_that_still_counts_is_kept(place: Place, store: SessionStore) -> None:
+    """Of all that is a tenant's its counters of the period that is asked for are left, and nothing else."""
+    furnish(store, TENANT)
+    store.add_usage(TENANT, "2026-11-26", Usage(1, 2, 3, 4))
+    store.erase(TENANT, counted_period="2026-11-26")
+    assert (rows_of(place), everything(store, TENANT)) == (1, [])
+    assert store.usage(TENANT, "2026-11-26") == Usage(1, 2, 3, 4)
+    store.erase(TENANT, counted_period="2026-11-27")
+    assert rows_of(place) == 0
+
+
+SECRET = "My PIN is 48219."
+
+
+@pytest.fixture
+def noisy(store: SessionStore, clock: HandClock) -> Door:
+    """The API over the store, with answers that go on and on."""
+    settings = Settings(deadline_margin_ms=0)
+    return Door(assemble(settings, noisy_engine(), store, started_s=0.0, now=clock))
+
+
+def turn(door: Door, **body: Any) -> Any:
+    """Take a turn that is cut."""
+    made = door.call("POST", "/v1/responses", {"model": MODEL, "max_output_tokens": 4, **body}, tenant=TENANT)
+    assert made.status == 200, made.body
+    return made.json
+
+
+def ids_of(text: str) -> str:
+    """A text as it stands among stored ids."""
+    return json.dumps(noisy_engine().tokenizer.encode(text).ids, separators=(",", ":"))[1:-1]
+
+
+def exported(door: Door, id: str) -> Any:
+    """All that a conversation shows of itself."""
+    return door.call("GET", f"/v1/conversations/{id}/export", tenant=TENANT).json
+
+
+def test_a_deleted_question_is_nowhere(noisy: Door, place: Place, store: SessionStore) -> None:
+    """Neither as text, nor as title, nor as ids in the prompts of answers that were cut, before or after."""
+    id = noisy.call("POST", "/v1/conversations", {}, tenant=TENANT).json["id"]
+    turn(noisy, conversation=id, input="Hi")
+    turn(noisy, conversation=id, input=SECRET)
+    turn(noisy, conversation=id)
+    turn(noisy, conversation=id, input="And?")
+    secret = store.items(TENANT, id, order="asc").data[2]
+    assert secret.content[0]["text"] == SECRET
+    assert everything_in(place).count(ids_of(SECRET)) == 3
+    gone = noisy.call("DELETE", f"/v1/conversations/{id}/items/{secret.id}", tenant=TENANT)
+    assert gone.status == 200
+    left = everything_in(place)
+    assert (SECRET in left, ids_of(SECRET) in left) == (False, False)
+    prompts = ["prompt_ids" in response["state"] for response in exported(noisy, id)["responses"]]
+    assert prompts == [True, False, False, False]
+
+
+@pytest.mark.parametrize("part", [0, 1, 2])
+def test_a_deleted_part_of_an_answer_is_nowhere(
+    noisy: Door, place: Place, store: SessionStore, part: int
+) -> None:
+    """Neither in its response, nor among the ids of the parts that go on with it."""
+    id = noisy.call("POST", "/v1/conversations", {}, tenant=TENANT).json["id"]
+    made = [turn(noisy, conversation=id, **said) for said in ({"input": "Hi"}, {}, {})]
+    turn(noisy, conversation=id, input="And?")
+    items = store.items(TENANT, id, order="asc").data[1:4]
+    ids = json.dumps(items[part].token_ids[-4:], separators=(",", ":"))[1:-1]
+    assert ids in everything_in(place)
+    path = f"/v1/conversations/{id}/items/{items[part].id}"
+    assert noisy.call("DELETE", path, tenant=TENANT).status == 200
+    assert ids not in everything_in(place)
+    texts = [
+        noisy.call("GET", f"/v1/responses/{each['id']}", tenant=TENANT).json["output"][0]["content"][0][
+            "text"
+        ]
+        for each in made
+    ]
+    said = [each["output"][0]["content"][0]["text"] for each in made]
+    assert texts == [*said[:part], "", *said[part + 1 :]]
+
+
+def test_what_a_branch_keeps_of_a_deleted_conversation_is_not_given(noisy: Door) -> None:
+    """Its prompt, which has the deleted text in it, is neither exported nor gone on from."""
+    id = noisy.call("POST", "/v1/conversations", {}, tenant=TENANT).json["id"]
+    first = turn(noisy, conversation=id, input=SECRET)["id"]
+    branch = turn(noisy, previous_response_id=first, input="And?")["id"]
+    (hidden,) = noisy.call("GET", "/v1/conversations?hidden=true", tenant=TENANT).json["data"]
+    assert ids_of(SECRET) in json.dumps(exported(noisy, hidden["id"]), separators=(",", ":"))
+    assert noisy.call("DELETE", f"/v1/conversations/{id}", tenant=TENANT).status == 200
+    page = exported(noisy, hidden["id"])
+    assert (page["incomplete"], "prompt_ids" in page["responses"][0]["state"]) == (True, False)
+    assert ids_of(SECRET) not in json.dumps(page, separators=(",", ":"))
+    refused = noisy.call(
+        "POST", "/v1/responses", {"model": MODEL, "previous_response_id": branch}, tenant=TENANT
+    )
+    assert (refused.status, refused.json["error"]["code"]) == (409, "conflict")
+
+
+@pytest.mark.parametrize("terms", [{}, {"If_Match": "*"}])
+def test_a_turn_that_comes_between_is_purged_as_well(
+    store: SessionStore, clock: HandClock, place: Place, terms: dict[str, str]
+) -> None:
+    """A deletion that another writer was faster than looks again at all that holds the item."""
+
+    def meddle() -> None:
+        turn(door, conversation=id, input="And?")
+
+    between = Meddled(store, meddle)
+    door = Door(assemble(Settings(deadline_margin_ms=0), noisy_engine(), between, started_s=0.0, now=clock))
+    id = door.call("POST", "/v1/conversations", {}, tenant=TENANT).json["id"]
+    turn(door, conversation=id, input=SECRET)
+    secret = store.items(TENANT, id, order="asc").data[0].id
+    path = f"/v1/conversations/{id}/items/{secret}"
+    assert door.call("DELETE", path, tenant=TENANT, **terms).status == 200
+    assert len(store.items(TENANT, id).data) == 3
+    assert ids_of(SECRET) not in everything_in(place)
+
+
+def test_a_deletion_that_broke_off_is_made_again(store: SessionStore, clock: HandClock, place: Place) -> None:
+    """The item goes last: as long as it is there the same request finishes the work."""
+
+    def fail() -> None:
+        raise Unavailable("The store is gone.")
+
+    broken = Meddled(store, fail)
+    door = Door(assemble(Settings(deadline_margin_ms=0), noisy_engine(), broken, started_s=0.0, now=clock))
+    id = door.call("POST", "/v1/conversations", {}, tenant=TENANT).json["id"]
+    turn(door, conversation=id, input=SECRET)
+    path = f"/v1/conversations/{id}/items/{store.items(TENANT, id, order='asc').data[0].id}"
+    terms = {"If_Match": f'"{store.get(TENANT, id).version}"'}
+    assert door.call("DELETE", path, tenant=TENANT, **terms).status == 503
+    assert door.call("GET", path, tenant=TENANT).status == 200
+    assert door.call("DELETE", path, tenant=TENANT, **terms).status == 200
+    assert SECRET not in everything_in(place)
+
+
+class Meddled:
+    """A store with something that happens before the first item is deleted."""
+
+    def __init__(self, store: Any, happens: Callable[[], None]) -> None:
+        self._store, self._happenings = store, [happens]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def delete_item(self, *where: Any, **terms: Any) -> Any:
+        if self._happenings:
+            self._happenings.pop()()
+        return self._store.delete_item(*where, **terms)
 
 
 @pytest.mark.parametrize("body", [{}, {"confirm": None}, {"confirm": True}, {"confirm": "yes"}, None])

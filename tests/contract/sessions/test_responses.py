@@ -10,7 +10,8 @@ import pytest
 from handler.errors import Conflict, NotFound, VersionConflict
 from handler.sessions import Claim, SessionStore, Usage
 from handler.sessions.records import CLAIM_RETENTION_S, USAGE_RETENTION_S
-from tests.contract.sessions.stores import HandClock
+from tests.contract.sessions.conftest import RETENTION_S
+from tests.contract.sessions.stores import HandClock, Place, everything_in
 from tests.contract.sessions.turns import NOW_S, TENANT, conversation, grow, message, response, seqs
 from tests.unit.handler.conftest import Door
 from tests.unit.handler.scripted_engine import MODEL
@@ -57,6 +58,74 @@ def test_a_response_can_be_replaced_and_deleted(store: SessionStore, length: int
         with pytest.raises(NotFound):
             gone()
     assert seqs(store.items(TENANT, "conv_a").data) == [1]
+
+
+def test_the_responses_of_a_conversation(store: SessionStore) -> None:
+    """All that were made in it are read, long ones whole; none of another's, and none that is gone."""
+    held = store.create(TENANT, conversation())
+    for n in range(130):
+        made = response(f"resp_{n}", body={"text": "x" * (450_000 if n == 7 else 10)}, state={"n": n})
+        held = store.append(TENANT, held, [], response=made)
+    store.append(TENANT, conversation("conv_b"), [message("msg_1")], response=response("resp_b", "conv_b"))
+    store.delete_response(TENANT, "resp_8")
+    found = {made.id: made for made in store.responses(TENANT, "conv_a")}
+    assert len(found) == 129
+    assert all(made == store.response(TENANT, id) for id, made in found.items())
+    assert list(store.responses("globex", "conv_a")) == list(store.responses(TENANT, "conv_c")) == []
+
+
+@pytest.mark.parametrize("length", [900_000, 390_000, 10])
+def test_what_is_left_of_an_item_and_a_response(
+    place: Place, store: SessionStore, clock: HandClock, length: int
+) -> None:
+    """They are there with less in them and nothing more, under their numbers, for as long as before; the
+    conversation has not moved.
+    """
+    held = store.create(TENANT, conversation())
+    item = message("msg_1", "secret " + "a" * 900_000, role="assistant", token_ids=(1, 2))
+    made = response("resp_1", body={"text": "secret " + "a" * 900_000}, state={"prompt_ids": [1, 2]})
+    held = store.append(TENANT, held, [item, message("msg_2")], response=made)
+    clock.now_s += 0.9 * RETENTION_S
+    less = [
+        replace(store.item(TENANT, "conv_a", "msg_1"), content=[{"text": "b" * length}], token_ids=()),
+        replace(store.response(TENANT, "resp_1"), body={"text": "b" * length}, state={}),
+    ]
+    for value in less:
+        store.redact(TENANT, held, value)
+    assert [store.item(TENANT, "conv_a", "msg_1"), store.response(TENANT, "resp_1")] == less
+    assert seqs(store.window(TENANT, held, max_items=5).items) == [1, 2]
+    assert store.get(TENANT, "conv_a") == held
+    assert "secret" not in everything_in(place)
+    clock.now_s += 0.2 * RETENTION_S
+    for gone in (
+        lambda: store.get(TENANT, "conv_a"),
+        lambda: store.response(TENANT, "resp_1"),
+        lambda: store.redact(TENANT, held, less[1]),
+    ):
+        with pytest.raises(NotFound):
+            gone()
+
+
+def test_what_is_gone_is_not_redacted(store: SessionStore) -> None:
+    """Who has read another version is refused; an item and a response that are gone do not come back."""
+    seen = store.create(TENANT, conversation(), [message("msg_1")])
+    held = store.append(TENANT, seen, [], response=response("resp_1"))
+    values = [store.item(TENANT, "conv_a", "msg_1"), store.response(TENANT, "resp_1")]
+    for value in values:
+        with pytest.raises(VersionConflict):
+            store.redact(TENANT, seen, value)
+        with pytest.raises(NotFound):
+            store.redact("globex", held, value)
+    store.delete_response(TENANT, "resp_1")
+    held = store.delete_item(TENANT, "conv_a", "msg_1")
+    for value in values:
+        store.redact(TENANT, held, value)
+    assert store.items(TENANT, "conv_a").data == ()
+    with pytest.raises(NotFound):
+        store.response(TENANT, "resp_1")
+    store.delete(TENANT, "conv_a")
+    with pytest.raises(NotFound):
+        store.redact(TENANT, held, values[0])
 
 
 def test_a_conversation_is_no_response(store: SessionStore) -> None:

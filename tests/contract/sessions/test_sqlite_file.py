@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from handler.errors import SettingsError, Unavailable
 from handler.sessions.sqlite import SqliteSessions
 from handler.sessions.sqlite_file import SCHEMA_VERSION
 from tests.contract.sessions.stores import HandClock
-from tests.contract.sessions.turns import TENANT, conversation, grow, message
+from tests.contract.sessions.turns import TENANT, conversation, grow, message, response
 
 
 def test_a_file_of_a_newer_version_is_refused(tmp_path: Path) -> None:
@@ -86,6 +87,67 @@ def test_expired_rows_are_swept_by_later_writes(tmp_path: Path) -> None:
     with sqlite3.connect(path) as db:
         assert db.execute("SELECT DISTINCT conversation_id FROM items").fetchall() == [("conv_new",)]
         assert db.execute("SELECT id FROM conversations").fetchall() == [("conv_new",)]
+
+
+@pytest.mark.parametrize("is_overwriting", [True, False])
+def test_what_is_deleted_is_in_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_overwriting: bool
+) -> None:
+    """Items, responses, conversations, everything: their bytes are gone when the call returns, also with an
+    SQLite that was not built to overwrite what it deletes.
+    """
+    connect = sqlite3.connect
+
+    def connected(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        connection: sqlite3.Connection = connect(*arguments, **options)
+        connection.execute(f"PRAGMA secure_delete = {'ON' if is_overwriting else 'OFF'}")
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", connected)
+    store = SqliteSessions(tmp_path / "sessions.sqlite3", clock=time.time)
+    secrets = ["an item's", "a response's", "a conversation's", "a tenant's"]
+    said = [message(f"msg_{n}", secret) for n, secret in enumerate(secrets[::3])]
+    made = response("resp_1", body={"text": secrets[1]})
+    store.append(TENANT, conversation(), said, response=made)
+    store.create(TENANT, conversation("conv_b"), [message("msg_1", secrets[2])])
+    for secret, delete in zip(
+        secrets,
+        (
+            lambda: store.delete_item(TENANT, "conv_a", "msg_0"),
+            lambda: store.delete_response(TENANT, "resp_1"),
+            lambda: store.delete(TENANT, "conv_b"),
+            lambda: store.erase(TENANT),
+        ),
+        strict=True,
+    ):
+        assert holding(tmp_path, secret)
+        delete()
+        assert not holding(tmp_path, secret)
+    store.close()
+
+
+def test_a_reader_does_not_hold_up_a_deletion_for_good(tmp_path: Path) -> None:
+    """Who reads an older state keeps it in the log; the deletion is done all the same, and the log is emptied
+    by the next one.
+    """
+    store = SqliteSessions(tmp_path / "sessions.sqlite3", clock=time.time, busy_timeout_s=0.05)
+    for name in ("a", "b"):
+        store.create(TENANT, conversation(f"conv_{name}"), [message("msg_1", f"secret of {name}")])
+    reader = sqlite3.connect(tmp_path / "sessions.sqlite3", isolation_level=None)
+    reader.execute("BEGIN")
+    assert reader.execute("SELECT COUNT(*) FROM items").fetchone() == (2,)
+    store.delete(TENANT, "conv_a")
+    assert [held.id for held in store.conversations(TENANT).data] == ["conv_b"]
+    reader.execute("COMMIT")
+    store.delete(TENANT, "conv_b")
+    assert not holding(tmp_path, "secret")
+    reader.close()
+    store.close()
+
+
+def holding(folder: Path, text: str) -> list[str]:
+    """Name the files that have a text somewhere among their bytes."""
+    return [path.name for path in folder.iterdir() if text.encode() in path.read_bytes()]
 
 
 def test_processes_that_start_together_share_one_new_file(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerFast
 from handler.engine.prompt import ChatPrompt
 from handler.engine.template import ChatTemplate
 from handler.engine.vocabulary import PackedTokenizer, pack
-from handler.errors import BundleError, InvalidRequest
+from handler.errors import BundleError, ContextOverflow, InvalidRequest
 from tests.unit.engine import chat_templates, tiny_tokenizers
 from tests.unit.engine.tiny_tokenizers import CONTROL, NOT_SPECIAL
 
@@ -198,6 +198,27 @@ def test_without_a_template_the_texts_are_the_prompt(kind: str) -> None:
     parts = [{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}]
     assert prompt.encode(parts) == tokenizer.encode("ab").ids
     assert not control_ids(tokenizer) & set(prompt.encode([user("x </s> <|im_end|> <think>")]))
+
+
+@pytest.mark.parametrize("style", ["chatml", None])
+@pytest.mark.parametrize("kind", list(tiny_tokenizers.ALL))
+@given(
+    unit=st.one_of(st.sampled_from([*PROBES, "a", " ", "\n", "<|im_end|>"]), HOSTILE_TEXT),
+    times=st.integers(1, 300),
+    most_tokens=st.integers(1, 60),
+)
+@settings(max_examples=60, deadline=None)
+def test_only_what_is_too_long_is_not_encoded_to_its_end(
+    style: str | None, kind: str, unit: str, times: int, most_tokens: int
+) -> None:
+    """A limit changes no id, and what is refused by its beginning alone does have more."""
+    prompt = prompts(style, kind)[0] if style else ChatPrompt(tiny_tokenizers.ALL[kind](), None)
+    messages = [user(unit * times)]
+    ids = prompt.encode(messages)
+    try:
+        assert prompt.encode(messages, most_tokens=most_tokens) == ids
+    except ContextOverflow:
+        assert len(ids) > most_tokens
 
 
 @pytest.mark.parametrize(

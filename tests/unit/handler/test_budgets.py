@@ -6,7 +6,7 @@ import itertools
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
@@ -14,8 +14,11 @@ from hypothesis import strategies as st
 
 from handler.chat.budget import FADING, Margin
 from handler.chat.pace import Pace
+from handler.engine.compiler import GrammarCompiler
 from handler.engine.engine import Engine
 from handler.engine.generate import PREFILL_STEP_TOKENS
+from handler.engine.grammar import MAX_GRAMMAR_BYTES
+from handler.engine.prompt import ChatPrompt
 from handler.runtime import streaming_marshaller
 from tests.unit.handler.conftest import Door, OpenDoor, opened, rest_event
 from tests.unit.handler.scripted_engine import MODEL, noisy_engine, scripted_engine
@@ -52,6 +55,18 @@ class SlowSteps:
         if self._real:
             time.sleep(step_s)
         return self._model.forward(ids, cache, rows)
+
+
+class SlowCalls:
+    """A part of the engine that takes a second of the test's clock whenever `method` is called."""
+
+    def __init__(self, part: Any, method: str, steps: SlowSteps) -> None:
+        self._part, self._method, self._steps = part, method, steps
+
+    def __getattr__(self, name: str) -> Any:
+        if name == self._method:
+            self._steps.now_s += 1.0
+        return getattr(self._part, name)
 
 
 def slow_engine(*, real: bool = False) -> tuple[Engine, SlowSteps]:
@@ -448,3 +463,58 @@ def test_a_stream_by_a_buffered_route_ends_in_time(
     answer = door.send(streaming_marshaller(Marshaller)().unmarshal_request(json.dumps(asked)))
     assert answer.events[-1]["type"] == "response.incomplete"
     assert steps.now_s == allowed_s
+
+
+@pytest.mark.parametrize("path", [RESPONSES, f"{RESPONSES}/input_tokens"])
+def test_what_is_kept_is_sought_in_time(open_door: OpenDoor, path: str) -> None:
+    """However slow the encoder: no other try is begun when time is up, and the refusal says so."""
+    engine, steps = slow_engine()
+    engine.prompt = cast(ChatPrompt, SlowCalls(engine.prompt, "encode", steps))
+    door = open_door(engine, clock=steps, streaming=True)
+    conversation = door.call("POST", "/v1/conversations", {}).json["id"]
+    for _ in range(3):
+        said = [{"role": role, "content": "fox 1 " * 10} for role in ("user", "assistant")] * 10
+        door.call("POST", f"/v1/conversations/{conversation}/items", {"items": said})
+    sent = {"model": MODEL, "input": "Hi", "conversation": conversation, "truncation": "auto"}
+    assert door.call("POST", path, sent).status == 200
+    assert steps.now_s > 3  # so many tries are needed
+    begun_s = steps.now_s
+    refused = door.call("POST", path, sent, x_request_timeout_ms="3000")
+    assert (refused.status, refused.json["error"]["code"]) == (400, "deadline_too_short")
+    assert "3.0 s, and making its prompt takes longer" in refused.json["error"]["message"]
+    assert steps.now_s - begun_s == 3
+
+
+def test_functions_are_compiled_in_time(open_door: OpenDoor) -> None:
+    """Where all of them together make no grammar, those that make none are not looked for for ever."""
+    engine, steps = slow_engine()
+    engine.grammars = cast(GrammarCompiler, SlowCalls(engine.grammars, "check", steps))
+    door = open_door(engine, clock=steps, streaming=True)
+    large = {"type": "object", "description": "x" * (MAX_GRAMMAR_BYTES // 8)}
+    tools = [{"type": "function", "name": f"f{at}", "parameters": large} for at in range(16)]
+    sent = {"model": MODEL, "input": "Hi", "tools": tools}
+    refused = door.call("POST", RESPONSES, sent, x_request_timeout_ms="3000")
+    assert (refused.status, refused.json["error"]["code"]) == (400, "deadline_too_short")
+    assert 3 <= steps.now_s < 5
+
+
+def test_prompts_are_encoded_in_time(open_door: OpenDoor) -> None:
+    """Of many texts no other one is begun when time is up."""
+    engine, steps = slow_engine()
+    engine.prompt = cast(ChatPrompt, SlowCalls(engine.prompt, "encode_text", steps))
+    door = open_door(engine, clock=steps, streaming=True)
+    sent = {"model": MODEL, "prompt": ["Hi"] * 9}
+    refused = door.call("POST", "/v1/completions", sent, x_request_timeout_ms="3000")
+    assert (refused.status, refused.json["error"]["code"], steps.now_s) == (400, "deadline_too_short", 3)
+
+
+def test_what_an_answer_rests_on_is_encoded_in_time(open_door: OpenDoor) -> None:
+    """An explanation is no reason to refuse: what there was no time for is left open."""
+    engine, steps = slow_engine()
+    engine.prompt = cast(ChatPrompt, SlowCalls(engine.prompt, "encode", steps))
+    door = open_door(engine, clock=steps, streaming=True)
+    said = [{"role": role, "content": "Hi"} for _ in range(8) for role in ("user", "assistant")]
+    sent = {"model": MODEL, "messages": [*said, *_messages("Hi")], "dormouse": {"explain": True}}
+    answer = door.call("POST", CHAT, sent, x_request_timeout_ms="3000")
+    assert (answer.status, steps.now_s) == (200, 3)
+    assert not answer.json["dormouse"]["explanation"]["complete"]

@@ -245,3 +245,77 @@ def test_what_would_make_another_answer_is_refused(open_door: OpenDoor, change: 
     assert (refused.status, refused.json["error"]["param"]) == (400, next(iter(change)))
     same = {"stop": "zzz", "instructions": "Be long."}
     assert door.post(RESPONSES, previous_response_id=cut["id"], max_output_tokens=1, **same).status == 200
+
+
+def items_of(door: Door, conversation: str) -> list[str]:
+    """The ids of a conversation's items, oldest first."""
+    page = door.call("GET", f"/v1/conversations/{conversation}/items?order=asc").json
+    return [item["id"] for item in page["data"]]
+
+
+@pytest.mark.parametrize("gone", ["instructions", "question", "answer", "conversation"])
+@pytest.mark.parametrize("where", ["its conversation", "a branch"])
+def test_an_answer_does_not_go_on_from_what_is_deleted(open_door: OpenDoor, gone: str, where: str) -> None:
+    """A prompt is kept whole, a deleted text in it included: 409, and its tokens are not counted either."""
+    door = open_door(noisy_engine(), streaming=True)
+    said = [{"role": role, "content": f"The {role}'s"} for role in ("system", "user")]
+    conversation = door.call("POST", "/v1/conversations", {"items": said[:1]}).json["id"]
+    cut = door.post(RESPONSES, input=said[1:], conversation=conversation, max_output_tokens=3).json
+    if where == "a branch":
+        cut = door.post(RESPONSES, input="And?", previous_response_id=cut["id"], max_output_tokens=3).json
+    else:
+        door.post(RESPONSES, conversation=conversation, max_output_tokens=3)
+    path = f"/v1/conversations/{conversation}"
+    if gone != "conversation":
+        path += f"/items/{items_of(door, conversation)[['instructions', 'question', 'answer'].index(gone)]}"
+    assert door.call("DELETE", path).status == 200
+    if (gone, where) == ("conversation", "its conversation"):
+        assert door.post(RESPONSES, previous_response_id=cut["id"]).status == 404
+        return
+    for path in (RESPONSES, f"{RESPONSES}/input_tokens"):
+        refused = door.post(path, previous_response_id=cut["id"])
+        if (gone, where) == ("answer", "its conversation"):  # there is nothing to continue
+            assert (refused.status, refused.json["error"]["param"]) == (400, "input")
+        else:
+            assert (refused.status, refused.json["error"]["param"]) == (409, "previous_response_id")
+    if where == "its conversation":
+        refused = door.post(RESPONSES, conversation=conversation)
+        assert (refused.status, refused.json["error"]["param"]) == (409, "conversation")
+        assert "deleted" in refused.json["error"]["message"]
+    again_said = door.post(RESPONSES, previous_response_id=cut["id"], input="Go on", max_output_tokens=3)
+    assert again_said.status == 200
+
+
+def test_what_it_was_not_made_of_may_be_deleted(open_door: OpenDoor) -> None:
+    """What was dropped from a prompt, came after it, or was gone before keeps no answer from going on."""
+    door = open_door(noisy_engine(context_tokens=256), streaming=True)
+    conversation = door.call("POST", "/v1/conversations", {}).json["id"]
+    asked = {"conversation": conversation, "truncation": "auto", "max_output_tokens": 3}
+    for n in range(8):
+        door.post(RESPONSES, input=f"Tell me about sleep, number {n}, please.", **asked)
+    door.call("DELETE", f"/v1/conversations/{conversation}/items/{items_of(door, conversation)[-1]}")
+    cut = door.post(RESPONSES, input="Hi", **asked).json
+    dropped = cut["dormouse"]["dropped_items"]
+    assert dropped
+    door.post(RESPONSES, input="And?", **asked)
+    for item in (dropped[0], items_of(door, conversation)[-1]):
+        assert door.call("DELETE", f"/v1/conversations/{conversation}/items/{item}").status == 200
+    assert door.post(RESPONSES, previous_response_id=cut["id"], max_output_tokens=3).status == 200
+
+
+@pytest.mark.parametrize("is_deleted", [True, False])
+def test_a_stream_is_not_taken_up_from_what_is_deleted(open_door: OpenDoor, is_deleted: bool) -> None:
+    """An answer whose client hung up is told as far as it came when its question, or what that rests on, is
+    gone.
+    """
+    door = open_door(noisy_engine(), streaming=True)
+    conversation = door.call("POST", "/v1/conversations", {}).json["id"]
+    asked = {"conversation": conversation, "input": "Hi"}
+    door.post(RESPONSES, **asked, max_output_tokens=3)
+    cut = ask(door, **asked, max_output_tokens=TOKENS).until(deltas=3).hang_up()
+    kept = door.call("GET", f"{RESPONSES}/{cut.id}").json["usage"]["output_tokens"]
+    assert kept < TOKENS
+    if is_deleted:
+        door.call("DELETE", f"/v1/conversations/{conversation}/items/{items_of(door, conversation)[0]}")
+    made = again(door, cut.id).rest().events[-1]["response"]
+    assert made["usage"]["output_tokens"] == (kept if is_deleted else TOKENS)

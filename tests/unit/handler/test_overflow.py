@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 
+from handler.chat.fit import newest_that_fit
 from handler.engine.engine import Engine
+from handler.engine.prompt import TOKEN_CHARACTERS, ChatPrompt
+from handler.engine.template import ChatTemplate
 from tests.unit.handler.conftest import Door, OpenDoor
-from tests.unit.handler.scripted_engine import noisy_engine, scripted_engine
+from tests.unit.handler.scripted_engine import TEMPLATE, noisy_engine, scripted_engine
 from tests.unit.handler.streams import again, ask
 
 RESPONSES, CONVERSATIONS = "/v1/responses", "/v1/conversations"
@@ -255,3 +258,90 @@ def test_a_stateless_overflow_is_refused_with_counts(door: Door, engine: Engine)
     refused = door.post("/v1/chat/completions", messages=said)
     assert (refused.status, refused.json["error"]["param"]) == (400, "messages")
     assert str(tokens(engine, said)) in refused.json["error"]["message"]
+
+
+class CountingTokenizer:
+    """Another tokenizer, and how many characters it was given to encode."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.characters = 0
+        self._tokenizer = tokenizer
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._tokenizer, name)
+
+    def encode(self, text: str, **options: Any) -> Any:
+        self.characters += len(text)
+        return self._tokenizer.encode(text, **options)
+
+
+@pytest.fixture
+def counting(engine: Engine) -> CountingTokenizer:
+    """The tokenizer that the engine's prompts are made with."""
+    tokenizer = CountingTokenizer(engine.tokenizer)
+    engine.prompt = ChatPrompt(tokenizer, ChatTemplate(TEMPLATE, {}))
+    return tokenizer
+
+
+LONGEST = "You are fine, thank you. " * 2_000
+LOOKS = 3  # at what there is in all, at the turns that are too many, and at those that are not
+MOST_CHARACTERS = LOOKS * TOKEN_CHARACTERS * CONTEXT_TOKENS
+
+
+@pytest.mark.parametrize("truncation", ["auto", "disabled"])
+@pytest.mark.parametrize("path", [RESPONSES, f"{RESPONSES}/input_tokens"])
+def test_a_long_history_is_not_encoded_whole(
+    door: Door, counting: CountingTokenizer, path: str, truncation: str
+) -> None:
+    """The work goes by what the context holds, not by what is stored, and what is kept is the same."""
+    id, items = begin(door, [*[message("user", LONGEST), message("assistant", LONGEST)] * 10, *turns(2)])
+    answer = door.post(path, input="Hello", conversation=id, truncation=truncation)
+    assert counting.characters < MOST_CHARACTERS
+    if truncation == "disabled":
+        assert answer.json["error"]["code"] == "context_length_exceeded"
+        assert f"has more than {CONTEXT_TOKENS} tokens." in answer.json["error"]["message"]
+    elif path == RESPONSES:
+        assert answer.json["dormouse"]["dropped_items"] == items[:-4]
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/chat/completions", {"messages": [message("user", LONGEST * 10)]}),
+        ("/v1/completions", {"prompt": LONGEST * 10}),
+        (RESPONSES, {"input": LONGEST * 10}),
+        (RESPONSES, {"input": LONGEST * 10, "truncation": "auto"}),
+    ],
+)
+def test_a_long_text_is_not_encoded_whole(
+    door: Door, counting: CountingTokenizer, path: str, body: dict[str, Any]
+) -> None:
+    """One that cannot fit is refused by what it begins with."""
+    refused = door.post(path, **body)
+    assert (refused.status, refused.json["error"]["code"]) == (400, "context_length_exceeded")
+    assert f"has more than {CONTEXT_TOKENS} tokens" in refused.json["error"]["message"]
+    assert counting.characters < MOST_CHARACTERS
+
+
+def test_a_short_history_is_encoded_once(door: Door, engine: Engine, counting: CountingTokenizer) -> None:
+    """What fits, and that is most of all, is found to fit at the first look."""
+    id, _ = begin(door, turns(3))
+    counting.characters = 0
+    door.post(RESPONSES, input="Hello", conversation=id, truncation="auto")
+    whole = engine.prompt._template.render([*turns(3), message("user", "Hello")], None, True)
+    assert counting.characters == len(whole)
+
+
+def test_the_most_that_fit_are_found_by_few_tries() -> None:
+    """Whatever fits of however many, the tries go by what fits."""
+    for count in range(70):
+        for most in range(max(count, 1)):
+            tried: list[int] = []
+
+            def fits(kept: int, most: int = most, tried: list[int] = tried) -> bool:
+                tried.append(kept)
+                return kept <= most
+
+            assert newest_that_fit(count, fits) == most
+            assert all(kept <= min(count, 2 * max(most, 1)) for kept in tried)
+            assert len(tried) <= 2 * most.bit_length() + 2

@@ -91,13 +91,19 @@ def test_without_ids_the_text_comes_in_one_piece(open_door: OpenDoor) -> None:
     assert found.events[-1]["response"] == live.events[-1]["response"]
 
 
-def test_a_deleted_answer_is_told_from_its_response(noisy: Door) -> None:
-    """When the item is gone from its conversation, the response still knows the text."""
+def test_a_deleted_answer_is_told_without_its_text(noisy: Door) -> None:
+    """When the item is gone from its conversation, the response knows no more than that it was there."""
     conversation = noisy.call("POST", "/v1/conversations", {}).json["id"]
-    live = ask(noisy, **ASK[0], conversation=conversation).rest()
+    live = ask(noisy, **ASK[2], conversation=conversation).rest()
     item = live.events[-1]["response"]["output"][0]["id"]
     noisy.call("DELETE", f"/v1/conversations/{conversation}/items/{item}")
-    assert len(again(noisy, live.id).rest().deltas) == 1
+    found = again(noisy, live.id).rest()
+    assert [event["type"] for event in found.events] == [
+        event["type"] for event in live.events if event not in live.deltas
+    ]
+    part = {"type": "output_text", "text": "", "annotations": [], "logprobs": []}
+    assert found.events[-1]["response"]["output"][0]["content"] == [part]
+    assert noisy.call("GET", f"{RESPONSES}/{live.id}").json == found.events[-1]["response"]
 
 
 @pytest.mark.parametrize(

@@ -46,19 +46,26 @@ def test_a_cut_answer_and_its_continuation_are_told_again(open_door: OpenDoor) -
             assert again(door, live.id).rest().events == live.events
 
 
-def test_without_ids_every_item_comes_in_one_piece(open_door: OpenDoor) -> None:
-    """What was stored without ids is told from the response: whole items, under their own ids."""
+@pytest.mark.parametrize("gone", [0, 1, 2])
+def test_without_ids_every_item_comes_in_one_piece(open_door: OpenDoor, gone: int) -> None:
+    """Where one of an answer's items is deleted, the ids of all go: whole items are told, that one empty."""
     door, _ = open_saying(open_door, SAID)
     conversation = door.call("POST", "/v1/conversations", {}).json["id"]
     live = ask(door, **ASKED, conversation=conversation).rest()
-    items = live.events[-1]["response"]["output"]
-    door.call("DELETE", f"/v1/conversations/{conversation}/items/{items[-1]['id']}")
+    made = live.events[-1]["response"]
+    items = made["output"]
+    door.call("DELETE", f"/v1/conversations/{conversation}/items/{items[gone]['id']}")
+    if gone:
+        items[gone]["arguments"] = "{}"
+    else:
+        items[0]["content"][0].update(text="", logprobs=[])
     found = again(door, live.id).rest().events
     deltas = [event["delta"] for event in found if event["type"].endswith(".delta")]
-    assert deltas == [items[0]["content"][0]["text"], items[1]["arguments"], items[2]["arguments"]]
+    said = [items[0]["content"][0]["text"], items[1]["arguments"], items[2]["arguments"]]
+    assert deltas == [text for text in said if text]
     done = [event["item"] for event in found if event["type"] == "response.output_item.done"]
     assert done == items
-    assert found[-1]["response"] == live.events[-1]["response"]
+    assert found[-1]["response"] == made
 
 
 @pytest.mark.parametrize("read", [6, 14, 22, 40])

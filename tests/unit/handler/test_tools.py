@@ -297,3 +297,28 @@ def test_a_continued_answer_keeps_its_tools(open_door: OpenDoor) -> None:
     again = door.post(RESPONSES, previous_response_id=cut["id"], tools=TOOLS).json
     assert again["tools"] == cut["tools"]
     assert again["output"][0]["status"] == "completed"
+
+
+def test_divisibility_is_bounded_over_all_functions(open_door: OpenDoor) -> None:
+    """Compiling takes time by the sum of all multiples; too many are refused before, few are taken."""
+    door, _ = open_saying(open_door, "No.")
+
+    def asked(functions: int, multiple: int) -> Any:
+        tools = [
+            {
+                "type": "function",
+                "name": f"f{at}",
+                "parameters": {
+                    "type": "object",
+                    "properties": {"x": {"type": "integer", "multipleOf": multiple + at}},
+                },
+            }
+            for at in range(functions)
+        ]
+        return door.post(RESPONSES, input="Rain?", tools=tools)
+
+    assert asked(8, 60).status == 200
+    error = asked(128, 9_000).json["error"]
+    assert (error["param"], "multipleOf" in error["message"]) == ("tools", True)
+    error = asked(2, 10_000).json["error"]  # one that is too large alone is told by its place
+    assert error["param"] == "tools[1].parameters"

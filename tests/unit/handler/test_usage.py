@@ -334,6 +334,25 @@ def test_a_spent_quota_is_new_the_next_day(open_door: OpenDoor) -> None:
     assert door.post(CHAT, messages=HI).status == 200
 
 
+def test_an_erasure_gives_no_quota_back(open_door: OpenDoor) -> None:
+    """What was used today stays used, and is told; what was used before is forgotten. Where there is no quota
+    nothing is kept.
+    """
+    time = [NOON_S - 24 * 3600]
+    limited, unlimited = (open_door(daily_tokens=limit, now=lambda: time[0]) for limit in (4, 0))
+    limited.post(CHAT, messages=HI)
+    time[0] += 24 * 3600
+    limited.post(CHAT, messages=HI)
+    today = used(limited)
+    erase = ("POST", "/v1/erase", {"confirm": "everything"})
+    for _ in range(2):
+        assert limited.call(*erase).status == 200
+        assert limited.post(CHAT, messages=HI).status == 429
+    assert (used(limited), used(limited, period="2026-11-24")) == (today, {})
+    assert unlimited.call(*erase).status == 200
+    assert used(unlimited) == {}
+
+
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("path", BODIES)
 def test_answers_say_what_is_left(open_door: OpenDoor, path: str, stream: bool) -> None:
