@@ -116,6 +116,7 @@ class Conversations:
         with attempt.under_way():
             conversation = self.store.get(caller.tenant, conversation_id)
             terms.version(lambda: conversation.version)
+            conversation = self.store.renew(caller.tenant, conversation)
             if any(item.type == "function_call_output" for item in items):
                 newest = self.store.window(caller.tenant, conversation, max_items=MAX_PAGE_ITEMS)
                 check_results(newest.items, items, "items")

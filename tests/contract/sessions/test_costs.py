@@ -193,3 +193,27 @@ def test_what_has_expired_costs_a_listing_little(place: Place) -> None:
             page = opened.conversations(TENANT, limit=1, order=order)
         assert ([each.id for each in page.data], page.has_more) == (["conv_new"], False)
         assert place.kind == "sqlite" or bill.calls == {"Query": 3, "BatchGetItem": 3}
+
+
+@pytest.mark.parametrize("place", ["dynamodb"], indirect=True)
+def test_what_keeping_a_conversation_costs_a_turn(place: Place) -> None:
+    """Nothing until half a retention has gone by; then as much as 500 items do, until all are renewed."""
+    store = place.open(HandClock(), RETENTION_S)
+    fill(store, "conv_long", 1_200)
+    clock, bill = HandClock(), Bill()
+    with faulty(place.address, lambda _: "none", bill.add) as url:
+        store = replace(place, address=url).open(clock, RETENTION_S)
+
+        def calls(step_s: float) -> Counter[str]:
+            clock.now_s += step_s
+            held = store.get(TENANT, "conv_long")
+            bill.calls.clear()
+            store.renew(TENANT, held)
+            return +bill.calls
+
+        assert not calls(RETENTION_S / 2 - 1)
+        part = {"Query": 10, "TransactWriteItems": 10, "UpdateItem": 1}
+        assert [calls(1), calls(0)] == [part, part]
+        assert calls(0) == {"Query": 5, "TransactWriteItems": 5, "UpdateItem": 1}
+        assert not calls(RETENTION_S / 2 - 1)
+        store.close()

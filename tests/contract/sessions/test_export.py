@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from handler.sessions import SessionStore
+from tests.contract.sessions.conftest import RETENTION_S
+from tests.contract.sessions.stores import HandClock
 from tests.contract.sessions.turns import NOW_S, TENANT, conversation, grow, message
 from tests.unit.handler.conftest import Door
 from tests.unit.handler.scripted_engine import MODEL
@@ -84,6 +86,28 @@ def test_an_export_leaves_nothing_out(door: Door, store: SessionStore) -> None:
     facts = page["conversation"]["dormouse"]
     assert facts["output_tokens"] == made["usage"]["output_tokens"] == 3
     assert (facts["title"], page["incomplete"]) == ("Hi", False)
+
+
+@pytest.mark.parametrize("place", ["sqlite", "dynamodb"], indirect=True)
+@pytest.mark.parametrize("how", ["turns", "items"])
+def test_a_conversation_in_daily_use_loses_nothing(
+    door: Door, store: SessionStore, clock: HandClock, how: str
+) -> None:
+    """What no window reaches any more is there as long as the rest, by whatever call one adds to it."""
+    held = store.create(TENANT, conversation("conv_a"))
+    while held.last_seq < 160:  # a window holds 128
+        held = store.append(TENANT, held, [message(f"msg_{held.last_seq + n}") for n in range(40)])
+    turn = {"model": MODEL, "input": "Hi", "conversation": "conv_a", "truncation": "auto"}
+    said = {"items": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]}
+    paths = {"turns": ("/v1/responses", turn), "items": ("/v1/conversations/conv_a/items", said)}
+    for _ in range(5):
+        clock.now_s += RETENTION_S * 0.7
+        answer = door.call("POST", *paths[how], tenant=TENANT)
+        assert answer.status == 200, answer.body
+    clock.now_s += RETENTION_S - 1
+    pages = list(export(door, "conv_a"))
+    assert [entry["seq"] for page in pages for entry in page["data"]] == list(range(1, 171))
+    assert not any(page["incomplete"] for page in pages)
 
 
 def test_a_thread_is_exported_with_what_it_branched_from(door: Door) -> None:
