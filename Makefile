@@ -5,6 +5,8 @@ BUNDLE ?= models/house/bundle
 MODEL  ?=
 OUT    ?=
 QUANT  ?= int4
+WAY         ?=
+CONTEXT     ?=
 ROUNDING    ?=
 CALIBRATION ?=
 ADAPTER     ?=
@@ -36,14 +38,15 @@ chat: .venv/run/.made      ## serve the model on http://127.0.0.1:8080 (PORT=, B
 test: .venv/dev/.made .venv/cloud/.made .venv/clients/.made .venv/load/.made browser      ## the whole test suite, real components included (TESTS=)
 	.venv/dev/bin/python -m pytest $(TESTS)
 
-bundle: .venv/export/.made      ## MODEL=<hub id or folder> OUT=<folder> [QUANT=int4|int8|fp32] [CALIBRATION=<text file>] [ROUNDING=gptq|nearest] [ADAPTER=<peft folder>] [TARGET_SIZE=400MB|TARGET_KL=0.02] [TEXT=<text file to judge on>] [DIALOGUES=<JSON lines to score answers on>] [ACCEPT="why, though checks fail"] [FRONTIER=1]
+bundle: .venv/export/.made      ## MODEL=<hub id or folder> OUT=<folder> [QUANT=int4|int8|fp32] [CONTEXT=<tokens>] [WAY=fused|universal] [CALIBRATION=<text file>] [ROUNDING=gptq|nearest] [ADAPTER=<peft folder>] [TARGET_SIZE=400MB|TARGET_KL=0.02] [TEXT=<text file to judge on>] [DIALOGUES=<JSON lines to score answers on>] [ACCEPT="why, though checks fail"] [FRONTIER=1]
 	@test -n "$(MODEL)" || { echo "make bundle: MODEL= is missing: a hub id or a folder" >&2; exit 2; }
 	@test -n "$(OUT)" || { echo "make bundle: OUT= is missing: the folder to write" >&2; exit 2; }
 	@exec .venv/export/bin/python -m export $(call path,$(MODEL)) --out $(call path,$(OUT)) --quant "$(QUANT)" \
+		$(if $(CONTEXT),--context "$(CONTEXT)") $(if $(WAY),--way "$(WAY)") \
 		$(if $(ROUNDING),--rounding "$(ROUNDING)") $(if $(CALIBRATION),--calibration $(call path,$(CALIBRATION))) \
 		$(if $(ADAPTER),--adapter $(call path,$(ADAPTER))) $(if $(TEXT),--text $(call path,$(TEXT))) \
 		$(if $(DIALOGUES),--dialogues $(call path,$(DIALOGUES))) \
-		$(if $(ACCEPT),--accept "$(ACCEPT)") $(if $(FRONTIER),--frontier) \
+		$(if $(ACCEPT),--accept "$(ACCEPT)") $(if $(filter-out 0 no false,$(FRONTIER)),--frontier) \
 		$(if $(TARGET_SIZE),--target-size "$(TARGET_SIZE)") $(if $(TARGET_KL),--target-kl "$(TARGET_KL)")
 
 report: .venv/export/.made      ## the embedded model's report, docs/report/house.{html,md,json} (QUANT=)

@@ -73,6 +73,7 @@ class Adapter:
             raise ExportError(f"{folder}: holds no {CONFIG_FILE}; an adapter is a folder that peft wrote")
         self.config = Config(fields, folder / CONFIG_FILE)
         self._check()
+        self._alphas = self._read_alphas()
         self.weights_file = folder / WEIGHTS_FILE
         if not self.weights_file.is_file():
             raise ExportError(f"{folder}: holds no {WEIGHTS_FILE}; only safetensors weights are read")
@@ -110,12 +111,20 @@ class Adapter:
         return found
 
     def _scale(self, module: str, rank: int) -> float:
-        alpha = self.config.number("lora_alpha", 8.0)
-        for pattern, other in (self.config.fields.get("alpha_pattern") or {}).items():
-            if re.match(rf"(.*\.)?({pattern})$", module):
-                alpha = float(other)
-                break
+        common = self.config.number("lora_alpha", 8.0)
+        alpha = next((own for pattern, own in self._alphas if pattern.match(module)), common)
         return alpha / (math.sqrt(rank) if self.config.flag("use_rslora", False) else rank)
+
+    def _read_alphas(self) -> list[tuple[re.Pattern[str], float]]:
+        """The modules that have an alpha of their own, each by the first pattern that it fits."""
+        told = self.config.fields.get("alpha_pattern") or {}
+        if not isinstance(told, dict):
+            raise ExportError(f"{self.config.path}: alpha_pattern: {told!r}, must be an object or null")
+        inside = Config(told, self.config.path, "alpha_pattern.")
+        try:
+            return [(re.compile(rf"(.*\.)?({name})$"), inside.number(name)) for name in told]
+        except re.error as error:
+            raise ExportError(f"{self.config.path}: alpha_pattern: {error.pattern!r}: {error}") from None
 
     def _check(self) -> None:
         fields = self.config.fields

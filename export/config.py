@@ -38,20 +38,19 @@ class Config:
             raise ExportError(f"{self.path}: architectures: {names!r}, must be a list of one class name")
         return names[0]
 
-    def integer(self, name: str, default: int | None = None) -> int:
-        """A whole number above zero."""
+    def integer(self, name: str, default: int | None = None, *, zero: bool = False) -> int:
+        """A whole number above zero, or zero where it may be; null is the default."""
         value = self.fields.get(name)
         if value is None and default is not None:
             return default
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise ExportError(f"{self.path}: {self._within}{name}: {value!r}, must be a whole number above 0")
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0 or not (value or zero):
+            allowed = "a whole number, 0 or more" if zero else "a whole number above 0"
+            raise ExportError(f"{self.path}: {self._within}{name}: {value!r}, must be {allowed}")
         return value
 
     def number(self, name: str, default: float | None = None) -> float:
-        """A number above zero."""
-        value = self.fields.get(name)
-        if value is None and default is not None:
-            return default
+        """A number above zero; null is none, as for transformers."""
+        value = self.fields.get(name, default)
         if not isinstance(value, int | float) or isinstance(value, bool) or value <= 0:
             raise ExportError(f"{self.path}: {self._within}{name}: {value!r}, must be a number above 0")
         return float(value)

@@ -27,6 +27,7 @@ WeightMeasure = Literal["scale", "value", "bits"]
 difference, in parts of the tensor's root mean square; how many rows are not what was written."""
 
 DEFAULT_CONTEXT_TOKENS = 8192  # where the model was trained on more
+FEWEST_CONTEXT_TOKENS = 3  # a prompt, an answer, and the row that makes rows even
 
 
 @dataclass(frozen=True)
@@ -88,10 +89,11 @@ class Converted:
 def context_tokens(trained: int, asked: int | None) -> int:
     """How many tokens the bundle may hold.
 
-    Raises: ExportError when more is asked for than the model was trained on.
+    Raises: ExportError when more is asked for than the model was trained on, or too few to answer in.
     """
     if asked is None:
         return min(trained, DEFAULT_CONTEXT_TOKENS)
-    if not 2 <= asked <= trained:
-        raise ExportError(f"--context: {asked}, must be from 2 to {trained}, what the model was trained on")
+    if not FEWEST_CONTEXT_TOKENS <= asked <= trained:
+        allowed = f"from {FEWEST_CONTEXT_TOKENS} to {trained}, what the model was trained on"
+        raise ExportError(f"--context: {asked}, must be {allowed}")
     return asked

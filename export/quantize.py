@@ -25,6 +25,7 @@ Rounding = Literal["gptq", "nearest"]
 WIDENED_BITS = 8
 SMALLEST_BLOCK = 16  # MatMulNBits' own floor
 BLOCKS = (16, 32, 64, 128, 256)
+DEFAULT_BLOCK = 128
 # Of a row: 576 inputs in five blocks of 128 decode 5 % faster than in nine of 64 (docs/LOG.md).
 MOST_PADDING = 1 / 8
 
@@ -35,7 +36,7 @@ class Recipe:
 
     name: RecipeName
     bits: int  # 32 = not quantized
-    block: int = 128
+    block: int = DEFAULT_BLOCK
     accuracy_level: int = 4  # 4 = activations in int8 by block, the fast kernels; 0 = float32
     rounding: Rounding = "nearest"
     symmetric: bool = True  # the middle code is zero; else each block has a code of its own for it
@@ -43,7 +44,7 @@ class Recipe:
 
     @classmethod
     def named(
-        cls, name: str, block: int = 128, rounding: str | None = None, *, symmetric: bool = True
+        cls, name: str, block: int = DEFAULT_BLOCK, rounding: str | None = None, *, symmetric: bool = True
     ) -> Recipe:
         """The recipe that the command line asks for; unasked, four bits are rounded by data."""
         if block not in BLOCKS:
@@ -53,6 +54,8 @@ class Recipe:
             raise ExportError(f"--quant: {name!r}, must be one of {', '.join(bits)}")
         if name == "fp32" and rounding == "gptq":
             raise ExportError("--rounding: gptq, fp32 rounds nothing; use --quant int4 or int8")
+        if name == "fp32" and block != DEFAULT_BLOCK:
+            raise ExportError(f"--block: {block}, fp32 rounds nothing; use --quant int4 or int8")
         if name == "fp32" and not symmetric:
             raise ExportError("--asymmetric: fp32 rounds nothing; use --quant int4 or int8")
         chosen = rounding or ("gptq" if name == "int4" else "nearest")

@@ -1,13 +1,12 @@
 """Where a model comes from: a hub id, pinned to a commit, or a local folder, pinned by its weights' hash.
 
-Owns the download, the revision, the licence, and which base an adapter goes with. Of architectures it knows
-only whether they are of text alone.
+Owns the revision, the licence, and which base an adapter goes with. Of architectures it knows only whether
+they are of text alone.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import errno
 import hashlib
 import re
 from dataclasses import dataclass
@@ -18,13 +17,11 @@ import yaml
 
 from export.adapter import CONFIG_FILE, AdaptedWeights, Adapter
 from export.config import Config
-from export.errors import ExportError, UnknownArchitecture, about, first_line, reason
+from export.errors import ExportError, UnknownArchitecture, about
+from export.hub import HUB_ID, download, neither
 from export.weights import Weights, weight_files
 
-HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
-WANTED = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model", "README.md", "LICENSE*"]
 UNKNOWN_LICENSE = "unknown"
-_OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 @dataclass(frozen=True)
@@ -82,13 +79,9 @@ def _find(source: str, revision: str | None) -> _Found:
             raise ExportError(f"--revision: {revision!r} is for hub ids, {source} is a local folder")
         return _Found(folder, _front_matter(folder).get("model_name") or folder.resolve().name)
     if folder.exists() or source.startswith((".", "/", "~")) or not HUB_ID.fullmatch(source):
-        raise _neither(source)
-    folder, commit = _download(source, revision)
+        raise neither(source)
+    folder, commit = download(source, revision, _refuse_early)
     return _Found(folder, source, commit)
-
-
-def _neither(source: str) -> ExportError:
-    return ExportError(f"{source}: neither a folder nor a hub id such as HuggingFaceTB/SmolLM2-135M-Instruct")
 
 
 def _base_of(adapter: Adapter) -> _Found:
@@ -103,6 +96,12 @@ def _checkpoint(found: _Found) -> Checkpoint:
     config = _text_config(found.folder)
     pinned = found.commit or "sha256:" + _hash(weight_files(found.folder))
     return Checkpoint(found.folder, found.id, pinned, license_of(found.folder), config)
+
+
+def _refuse_early(folder: Path) -> None:
+    """Refuse what a config tells, where there is one: an adapter's repository has none."""
+    if (folder / "config.json").is_file():
+        _text_config(folder)
 
 
 def _text_config(folder: Path) -> Config:
@@ -139,7 +138,7 @@ def license_of(folder: Path) -> str:
 
 
 def _front_matter(folder: Path) -> dict[str, str]:
-    """The fields at the head of a model card that are words, each the first of its line, or lists of words.
+    """The fields at the head of a model card that are texts, each on one line, or lists of texts.
 
     Those of a list are joined by `and`. What is no YAML has no fields.
 
@@ -156,50 +155,13 @@ def _front_matter(folder: Path) -> dict[str, str]:
         return {}
     if not isinstance(fields, dict):
         return {}
-    return {str(name): " and ".join(_words(value)) for name, value in fields.items()}
+    return {str(name): " and ".join(_texts(value)) for name, value in fields.items()}
 
 
-def _words(value: Any) -> list[str]:
+def _texts(value: Any) -> list[str]:
     each = value if isinstance(value, list) else [value]
-    return [str(one).split()[0] for one in each if isinstance(one, str | int | float) and str(one).split()]
-
-
-def _download(hub_id: str, revision: str | None) -> tuple[Path, str]:
-    """A snapshot in the hub's cache and its commit: a branch is resolved once, then the commit is used."""
-    from huggingface_hub import HfApi, constants, snapshot_download
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        HFValidationError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-
-    try:
-        commit = HfApi().model_info(hub_id, revision=revision).sha
-        if commit is None:
-            raise ExportError(f"{hub_id}: the hub names no commit for revision {revision or 'main'}")
-        first = Path(snapshot_download(hub_id, revision=commit, allow_patterns=["config.json"]))
-        if (first / "config.json").is_file():
-            _text_config(first)  # refused before gigabytes are fetched
-        return Path(snapshot_download(hub_id, revision=commit, allow_patterns=WANTED)), commit
-    except HFValidationError:  # the hub's rules for names are narrower than HUB_ID
-        raise _neither(hub_id) from None
-    except GatedRepoError:
-        page = f"{constants.ENDPOINT}/{hub_id}"
-        raise ExportError(
-            f"{hub_id}: the model is gated; accept its terms on {page} and set HF_TOKEN to a token of yours"
-        ) from None
-    except RepositoryNotFoundError:
-        raise ExportError(f"{hub_id}: no such folder here and no such public model on the hub") from None
-    except RevisionNotFoundError:
-        raise ExportError(f"{hub_id}: the hub has no revision {revision!r}") from None
-    except (HfHubHTTPError, OSError, ConnectionError) as error:
-        if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
-            raise ExportError(f"{hub_id}: the hub's cache cannot be written: {reason(error)}") from None
-        raise ExportError(
-            f"{hub_id}: no such folder here, and the hub cannot be reached: {first_line(error)}"
-        ) from None
+    lines = (" ".join(str(one).split()) for one in each if isinstance(one, str | int | float))
+    return [line for line in lines if line]
 
 
 def _hash(files: list[Path]) -> str:

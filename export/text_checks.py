@@ -9,16 +9,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from jinja2 import TemplateError
-
-from export.architecture import load_config
+from export.generation import end_ids
 from export.passage import PASSAGES
 from export.tokenizer import TEMPLATE_FILE, TOKENIZER_FILE
 from export.verify import Check
 from handler.engine.bundle import Manifest, Tokens
 from handler.engine.prompt import ChatPrompt
 from handler.engine.template import ChatTemplate
-from handler.errors import InvalidRequest
 
 REFUSED = "refused"
 Messages = list[Mapping[str, str]]
@@ -71,20 +68,13 @@ def _same(prompt: ChatPrompt, tokenizer: Any, messages: Messages) -> bool:
 def _or_refused(encode: Callable[[], list[int]]) -> list[int] | str:
     try:
         return encode()
-    except (InvalidRequest, TemplateError, ValueError):
+    except Exception:  # a template is the model's own code: it can fail in any way
         return REFUSED
 
 
 def _wrong_ends(manifest: Manifest, checkpoint: Path, tokenizer: Any) -> list[str]:
     """Ids that should end an answer and do not, or the other way round."""
-    from transformers import GenerationConfig
-
-    if (checkpoint / "generation_config.json").is_file():
-        declared = GenerationConfig.from_pretrained(checkpoint, local_files_only=True).eos_token_id
-    else:
-        declared = load_config(checkpoint).eos_token_id
-    wanted = {*(declared if isinstance(declared, list) else [declared]), tokenizer.eos_token_id} - {None}
-    stops = set(manifest.tokens.eos)
+    wanted, stops = set(end_ids(checkpoint, tokenizer.eos_token_id)), set(manifest.tokens.eos)
     name = tokenizer.convert_ids_to_tokens
     wrong = [f"{name(id_)} ({id_}) ends an answer, not for transformers" for id_ in sorted(stops - wanted)]
     wrong += [f"{name(id_)} ({id_}) ends an answer for transformers" for id_ in sorted(wanted - stops)]
@@ -101,7 +91,7 @@ def _end_of_turn(tokenizer: Any) -> int | None:
     messages = [{"role": "user", "content": "Please."}, {"role": "assistant", "content": ANSWER}]
     try:
         text = tokenizer.apply_chat_template(messages, tokenize=False)
-    except (TemplateError, ValueError):
+    except Exception:  # as above
         return None
     behind = tokenizer.encode(text.rpartition(ANSWER)[2].lstrip(), add_special_tokens=False)
     known = tokenizer.added_tokens_decoder

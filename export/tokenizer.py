@@ -14,18 +14,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from export.chat_template import chat_template, write_question
 from export.config import read_json_object
 from export.errors import ExportError, first_line
+from export.generation import end_ids, generation_defaults
 from export.passage import PASSAGE
 from export.source import Checkpoint
 from handler.engine.bundle import Tokens
+from handler.engine.template import ChatTemplate
 from handler.engine.vocabulary import PackedTokenizer, pack
 
 TOKENIZER_FILE = "tokenizer.json"
 SENTENCEPIECE_FILE = "tokenizer.model"  # sentencepiece is not among the export's packages
+VOCABULARY_FILES = (TOKENIZER_FILE, "vocab.json", "vocab.txt")  # of the others no fast tokenizer is made
+LLAMA_CLASSES = ("LlamaTokenizer", "LlamaTokenizerFast")
 PACKED_FILE = "tokenizer.bin"
 TEMPLATE_FILE = "chat_template.jinja"
-GENERATION_FIELDS = ("temperature", "top_p", "top_k", "min_p", "typical_p", "repetition_penalty")
 
 
 @dataclass(frozen=True)
@@ -39,27 +43,45 @@ class Text:
 def write_tokenizer(checkpoint: Checkpoint, folder: Path) -> Text:
     """Write the tokenizer, and the chat template where there is one, into `folder`.
 
-    Raises: ExportError when there is no fast tokenizer, or the model never says where an answer ends.
+    Raises: ExportError when there is no fast tokenizer, it writes ids that the model has not, a question
+    cannot be asked, or the model never says where an answer ends.
     """
     tokenizer = load_tokenizer(checkpoint.text_folder)
-    tokenizer.backend_tokenizer.save(str(folder / TOKENIZER_FILE), pretty=False)
-    _write_packed(folder)
-    template = tokenizer.chat_template
-    if isinstance(template, dict):  # several by name; the unnamed use is chat
-        template = template.get("default")
-    if template:
-        (folder / TEMPLATE_FILE).write_text(template, encoding="utf-8")
     named = {
         name: str(value) for name, value in tokenizer.special_tokens_map.items() if isinstance(value, str)
     }
-    generation = read_json_object(checkpoint.folder / "generation_config.json") or {}
+    template = chat_template(tokenizer, checkpoint.text_folder)
+    asked = write_question(ChatTemplate(template, named), checkpoint.text_folder) if template else ""
+    _check_ids(tokenizer, asked, checkpoint)
+    tokenizer.backend_tokenizer.save(str(folder / TOKENIZER_FILE), pretty=False)
+    _write_packed(folder)
+    if template:
+        (folder / TEMPLATE_FILE).write_text(template, encoding="utf-8")
     tokens = Tokens(
-        eos=_eos_ids(checkpoint, generation, tokenizer.eos_token_id),
+        eos=end_ids(checkpoint.folder, tokenizer.eos_token_id),
         bos=tokenizer.bos_token_id,
         pad=tokenizer.pad_token_id,
         template_tokens=named,
     )
-    return Text(tokens, _generation_defaults(generation))
+    return Text(tokens, generation_defaults(checkpoint.folder))
+
+
+def _check_ids(tokenizer: Any, asked: str, checkpoint: Checkpoint) -> None:
+    """Refuse a tokenizer of another model: in a text, around one or in a question are ids beyond the last.
+
+    Tokens that were added and are written nowhere may be beyond it: Gemma 3 has one for images.
+    """
+    folder, vocabulary = checkpoint.text_folder, checkpoint.config.integer("vocab_size")
+    known = max(tokenizer.backend_tokenizer.get_vocab(with_added_tokens=False).values(), default=0)
+    written = tokenizer.encode("") + tokenizer.encode(asked, add_special_tokens=False)
+    named = (tokenizer.bos_token_id, tokenizer.eos_token_id)
+    last = max([known, *written, *(id_ for id_ in named if id_ is not None)])
+    if last >= vocabulary:
+        token = tokenizer.convert_ids_to_tokens(last)
+        raise ExportError(
+            f"{folder}: the tokenizer's {token!r} is id {last}, the model's vocab_size is {vocabulary}: "
+            "they do not belong together"
+        )
 
 
 def _write_packed(folder: Path) -> None:
@@ -91,10 +113,7 @@ def load_tokenizer(folder: Path) -> Any:
     """
     from transformers import logging
 
-    if (folder / SENTENCEPIECE_FILE).is_file() and not (folder / TOKENIZER_FILE).is_file():
-        advice = f"save it with its {TOKENIZER_FILE} where sentencepiece is installed"
-        how = "AutoTokenizer.from_pretrained(...).save_pretrained(...)"
-        raise ExportError(f"{folder}: holds a {SENTENCEPIECE_FILE} only; {advice}: {how}")
+    _check_files(folder)
     logging.set_verbosity_error()  # its advice is for callers of transformers, not of this command
     try:
         tokenizer = _load(folder)
@@ -109,8 +128,20 @@ def load_tokenizer(folder: Path) -> Any:
     return tokenizer
 
 
+def _check_files(folder: Path) -> None:
+    how = "AutoTokenizer.from_pretrained(...).save_pretrained(...)"
+    if (folder / SENTENCEPIECE_FILE).is_file() and not (folder / TOKENIZER_FILE).is_file():
+        advice = f"save it with its {TOKENIZER_FILE} where sentencepiece is installed"
+        raise ExportError(f"{folder}: holds a {SENTENCEPIECE_FILE} only; {advice}: {how}")
+    if not any((folder / name).is_file() for name in VOCABULARY_FILES):
+        raise ExportError(f"{folder}: holds no {TOKENIZER_FILE}; save the model's tokenizer there: {how}")
+
+
 def _load(folder: Path) -> Any:
     """What the installed transformers 4 makes of a folder, in its own words or in those of transformers 5.
+
+    A Llama tokenizer that is told whether texts get a space in front is made again from sentencepiece's file,
+    although its own file says it too, and was made so: here it is read.
 
     Source: https://github.com/huggingface/transformers/blob/main/MIGRATION_GUIDE_V5.md
     """
@@ -121,6 +152,8 @@ def _load(folder: Path) -> Any:
     renamed: dict[str, Any] = {}
     if isinstance(extra, list):  # in 4 these are by name, and a list has another name
         renamed = {"extra_special_tokens": {}, "additional_special_tokens": extra}
+    if told.get("tokenizer_class") in LLAMA_CLASSES and (folder / TOKENIZER_FILE).is_file():
+        renamed["add_prefix_space"] = None
     if told.get("tokenizer_class") == "TokenizersBackend":
         return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True, **renamed)
     return AutoTokenizer.from_pretrained(folder, use_fast=True, local_files_only=True, **renamed)
@@ -133,28 +166,3 @@ def _unread(folder: Path, error: Exception) -> str:
         return f"{folder}: no tokenizer can be loaded"
     version = importlib.metadata.version("tokenizers")
     return f"{file}: damaged, or newer than tokenizers {version} can read"
-
-
-def _eos_ids(
-    checkpoint: Checkpoint, generation: Mapping[str, Any], tokenizer_eos: int | None
-) -> tuple[int, ...]:
-    """Every id that ends an answer: the generation config's (else the config's), and the tokenizer's own."""
-    declared = generation.get("eos_token_id", checkpoint.config.fields.get("eos_token_id"))
-    ids = list(declared) if isinstance(declared, list) else [declared]
-    found = sorted({i for i in [*ids, tokenizer_eos] if i is not None})
-    vocabulary = checkpoint.config.integer("vocab_size")
-    for token in found:
-        if not isinstance(token, int) or not 0 <= token < vocabulary:
-            raise ExportError(
-                f"{checkpoint.folder}: eos_token_id: {token!r}, must be an id below {vocabulary}"
-            )
-    if not found:
-        raise ExportError(f"{checkpoint.folder}: eos_token_id: missing, so no answer would ever end")
-    return tuple(found)
-
-
-def _generation_defaults(generation: Mapping[str, Any]) -> dict[str, float]:
-    """The sampling defaults the model's makers give; without `do_sample` they mean greedy decoding."""
-    if not generation.get("do_sample"):
-        return {"temperature": 0.0}
-    return {name: float(generation[name]) for name in GENERATION_FIELDS if generation.get(name) is not None}

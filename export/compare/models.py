@@ -10,10 +10,11 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from export.errors import ExportError, reason
+from export.hub import DESCRIBING
 from export.pipeline import Options, export_bundle
 from export.quantize import Recipe
 from export.rounding.text import default_text
-from export.source import WANTED, Checkpoint, resolve
+from export.source import Checkpoint, resolve
 from export.stages import Stages
 from export.tokenizer import TOKENIZER_FILE
 from handler.engine import integrity
@@ -79,9 +80,9 @@ def _is_older(bundle: Path, checkpoint: Checkpoint) -> bool:
     if "sha256:" not in checkpoint.revision:
         return False
     folders = [checkpoint.folder, *([checkpoint.adapter.folder] if checkpoint.adapter else [])]
-    files = (file for folder in folders for pattern in WANTED for file in folder.glob(pattern))
+    files = (file for folder in folders for pattern in DESCRIBING for file in folder.glob(pattern))
     begun = (bundle / TOKENIZER_FILE).stat().st_mtime_ns  # the first that an export writes
-    return any(file.stat().st_ctime_ns > begun for file in files if file.suffix != ".safetensors")
+    return any(file.stat().st_ctime_ns > begun for file in files)
 
 
 def _is_by_recipe(manifest: Manifest, checkpoint: Checkpoint, options: Options) -> bool:

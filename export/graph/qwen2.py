@@ -24,7 +24,7 @@ def windowed(config: Config, facts: Decoder) -> Decoder:
     """The same facts with windows in the layers from `max_window_layers` on, where they are switched on."""
     if not config.flag("use_sliding_window", False) or config.fields.get("sliding_window", 4096) is None:
         return facts
-    first = config.integer("max_window_layers", 28)
+    first = config.integer("max_window_layers", 28, zero=True)
     return facts.windowed(read_windows(config, facts.layers, lambda layer: layer >= first, default=4096))
 
 

@@ -156,10 +156,11 @@ def _longrope_facts(config: Config, inside: Config) -> dict[str, Any]:
     longest = config.integer("max_position_embeddings")
     trained = config.integer("original_max_position_embeddings", longest)
     told = "original_max_position_embeddings" in config.fields
-    ratio = longest / trained if told else inside.number("factor", 1.0)
+    ratio = longest / trained if told else inside.optional_number("factor") or 1.0
     growth = math.sqrt(1 + math.log(ratio) / math.log(trained)) if ratio > 1 else 1.0
     short = inside.numbers("short_factor")
-    return {"short": short, "longest": trained, "attention_factor": inside.number("attention_factor", growth)}
+    factor = inside.optional_number("attention_factor") or growth
+    return {"short": short, "longest": trained, "attention_factor": factor}
 
 
 def _longrope(frequencies: Float32, scaling: Mapping[str, Any]) -> Float32:

@@ -48,6 +48,10 @@ def test_a_tilde_is_the_home_although_it_is_quoted() -> None:
     [
         ("QUANT=int4", []),
         ("FRONTIER=1", ["--frontier"]),
+        ("FRONTIER=0", []),
+        ("FRONTIER=no", []),
+        ("WAY=universal", ["--way", "universal"]),
+        ("CONTEXT=2048", ["--context", "2048"]),
         ("ACCEPT=only to look", ["--accept", "only to look"]),
         ("ROUNDING=nearest", ["--rounding", "nearest"]),
         ("CALIBRATION=my text", ["--calibration", "my text"]),

@@ -66,7 +66,8 @@ class _Requests(BaseHTTPRequestHandler):
         return self.file(path.removeprefix(files))
 
     def listing(self) -> None:
-        names = sorted(file.name for file in self.hub.folder.iterdir())
+        files = (file for file in self.hub.folder.rglob("*") if file.is_file())
+        names = sorted(file.relative_to(self.hub.folder).as_posix() for file in files)
         told = {
             "id": self.hub.repo,
             "sha": COMMIT,

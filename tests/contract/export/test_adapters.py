@@ -14,6 +14,7 @@ from rich.console import Console
 from transformers import AutoModelForCausalLM
 
 from export.__main__ import main
+from export.adapter import Adapter
 from export.errors import ExportError, UnsupportedFeature
 from export.pipeline import Options, export_bundle
 from export.stages import Stages
@@ -114,6 +115,23 @@ def test_what_is_more_than_lora_is_refused_by_name(
     with pytest.raises(UnsupportedFeature, match=said):
         export(tmp_path / "adapter", tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["adapter"]
+
+
+@pytest.mark.parametrize(
+    ("patterns", "said"),
+    [
+        (["q_proj"], r"alpha_pattern: \['q_proj'\], must be an object or null"),
+        ({"q_proj": "x"}, r"alpha_pattern\.q_proj: 'x', must be a number above 0"),
+        ({"q_proj": None}, r"alpha_pattern\.q_proj: None, must be a number above 0"),
+        ({"q_proj(": 3}, r"alpha_pattern: .*: missing \), unterminated subpattern"),
+    ],
+)
+def test_scales_that_cannot_be_read_are_refused_by_name(patterns: Any, said: str, tmp_path: Path) -> None:
+    """The file and the field, when the folder is opened."""
+    fields = {"peft_type": "LORA", "alpha_pattern": patterns}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(fields))
+    with pytest.raises(ExportError, match=rf"adapter_config\.json: {said}"):
+        Adapter(tmp_path)
 
 
 def test_an_adapter_of_another_model_is_refused(tiny_checkpoint: TinyCheckpoint, tmp_path: Path) -> None:

@@ -50,9 +50,10 @@ def resolve(hub: Hub, tmp_path: Path) -> Resolve:
     for name in ("HF_HUB_OFFLINE", "HF_HUB_CACHE", "HF_TOKEN"):
         environment.pop(name, None)
 
-    def told(*arguments: str) -> str:
+    def told(*arguments: str, **settings: str) -> str:
         command = [sys.executable, "-c", RESOLVE, *arguments]
-        ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+        asked = {**environment, **settings}
+        ended = subprocess.run(command, env=asked, capture_output=True, text=True, timeout=120)
         assert ended.returncode == 0, ended.stderr
         return ended.stdout.strip()
 
@@ -68,6 +69,52 @@ def test_a_model_is_pinned_to_the_commit_and_fetched_once(
     assert sorted(hub.fetched) == ["README.md", "config.json", "model.safetensors"]
     resolve(REPO, COMMIT)
     assert len(hub.fetched) == 3
+
+
+NEEDLESS = (
+    *("consolidated.safetensors", "model.fp16.safetensors", "notes.txt", "onnx/config.json"),
+    *("checkpoint-500/model.safetensors", "checkpoint-500/optimizer.safetensors", "data/train.json"),
+)
+
+
+@pytest.mark.parametrize("sharded", [False, True])
+def test_of_a_large_repository_only_what_is_read_is_fetched(
+    sharded: bool, hub: Hub, resolve: Resolve
+) -> None:
+    """Not other precisions, nor what lies in folders; of several shards those of the index."""
+    for name in NEEDLESS:
+        (hub.folder / name).parent.mkdir(exist_ok=True)
+        (hub.folder / name).write_text("{}")
+    wanted = ["README.md", "config.json", "model.safetensors"]
+    if sharded:
+        (hub.folder / "model.safetensors").rename(hub.folder / "weights-1.safetensors")
+        index = {"weight_map": {"w": "weights-1.safetensors"}}
+        (hub.folder / "model.safetensors.index.json").write_text(json.dumps(index))
+        wanted = [*wanted, "model.safetensors.index.json", "weights-1.safetensors"]
+        wanted.remove("model.safetensors")
+    assert resolve(REPO).endswith("[1.0, 1.0, 1.0, 1.0]")
+    assert sorted(hub.fetched) == wanted
+
+
+AWAY = [{"HF_HUB_OFFLINE": "1"}, {"HF_ENDPOINT": "http://127.0.0.1:9"}]  # nothing listens at `discard`
+
+
+@pytest.mark.parametrize("away", AWAY, ids=["offline", "out of reach"])
+def test_a_model_in_the_cache_needs_no_hub(away: dict[str, str], resolve: Resolve) -> None:
+    """By its branch or its commit, pinned as before; another branch was never fetched."""
+    told = resolve(REPO)
+    assert resolve(REPO, **away) == told
+    assert resolve(REPO, COMMIT, **away) == told
+    assert resolve(REPO, "dev", **away).startswith(f"{REPO}: no such folder here, and the hub cannot be rea")
+
+
+def test_a_part_of_a_model_in_the_cache_is_none(resolve: Resolve, tmp_path: Path) -> None:
+    """A download that broke off leaves no weights, and the hub is what is missing."""
+    resolve(REPO)
+    (weights,) = (tmp_path / "home").rglob("model.safetensors")
+    weights.unlink()
+    told = resolve(REPO, HF_HUB_OFFLINE="1")
+    assert told.startswith(f"{REPO}: no such folder here, and the hub cannot be reached: ")
 
 
 def test_a_model_of_more_than_text_is_refused_before_its_weights_are_fetched(

@@ -132,11 +132,22 @@ def test_an_old_bundle_is_replaced(tiny_checkpoint: TinyCheckpoint, tmp_path: Pa
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
 
 
+@pytest.mark.parametrize("way", ["fused", "universal"])
+def test_the_smallest_context_makes_a_bundle(
+    way: str, tiny_checkpoint: TinyCheckpoint, tmp_path: Path
+) -> None:
+    """Although no template finds room in it."""
+    options = Options(str(tiny_checkpoint("llama")), tmp_path / "out", "int8", way=way, context_tokens=3)
+    export_bundle(options, Stages(Console(quiet=True)))
+    assert read_manifest(tmp_path / "out").context_tokens == 3
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["./nowhere"], "./nowhere: neither a folder nor a hub id"),
-        (["{checkpoint}", "--context", "4096"], "--context: 4096, must be from 2 to 256"),
+        (["{checkpoint}", "--context", "4096"], "--context: 4096, must be from 3 to 256"),
+        (["{checkpoint}", "--context", "2"], "--context: 2, must be from 3 to 256"),
         (["{checkpoint}", "--block", "48"], "--block: 48, must be one of 16, 32, 64, 128, 256"),
         (["{empty}"], "config.json: not found"),
     ],

@@ -361,7 +361,7 @@ def test_longrope_ends_where_its_angles_change(tmp_path: Path) -> None:
     """A context beyond the length first trained on is refused; unasked, the bundle's ends there."""
     source = write_checkpoint(tmp_path / "source", "phi3", **LONGROPE)
     assert load(export(source, tmp_path / "bundle")).manifest.context_tokens == 64
-    with pytest.raises(ExportError, match="--context: 128, must be from 2 to 64"):
+    with pytest.raises(ExportError, match="--context: 128, must be from 3 to 64"):
         export(source, tmp_path / "longer", context_tokens=128)
 
 

@@ -67,3 +67,10 @@ def test_a_block_that_no_kernel_reads_is_refused() -> None:
     """The message lists what is allowed."""
     with pytest.raises(ExportError, match="--block: 100, must be one of 16, 32, 64, 128, 256"):
         Recipe.named("int4", 100)
+
+
+def test_a_block_for_what_is_not_rounded_is_refused() -> None:
+    """As are the other ways to round; the default says nothing."""
+    with pytest.raises(ExportError, match="--block: 32, fp32 rounds nothing; use --quant int4 or int8"):
+        Recipe.named("fp32", 32)
+    assert Recipe.named("fp32", 128) == Recipe.named("fp32")

@@ -145,3 +145,18 @@ def test_a_scaling_without_its_factor_names_the_field() -> None:
         ExportError, match=r"config.json: rope_scaling.factor: None, must be a number above 0"
     ):
         read_rope(config)
+
+
+@pytest.mark.parametrize("field", ["rope_theta", "partial_rotary_factor"])
+def test_a_base_of_null_is_refused(field: str) -> None:
+    """transformers computes with it, and cannot; null as a factor of longrope it replaces."""
+    with pytest.raises(ExportError, match=rf"config.json: {field}: None, must be a number above 0"):
+        read_rope(Config({field: None}, Path("config.json")))
+    factors = {"short_factor": [1.0] * 4, "long_factor": [1.0] * 4}
+    told = {"rope_scaling": {"type": "longrope", **factors}, "max_position_embeddings": 64}
+    replaced = {**told["rope_scaling"], "factor": None, "attention_factor": None}
+    ropes = [
+        read_rope(Config({**told, "rope_scaling": each}, Path("c")))
+        for each in (told["rope_scaling"], replaced)
+    ]
+    assert ropes[0] == ropes[1]

@@ -42,6 +42,7 @@ def test_a_local_folder_is_pinned_by_its_weights(checkpoint: Path) -> None:
         ("---\nlicense: apache-2.0\ntags:\n- chat\n---\n# Model", "apache-2.0"),
         ('---\nlicense: "mit"  # as upstream\n---\n', "mit"),
         ("---\nlicense: other\nlicense_name: llama3.2\n---\n", "llama3.2"),
+        ("---\nlicense: other\nlicense_name: My  Licence\n  2\n---\n", "My Licence 2"),
         ("---\nlicense:\n- mit\n- apache-2.0\ntags:\n- chat\n---\n", "mit and apache-2.0"),
         ("---\nlicense:  # two\n\n  - 'mit'  # ours\n  - cc-by-4.0\n---\n", "mit and cc-by-4.0"),
         ("---\nlicense: [mit, 'apache-2.0']\n---\n", "mit and apache-2.0"),
@@ -58,6 +59,12 @@ def test_the_licence_comes_from_the_front_matter(card: str, license_: str, check
     """Text below the front matter is not a declaration."""
     (checkpoint / "README.md").write_text(card)
     assert license_of(checkpoint) == license_
+
+
+def test_a_model_has_the_whole_name_on_its_card(checkpoint: Path) -> None:
+    """Not the first word of it."""
+    (checkpoint / "README.md").write_text("---\nmodel_name: My Model 7B\n---\n")
+    assert resolve(str(checkpoint)).id == "My Model 7B"
 
 
 def test_the_config_may_name_the_licence(checkpoint: Path) -> None:
@@ -100,7 +107,7 @@ def test_a_full_disk_is_not_told_as_a_hub_out_of_reach(number: int, monkeypatch:
     def refused(*_: object, **__: object) -> str:
         raise OSError(number, os.strerror(number), "/cache/blobs/7c1f")
 
-    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", lambda *_, **__: SimpleNamespace(sha="5" * 40))
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", lambda *_, **__: SimpleNamespace(siblings=None))
     monkeypatch.setattr(huggingface_hub, "snapshot_download", refused)
     told = f"some/model: the hub's cache cannot be written: /cache/blobs/7c1f: {os.strerror(number)}"
     with pytest.raises(ExportError, match=re.escape(told)):
