@@ -67,7 +67,7 @@ class Cancellation:
         return None if body.status == "incomplete" and is_cut else body
 
     def _stored(self, tenant: str, response_id: str) -> ResponseObject:
-        return ResponseObject.model_validate(self.store.response(tenant, response_id).body)
+        return ResponseObject.stored(self.store.response(tenant, response_id).body)
 
     def _as_cancelled(self, body: ResponseObject) -> ResponseObject:
         if body.status != "cancelled":

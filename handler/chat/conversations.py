@@ -14,7 +14,7 @@ from handler.chat.budget import Budget, Caller
 from handler.chat.calls import check_results
 from handler.chat.erasure import copies
 from handler.chat.outcome import Outcome
-from handler.chat.pages import items_page
+from handler.chat.pages import items_page, page_of
 from handler.chat.retries import Attempt, Retries
 from handler.chat.terms import Terms
 from handler.chat.translate import conversation_object, item_of, new_id, shown, title_of
@@ -75,9 +75,9 @@ class Conversations:
     ) -> ConversationList:
         """Page through the tenant's conversations. Raises: NotFound for an unknown `after`."""
         page = self.store.conversations(tenant, limit=limit, after=after, order=order, hidden=hidden)
-        data = [conversation_object(conversation) for conversation in page.data]
+        data, is_cut = page_of(map(conversation_object, page.data))
         first, last = (data[0].id, data[-1].id) if data else (None, None)
-        return ConversationList(data=data, first_id=first, last_id=last, has_more=page.has_more)
+        return ConversationList(data=data, first_id=first, last_id=last, has_more=is_cut or page.has_more)
 
     def retrieve(self, tenant: str, conversation_id: str) -> Outcome[ConversationObject]:
         """Read one. Raises: NotFound."""
@@ -116,6 +116,7 @@ class Conversations:
         with attempt.under_way():
             conversation = self.store.get(caller.tenant, conversation_id)
             terms.version(lambda: conversation.version)
+            conversation = self.store.renew(caller.tenant, conversation)
             if any(item.type == "function_call_output" for item in items):
                 newest = self.store.window(caller.tenant, conversation, max_items=MAX_PAGE_ITEMS)
                 check_results(newest.items, items, "items")
@@ -152,7 +153,7 @@ class Conversations:
                 output = self.store.response(tenant, item.response_id).body["output"]
                 for told in output:
                     if told["id"] == item.id:
-                        return MessageItem.model_validate(told)
+                        return MessageItem.stored(told)
         return shown(item)
 
     def delete_item(

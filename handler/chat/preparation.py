@@ -167,7 +167,7 @@ class Preparation:
                 "'dormouse.explain' is not supported where an answer is continued.", param="dormouse.explain"
             )
         previous, item = self._interrupted(request, tenant, thread)
-        body = ResponseObject.model_validate(previous.body)
+        body = ResponseObject.stored(previous.body)
         kept = ToolFacts(tuple(body.tools), body.tool_choice, body.parallel_tool_calls)
         syntax = self.inference.engine.prompt.call_syntax
         job = continued_job(previous, item, request, self.fingerprint, syntax)

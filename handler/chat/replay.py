@@ -96,6 +96,8 @@ class Replays:
         yield from self._resumed(response_id, budget)  # somebody was faster
 
     def _generated(self, tenant: str, told: Told, running: Running) -> Iterator[Event | None]:
+        assert told.head is not None
+        self.store.renew(tenant, told.head)
         transcript = Transcript(told, self.inference.engine)
         events, budget = TurnEvents(transcript), running.budget
         run = self.inference.run(told.job(), budget)

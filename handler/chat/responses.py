@@ -80,10 +80,10 @@ class Responses:
 
     def retrieve(self, tenant: str, response_id: str) -> ResponseObject:
         """Read a response as it was given, or as it is under way in this process. Raises: NotFound."""
+        running = self.running.find(tenant, response_id)  # first: at its end it goes from here to the store
         try:
-            return ResponseObject.model_validate(self.store.response(tenant, response_id).body)
+            return ResponseObject.stored(self.store.response(tenant, response_id).body)
         except NotFound:
-            running = self.running.find(tenant, response_id)
             if running is None:
                 raise
             return running.beginning()

@@ -112,6 +112,7 @@ class Threads:
         return self._store.append(tenant, branch, items, response=moved, usage=usage, claim=claim)
 
     def _read(self, tenant: str, conversation: Conversation, at_seq: int, *, named: bool) -> Thread:
+        conversation = self._store.renew(tenant, conversation)
         window = self._store.window(tenant, conversation, max_items=self._max_items, upto_seq=at_seq)
         items = window.items
         if window.has_more:

@@ -160,7 +160,7 @@ class Transcript:
 def read_told(store: SessionStore, tenant: str, response_id: str, fingerprint: str) -> Told:
     """Read a response and its answer. Raises: NotFound where the response is not there."""
     stored = store.response(tenant, response_id)
-    told = Told(stored, ResponseObject.model_validate(stored.body))
+    told = Told(stored, ResponseObject.stored(stored.body))
     if stored.state.get("fingerprint") != fingerprint:
         return told
     try:

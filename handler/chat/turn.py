@@ -291,9 +291,10 @@ class Kept:
 
 
 def kept_of(item: Item) -> Kept:
-    """Undo `sampling_record`."""
+    """Undo `sampling_record`; what a newer version has added to it is passed over."""
     kept = dict(item.sampling)
     stop, grammar = tuple(kept.pop("stop")), kept.pop("grammar", None)
     has_calls = kept.pop("calls", False)
     kept["logit_bias"] = {int(id_): value for id_, value in kept["logit_bias"].items()}
-    return Kept(SamplingParams(**kept), stop, None if grammar is None else Grammar(grammar), has_calls)
+    params = {each.name: kept[each.name] for each in dataclasses.fields(SamplingParams) if each.name in kept}
+    return Kept(SamplingParams(**params), stop, None if grammar is None else Grammar(grammar), has_calls)

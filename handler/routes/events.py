@@ -16,6 +16,7 @@ from handler.errors import InvalidRequest, Unauthorized
 from handler.runtime_stream import JOINED
 
 LOCAL_TENANT = "local"
+_NOBODY_ASKED = {"integrationLatency", "iam"}  # what AWS itself says, without or beside an authorizer of ours
 Event = dict[str, Any]
 
 
@@ -80,13 +81,16 @@ def query(event: Mapping[str, Any]) -> dict[str, list[str]]:
 def tenant(event: Mapping[str, Any]) -> str:
     """Whose request it is, as the authorizer in front of us found; nobody else can say so.
 
+    An HTTP API puts that under the authorizer's kind. IAM's callers are one tenant (docs/adr/0052).
+
     Raises: Unauthorized where it found nobody, or somebody by the name that means nobody was asked.
     """
     authorizer = event["requestContext"].get("authorizer") or {}
-    if authorizer.keys().isdisjoint(("tenant", "claims", "principalId")):
+    if authorizer.keys() <= _NOBODY_ASKED:
         return LOCAL_TENANT
-    claims = authorizer.get("claims") or {}
-    for found in (authorizer.get("tenant"), claims.get("sub"), authorizer.get("principalId")):
+    said = {**authorizer, **(authorizer.get("lambda") or {}), **(authorizer.get("jwt") or {})}
+    claims = said.get("claims") or {}
+    for found in (said.get("tenant"), claims.get("sub"), said.get("principalId")):
         if isinstance(found, str) and found and found != LOCAL_TENANT:
             return found
     raise Unauthorized(

@@ -6,8 +6,8 @@ with 400 `unsupported_parameter`. Nothing is accepted and then ignored.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
@@ -28,6 +28,11 @@ class Answer(BaseModel):
     """A JSON object for a client; its fields are those that OpenAI's clients know, and `dormouse`."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, defer_build=True)
+
+    @classmethod
+    def stored(cls, body: Mapping[str, Any]) -> Self:
+        """Read one that was kept; what a newer version has added, at any depth, is passed over."""
+        return cls.model_validate(body, extra="ignore")
 
 
 def unsupported(message: str, field: str | None = None) -> PydanticCustomError:

@@ -6,6 +6,7 @@ keep it. Nothing here knows HTTP, OpenAI's JSON or the model; clocks, ids and ow
 The life of a turn:
 
     conversation = store.get(tenant, conversation_id)                    # one read
+    conversation = store.renew(tenant, conversation)                     # nothing, but for twice a retention
     window = store.window(tenant, conversation, max_items=200)           # one query, newest first
     ...                                                                  # the model speaks
     store.append(tenant, conversation, [user, assistant], response=...)  # one transaction, or VersionConflict
@@ -208,8 +209,17 @@ class SessionStore(Protocol):
     ) -> Window:
         """Read the newest items up to `upto_seq` (else the last one as it was read), ancestors included.
 
-        One query for each stretch of history, however long the conversation. Items that would expire before
-        a conversation written to now are given a fresh retention: what is still in use does not expire.
+        One query for each stretch of history, however long the conversation.
+        """
+        ...
+
+    def renew(self, tenant: str, conversation: Conversation) -> Conversation:
+        """Keep all that a conversation holds, ancestors' items included, from expiring before it does.
+
+        To be called before each write that begins its retention afresh; for what most of them find done
+        there is nothing to pay. Else a bounded number of rows is written, and the next call goes on.
+
+        Returns: the conversation, to go on with.
         """
         ...
 

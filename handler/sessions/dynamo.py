@@ -12,11 +12,11 @@ from itertools import islice
 from handler.errors import NotFound, VersionConflict
 from handler.sessions import dynamo_claims as claims
 from handler.sessions import dynamo_items as stored_items
+from handler.sessions import dynamo_renewal, dynamo_sweep, records
 from handler.sessions import dynamo_responses as stored_responses
 from handler.sessions import dynamo_rows as rows
-from handler.sessions import dynamo_sweep, records
 from handler.sessions.dynamo_request import Delete, Expression, Put, Update
-from handler.sessions.dynamo_table import ConditionFailed, DynamoTable
+from handler.sessions.dynamo_table import BATCH_READ_ROWS, ConditionFailed, DynamoTable
 from handler.sessions.dynamo_turn import write_turn
 from handler.sessions.records import CANCEL_RETENTION_S, USAGE_RETENTION_S, Turn, absent
 from handler.sessions.values import (
@@ -116,15 +116,23 @@ class DynamoSessions:
                 raise absent("conversation", after)
             sk = rows.listing_key(tenant, last)[1]
             low, high = (sk, high) if order == "asc" else (low, sk)
-        listed = self._table.query(
-            rows.directory(tenant), low, high, newest_first=order == "desc", page_rows=limit + 2
+        batch, now_s = limit + 2, self._clock()
+        entries = self._table.query(
+            rows.directory(tenant),
+            low,
+            high,
+            newest_first=order == "desc",
+            page_rows=batch,
+            later_rows=BATCH_READ_ROWS,
         )
+        listed = (str(row["id"]) for row in entries if rows.is_live(row, now_s))
         found: list[Conversation] = []
-        while len(found) <= limit and (ids := [str(row["id"]) for row in islice(listed, limit + 2)]):
+        while len(found) <= limit and (ids := list(islice(listed, batch))):
             keys = [rows.head_key(tenant, id) for id in ids if id != after]
             heads = self._table.get_many(keys)
-            live = (heads[key] for key in keys if key in heads and rows.is_live(heads[key], self._clock()))
+            live = (heads[key] for key in keys if key in heads and rows.is_live(heads[key], now_s))
             found += map(rows.load_head, live)
+            batch = BATCH_READ_ROWS  # of many that have expired a few may be all that is left
         return Page(tuple(found[:limit]), has_more=len(found) > limit)
 
     def append(
@@ -172,14 +180,14 @@ class DynamoSessions:
         if after is not None:
             seq = self._number(tenant, conversation_id, after)
             low, high = (seq + 1, high) if order == "asc" else (low, seq - 1)
-        found = self._read(tenant, conversation_id, low, high, order=order, limit=limit + 1).items
+        found = self._read(tenant, conversation_id, low, high, order=order, limit=limit + 1)
         return Page(found[:limit], has_more=len(found) > limit)
 
     def item(self, tenant: str, conversation_id: str, item_id: str) -> Item:
         """See `SessionStore.item`."""
         self.get(tenant, conversation_id)
         seq = self._number(tenant, conversation_id, item_id)
-        found = self._read(tenant, conversation_id, seq, seq, order="asc", limit=1).items
+        found = self._read(tenant, conversation_id, seq, seq, order="asc", limit=1)
         if not found:
             raise absent("item", item_id)
         return found[0]
@@ -227,14 +235,18 @@ class DynamoSessions:
                 break
             id = part.conversation_id
             stretch = self._read(tenant, id, part.from_seq, part.upto_seq, order="desc", limit=wanted)
-            incomplete = incomplete or (not stretch.items and id != conversation.id)
-            found += stretch.items
-            if self._retention_s is not None:
-                stored_items.keep(
-                    self._table, tenant, id, stretch, now_s=self._clock(), retention_s=self._retention_s
-                )
+            incomplete = incomplete or (not stretch and id != conversation.id)
+            found += stretch
         kept = tuple(reversed(found[:max_items]))
         return Window(kept, has_more=len(found) > max_items, incomplete=incomplete)
+
+    def renew(self, tenant: str, conversation: Conversation) -> Conversation:
+        """See `SessionStore.renew`."""
+        if self._retention_s is None:
+            return conversation
+        return dynamo_renewal.renew(
+            self._table, tenant, conversation, now_s=self._clock(), retention_s=self._retention_s
+        )
 
     def response(self, tenant: str, response_id: str) -> StoredResponse:
         """See `SessionStore.response`."""
@@ -340,7 +352,7 @@ class DynamoSessions:
 
     def _read(
         self, tenant: str, conversation_id: str, low: int, high: int, *, order: Order, limit: int
-    ) -> stored_items.Stretch:
+    ) -> tuple[Item, ...]:
         return stored_items.read(
             self._table, tenant, conversation_id, low, high, order=order, limit=limit, now_s=self._clock()
         )

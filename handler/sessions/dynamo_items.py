@@ -1,28 +1,17 @@
-"""Reading the items of a conversation from the session table, and keeping those in use from expiring."""
+"""Reading the items of a conversation from the session table."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Sequence, Set
 from itertools import islice
 
 from handler.errors import Unavailable
 from handler.sessions import dynamo_rows as rows
-from handler.sessions.dynamo_request import Expression, Key, Row, Update
-from handler.sessions.dynamo_table import ConditionFailed, DynamoTable
+from handler.sessions.dynamo_request import Key
+from handler.sessions.dynamo_table import DynamoTable
 from handler.sessions.values import MAX_ITEMS_PER_WRITE, Item, Order
 
-ROWS_PER_WRITE = 100
 TORN_READ_ATTEMPTS = 5
-
-
-@dataclass(frozen=True)
-class Stretch:
-    """Items of one conversation in the order asked for, and the rows that they came from."""
-
-    items: tuple[Item, ...] = ()
-    rows: tuple[Row, ...] = ()
 
 
 def read(
@@ -35,7 +24,7 @@ def read(
     order: Order,
     limit: int,
     now_s: float,
-) -> Stretch:
+) -> tuple[Item, ...]:
     """Read up to `limit` items numbered from `low` to `high`: one query, where they fit a page of 1 MB.
 
     A Query that runs while a turn commits may see one of its items and not the other; a GetItem may not. So
@@ -43,20 +32,20 @@ def read(
     Deleted items leave such gaps for good; they cost one more read. Source:
     https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html"""
     if low > high or limit <= 0:
-        return Stretch()
+        return ()
     partition = rows.partition(tenant, conversation_id)
     for _ in range(TORN_READ_ATTEMPTS):
-        stretch = _query(table, partition, low, high, order=order, limit=limit, now_s=now_s)
-        gaps = _gaps({item.seq for item in stretch.items}, low, high, order, limit)
+        found = _query(table, partition, low, high, order=order, limit=limit, now_s=now_s)
+        gaps = _gaps({item.seq for item in found}, low, high, order, limit)
         asked = table.get_many([(partition, rows.item_sk(seq)) for seq in gaps]) if gaps else {}
         if not any(rows.is_live(row, now_s) for row in asked.values()):
-            return stretch
+            return found
     raise Unavailable("The conversation is being written to; its items cannot be read as one right now.")
 
 
 def _query(
     table: DynamoTable, partition: str, low: int, high: int, *, order: Order, limit: int, now_s: float
-) -> Stretch:
+) -> tuple[Item, ...]:
     stored = table.query(
         partition,
         rows.item_sk(low),
@@ -64,16 +53,8 @@ def _query(
         newest_first=order == "desc",
         page_rows=limit,
     )
-    seen: list[Row] = []
-
-    def live() -> Iterator[Row]:
-        for row in stored:
-            if rows.is_live(row, now_s):
-                seen.append(row)
-                yield row
-
-    items = tuple(islice(rows.load_items(live()), limit))
-    return Stretch(items, tuple(seen))
+    live = (row for row in stored if rows.is_live(row, now_s))
+    return tuple(islice(rows.load_items(live), limit))
 
 
 def _gaps(found: Set[int], low: int, high: int, order: Order, limit: int) -> list[int]:
@@ -83,31 +64,6 @@ def _gaps(found: Set[int], low: int, high: int, order: Order, limit: int) -> lis
     if len(found) == limit:  # the page is full: what lies beyond it was not asked for
         low, high = (low, max(found)) if order == "asc" else (min(found), high)
     return [seq for seq in range(max(low, high - MAX_ITEMS_PER_WRITE + 1), high + 1) if seq not in found]
-
-
-def keep(
-    table: DynamoTable,
-    tenant: str,
-    conversation_id: str,
-    stretch: Stretch,
-    *,
-    now_s: float,
-    retention_s: float,
-) -> None:
-    """Give items a fresh retention once they would not outlive a head that is renewed now.
-
-    A courtesy to the next reader: where somebody deletes at the same time, or the table is busy, it is left
-    for another time, and the read stands.
-    """
-    due_s = now_s + retention_s
-    due = {int(row["seq"]) for row in stretch.rows if int(row.get("ttl", 0)) < due_s}
-    keys: list[Key] = [(str(row["pk"]), str(row["sk"])) for row in stretch.rows if int(row["seq"]) in due]
-    keys += [rows.id_key(tenant, conversation_id, item.id) for item in stretch.items if item.seq in due]
-    ttl = rows.long_expiry(now_s, retention_s)
-    with contextlib.suppress(ConditionFailed, Unavailable):
-        for start in range(0, len(keys), ROWS_PER_WRITE):
-            part = keys[start : start + ROWS_PER_WRITE]
-            table.write(*(Update(key, Expression("SET #ttl = :ttl", ttl), rows.present()) for key in part))
 
 
 def number_of(

@@ -25,7 +25,7 @@ from urllib.parse import quote
 
 from handler.sessions import records
 from handler.sessions.dynamo_request import Expression, Key, Row
-from handler.sessions.values import Claim, Conversation, Item, StoredResponse, Usage
+from handler.sessions.values import Claim, Conversation, Item, Renewal, StoredResponse, Usage
 
 PART_BYTES = 380_000
 """A row holds 400 KB, names, keys and numbers included.
@@ -176,9 +176,15 @@ def head_row(tenant: str, conversation: Conversation, ttl: Mapping[str, int]) ->
         "version": conversation.version,
         "last_seq": conversation.last_seq,
         "updated_at_s": conversation.updated_at_s,
+        **renewal_facts(conversation.renewal),
         **asdict(conversation.usage),
         **ttl,
     }
+
+
+def renewal_facts(renewal: Renewal) -> dict[str, str | int]:
+    """Write how far a head's items are renewed."""
+    return {"renewal_begun_s": renewal.begun_s, "renewal_place": renewal.place}
 
 
 def load_head(row: Row) -> Conversation:
@@ -194,6 +200,7 @@ def load_head(row: Row) -> Conversation:
         last_seq=int(row["last_seq"]),
         usage=load_usage(row),
         updated_at_s=int(row["updated_at_s"]),
+        renewal=Renewal(int(row.get("renewal_begun_s", 0)), str(row.get("renewal_place", ""))),
     )
 
 

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack, cast
 
 from handler.errors import Unavailable
 from handler.sessions.dynamo_request import (
@@ -59,6 +59,16 @@ class ConditionFailed(Exception):
         self.failed = failed
 
 
+class Reading(TypedDict, total=False):
+    """How rows are read, where it is not oldest first, whole, and as many at a time as come."""
+
+    newest_first: bool
+    page_rows: int
+    later_rows: int
+    """In pages after the first."""
+    attributes: Sequence[str]
+
+
 class DynamoTable:
     """The calls on one table; safe to use from several threads."""
 
@@ -74,38 +84,37 @@ class DynamoTable:
             found = self.client.get_item(TableName=self.name, Key=key_of(key), ConsistentRead=True)
         return plain(found["Item"]) if "Item" in found else None
 
-    def query(
-        self,
-        pk: str,
-        low: str,
-        high: str,
-        *,
-        newest_first: bool = False,
-        page_rows: int | None = None,
-        attributes: Sequence[str] = (),
-    ) -> Iterator[Row]:
+    def query(self, pk: str, low: str, high: str, **how: Unpack[Reading]) -> Iterator[Row]:
         """Read the rows of a partition with `low` <= sk <= `high`, a page at a time as they are asked for."""
+        for page in self.pages(pk, low, high, **how):
+            yield from page
+
+    def pages(self, pk: str, low: str, high: str, **how: Unpack[Reading]) -> Iterator[list[Row]]:
+        """Read as `query` does, and give what comes in one answer, of at most 1 MB, together."""
         condition = Expression(
             "#pk = :pk AND #sk BETWEEN :low AND :high", {"pk": pk, "low": low, "high": high}
         )
+        attributes = how.get("attributes", ())
         request = {
             "TableName": self.name,
             "KeyConditionExpression": condition.text,
-            "ScanIndexForward": not newest_first,
+            "ScanIndexForward": not how.get("newest_first"),
             "ConsistentRead": True,
             **bindings(condition, attributes),
         }
         if attributes:
             request["ProjectionExpression"] = ", ".join(f"#{name}" for name in attributes)
-        if page_rows:
-            request["Limit"] = page_rows
+        if "page_rows" in how:
+            request["Limit"] = how["page_rows"]
         while True:
             with _translated():
                 page = self.client.query(**request)
-            yield from map(plain, page["Items"])
+            yield list(map(plain, page["Items"]))
             if "LastEvaluatedKey" not in page:
                 return
             request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
+            if "later_rows" in how:
+                request["Limit"] = how["later_rows"]
 
     def get_many(self, keys: Sequence[Key]) -> dict[Key, Row]:
         """Read many rows; absent ones are left out."""

@@ -19,6 +19,7 @@ from handler.sessions.values import (
     Claim,
     Conversation,
     Item,
+    Renewal,
     StoredResponse,
     Usage,
     is_id,
@@ -39,8 +40,8 @@ CANCEL_RETENTION_S = 15 * 60
 
 
 RETENTION_SLACK = 0.5
-"""Items are kept longer than their conversation's head by this part of the retention, and renewed by a window
-once it is used up: seldom, and yet no item that a window has shown is gone before the head.
+"""Items are kept longer than their conversation's head by this part of the retention, and renewed once it is
+used up: seldom, and yet no item of a conversation in use is gone before the head.
 """
 
 
@@ -84,6 +85,7 @@ class Turn:
                 last_seq=before.last_seq + len(items),
                 usage=before.usage + (usage or Usage()),
                 updated_at_s=int(now_s),
+                renewal=before.renewal if before.version or before.lineage else Renewal(int(now_s)),
             ),
             items=tuple(replace(item, seq=seq) for seq, item in enumerate(items, before.last_seq + 1)),
             response=response and locate(response, before.last_seq + 1, before.last_seq + len(items)),

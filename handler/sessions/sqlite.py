@@ -197,13 +197,26 @@ class SqliteSessions:
                 wanted -= len(found)
                 if wanted <= 0:
                     break
-        self._keep(tenant, stretches)
         items = [item for _, stretch in stretches for item in stretch]
         return Window(
             items=tuple(reversed(items[:max_items])),
             has_more=len(items) > max_items,
             incomplete=any(not stretch and id != conversation.id for id, stretch in stretches),
         )
+
+    def renew(self, tenant: str, conversation: Conversation) -> Conversation:
+        """See `SessionStore.renew`; all of it at once, which takes a file milliseconds."""
+        if math.isinf(self._retention_s):
+            return conversation
+        parts = conversation.segments(conversation.last_seq)
+        now_s, expires_at_s = self._clock(), self._expiry_s()
+        with self._file.read() as db:
+            due = [part for part in parts if rows.first_expiry_s(db, tenant, part, now_s) < expires_at_s]
+        if due:
+            with self._file.write() as db:
+                for part in due:
+                    rows.keep_items(db, tenant, part, now_s, self._items_expiry_s())
+        return conversation
 
     def response(self, tenant: str, response_id: str) -> StoredResponse:
         """See `SessionStore.response`."""
@@ -327,19 +340,6 @@ class SqliteSessions:
 
     def _items_expiry_s(self) -> float:
         return self._clock() + self._retention_s * (1 + RETENTION_SLACK)
-
-    def _keep(self, tenant: str, stretches: Sequence[tuple[str, Sequence[Item]]]) -> None:
-        """Give items in use a fresh retention, seldom enough for reads to stay reads."""
-        if math.isinf(self._retention_s):
-            return
-        due_s = self._expiry_s()
-        for id, items in stretches:
-            seqs = [item.seq for item in items]
-            with self._file.read() as db:
-                is_due = bool(items) and rows.first_expiry_s(db, tenant, id, min(seqs), max(seqs)) < due_s
-            if is_due:
-                with self._file.write() as db:
-                    rows.keep_items(db, tenant, id, min(seqs), max(seqs), self._items_expiry_s())
 
     def _head(
         self, db: sqlite3.Connection, tenant: str, conversation_id: str, if_version: int | None = None

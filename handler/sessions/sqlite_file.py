@@ -59,10 +59,10 @@ CREATE INDEX counters_by_expiry ON counters (expires_at_s);
 """
 
 # What came later and an older Dormouse may find in the file: it does without.
-_ADDED = (
-    "CREATE TABLE IF NOT EXISTS cancellations (tenant TEXT, id TEXT, expires_at_s REAL, "
-    "PRIMARY KEY (tenant, id))"
-)
+_ADDED = """
+CREATE TABLE IF NOT EXISTS cancellations (tenant TEXT, id TEXT, expires_at_s REAL, PRIMARY KEY (tenant, id));
+CREATE INDEX IF NOT EXISTS items_by_conversation ON items (tenant, conversation_id, expires_at_s, seq);
+"""
 
 
 class SqliteFile:
@@ -172,13 +172,18 @@ class SqliteFile:
                     f"{self.path}: written by a newer Dormouse (schema {version}, here {SCHEMA_VERSION})"
                 )
             if version == 0:
-                for statement in _SCHEMA.split(";"):
-                    connection.execute(statement)
+                _carry_out(connection, _SCHEMA)
                 connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-            connection.execute(_ADDED)
+            _carry_out(connection, _ADDED)
             connection.execute("COMMIT")
         finally:
             connection.close()
+
+
+def _carry_out(connection: sqlite3.Connection, script: str) -> None:
+    """Carry out statements within a transaction, which `executescript` would end."""
+    for statement in script.split(";"):
+        connection.execute(statement)
 
 
 def _enter_wal(connection: sqlite3.Connection) -> None:

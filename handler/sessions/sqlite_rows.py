@@ -14,7 +14,7 @@ from typing import Any
 from handler.errors import Conflict
 from handler.sessions import records
 from handler.sessions.records import Turn
-from handler.sessions.values import Conversation, Item, Order, StoredResponse, Usage, is_id
+from handler.sessions.values import Conversation, Item, Order, Segment, StoredResponse, Usage, is_id
 
 TABLES = ("conversations", "items", "responses", "claims", "counters", "cancellations")
 _SWEPT_ROWS_PER_WRITE = 20
@@ -86,12 +86,12 @@ def items(
     order: Order,
     limit: int,
 ) -> list[Item]:
-    """Read a conversation's own items on one side of a number."""
+    """Read a conversation's own items on one side of a number. The `+` leaves the search to their order."""
     direction, beyond = _ordering(order)
     where = "" if after_seq is None else f"AND seq {beyond} ?"
     start = () if after_seq is None else (after_seq,)
     found = db.execute(
-        f"SELECT seq, doc FROM items WHERE tenant = ? AND conversation_id = ? AND expires_at_s > ? {where} "
+        f"SELECT seq, doc FROM items WHERE tenant = ? AND conversation_id = ? AND +expires_at_s > ? {where} "
         f"ORDER BY seq {direction} LIMIT ?",
         (tenant, conversation_id, now_s, *start, limit),
     )
@@ -111,23 +111,22 @@ def item(
     return row and records.load_item(row["doc"], seq=row["seq"])
 
 
-def first_expiry_s(db: sqlite3.Connection, tenant: str, conversation_id: str, first: int, last: int) -> float:
-    """Tell when the first of some items expires."""
+def first_expiry_s(db: sqlite3.Connection, tenant: str, part: Segment, now_s: float) -> float:
+    """Tell when the first of some items expires. The `+` leaves the search to the index by expiry."""
     row = db.execute(
         "SELECT MIN(expires_at_s) FROM items "
-        "WHERE tenant = ? AND conversation_id = ? AND seq BETWEEN ? AND ?",
-        (tenant, conversation_id, first, last),
+        "WHERE tenant = ? AND conversation_id = ? AND expires_at_s > ? AND +seq BETWEEN ? AND ?",
+        (tenant, part.conversation_id, now_s, part.from_seq, part.upto_seq),
     ).fetchone()
     return math.inf if row[0] is None else float(row[0])
 
 
-def keep_items(
-    db: sqlite3.Connection, tenant: str, conversation_id: str, first: int, last: int, expires_at_s: float
-) -> None:
+def keep_items(db: sqlite3.Connection, tenant: str, part: Segment, now_s: float, expires_at_s: float) -> None:
     """Give some items a new expiry."""
     db.execute(
-        "UPDATE items SET expires_at_s = ? WHERE tenant = ? AND conversation_id = ? AND seq BETWEEN ? AND ?",
-        (expires_at_s, tenant, conversation_id, first, last),
+        "UPDATE items SET expires_at_s = ? "
+        "WHERE tenant = ? AND conversation_id = ? AND seq BETWEEN ? AND ? AND expires_at_s > ?",
+        (expires_at_s, tenant, part.conversation_id, part.from_seq, part.upto_seq, now_s),
     )
 
 

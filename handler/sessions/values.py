@@ -77,6 +77,16 @@ class Segment:
 
 
 @dataclass(frozen=True)
+class Renewal:
+    """How far a round is in which a store gives a conversation's items a fresh retention."""
+
+    begun_s: int = 0
+    """When: what it has passed, and what was written since, is kept from then on at least."""
+    place: str = ""
+    """Where it goes on; empty when it is over."""
+
+
+@dataclass(frozen=True)
 class Conversation:
     """The head of a conversation, as it was when it was read.
 
@@ -96,6 +106,8 @@ class Conversation:
     last_seq: int = 0
     usage: Usage = Usage()
     updated_at_s: int = 0
+    renewal: Renewal = field(default=Renewal(), compare=False)
+    """The store's own note, which says nothing of the conversation."""
 
     @property
     def first_seq(self) -> int:
@@ -108,7 +120,12 @@ class Conversation:
             raise ValueError(f"cannot fork at item {at_seq} of {self.last_seq}")
         lineage = tuple(Ancestor(part.conversation_id, part.upto_seq) for part in self.segments(at_seq))
         return Conversation(
-            id=fork_id, created_at_s=created_at_s, hidden=True, lineage=lineage, last_seq=at_seq
+            id=fork_id,
+            created_at_s=created_at_s,
+            hidden=True,
+            lineage=lineage,
+            last_seq=at_seq,
+            renewal=Renewal() if self.renewal.place else self.renewal,
         )
 
     def segments(self, upto_seq: int) -> tuple[Segment, ...]:

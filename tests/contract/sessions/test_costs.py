@@ -17,9 +17,10 @@ from handler.assembly import assemble
 from handler.sessions import SessionStore
 from handler.sessions.sqlite import SqliteSessions
 from handler.settings import Settings
+from tests.contract.sessions.conftest import RETENTION_S
 from tests.contract.sessions.faults import faulty
 from tests.contract.sessions.stores import HandClock, Place
-from tests.contract.sessions.turns import TENANT, conversation, message, response
+from tests.contract.sessions.turns import NOW_S, TENANT, conversation, message, response
 from tests.unit.handler.conftest import Door
 from tests.unit.handler.scripted_engine import MODEL, scripted_engine
 
@@ -173,3 +174,46 @@ def test_pages_do_not_grow_either(place: Place) -> None:
     for short, long in prices.values():
         assert long.calls == short.calls
         assert long.work <= short.work * 1.05
+
+
+def test_what_has_expired_costs_a_listing_little(place: Place) -> None:
+    """Of entries whose heads are gone a hundred are passed over by one pair of calls."""
+    store = place.open(HandClock(NOW_S - 1.6 * RETENTION_S), RETENTION_S)
+    for n in range(50):
+        store.create(TENANT, conversation(f"conv_older_{n}", created_at_s=1_000))
+    store = place.open(HandClock(NOW_S - 1.2 * RETENTION_S), RETENTION_S)
+    for n in range(150):
+        store.create(TENANT, conversation(f"conv_old_{n}", created_at_s=2_000))
+    store = place.open(HandClock(), RETENTION_S)
+    store.create(TENANT, conversation("conv_new"))
+    store.close()
+    billed = billed_sqlite if place.kind == "sqlite" else billed_dynamodb
+    for order in ("asc", "desc"):
+        with billed(place) as (opened, bill):
+            page = opened.conversations(TENANT, limit=1, order=order)
+        assert ([each.id for each in page.data], page.has_more) == (["conv_new"], False)
+        assert place.kind == "sqlite" or bill.calls == {"Query": 3, "BatchGetItem": 3}
+
+
+@pytest.mark.parametrize("place", ["dynamodb"], indirect=True)
+def test_what_keeping_a_conversation_costs_a_turn(place: Place) -> None:
+    """Nothing until half a retention has gone by; then as much as 500 items do, until all are renewed."""
+    store = place.open(HandClock(), RETENTION_S)
+    fill(store, "conv_long", 1_200)
+    clock, bill = HandClock(), Bill()
+    with faulty(place.address, lambda _: "none", bill.add) as url:
+        store = replace(place, address=url).open(clock, RETENTION_S)
+
+        def calls(step_s: float) -> Counter[str]:
+            clock.now_s += step_s
+            held = store.get(TENANT, "conv_long")
+            bill.calls.clear()
+            store.renew(TENANT, held)
+            return +bill.calls
+
+        assert not calls(RETENTION_S / 2 - 1)
+        part = {"Query": 10, "TransactWriteItems": 10, "UpdateItem": 1}
+        assert [calls(1), calls(0)] == [part, part]
+        assert calls(0) == {"Query": 5, "TransactWriteItems": 5, "UpdateItem": 1}
+        assert not calls(RETENTION_S / 2 - 1)
+        store.close()

@@ -16,6 +16,7 @@ from handler.sessions import Order, SessionStore, Usage
 from handler.sessions import dynamo_rows as rows
 from handler.sessions.dynamo_request import Put
 from handler.settings import Settings
+from tests.contract.sessions.conftest import RETENTION_S
 from tests.contract.sessions.faults import Fault, Plan, faulty
 from tests.contract.sessions.stores import HandClock, Place
 from tests.contract.sessions.turns import TENANT, conversation, grow, message, response, seqs
@@ -140,6 +141,20 @@ def test_a_torn_read_is_made_again(place: Place, store: SessionStore, order: Ord
         assert len(faulted.items(TENANT, "conv_a", order=order).data) == 4
     with seen_through(place, first("Query", "torn")) as faulted:
         assert seqs(faulted.window(TENANT, held, max_items=1).items) == [4]
+
+
+@pytest.mark.parametrize("operation", ["Query", "TransactWriteItems", "UpdateItem"])
+def test_what_cannot_be_renewed_is_left_for_the_next_turn(place: Place, operation: str) -> None:
+    """No turn fails for it, and none takes it for done."""
+    clock = HandClock()
+    store = place.open(clock, RETENTION_S)
+    held = grow(store, store.create(TENANT, conversation()), turns=2)
+    clock.now_s += RETENTION_S * 0.9
+    with faulty(place.address, always(operation, "broken")) as url:
+        replace(place, address=url).open(clock, RETENTION_S).renew(TENANT, held)
+    held = grow(store, store.renew(TENANT, store.get(TENANT, "conv_a")), turns=1)
+    clock.now_s += RETENTION_S - 1
+    assert seqs(store.window(TENANT, held, max_items=9).items) == [1, 2, 3, 4, 5, 6]
 
 
 def test_no_server_is_unavailable() -> None:

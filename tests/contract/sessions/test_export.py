@@ -1,4 +1,4 @@
-"""A conversation can be taken out whole, whatever its length, and put in again."""
+"""A conversation can be taken out whole, whatever its length, and put in again; no page is too long."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from handler.sessions import SessionStore
+from tests.contract.sessions.conftest import RETENTION_S
+from tests.contract.sessions.stores import HandClock
 from tests.contract.sessions.turns import NOW_S, TENANT, conversation, grow, message
 from tests.unit.handler.conftest import Door
 from tests.unit.handler.scripted_engine import MODEL
@@ -27,7 +29,7 @@ def export(door: Door, id: str, tenant: str = TENANT, limit: int | None = None) 
 
 
 def listed(door: Door, place: str) -> Iterator[Any]:
-    """Give the pages of a list of items, oldest first and as long as may be asked for."""
+    """Give the pages of a list, oldest first and as long as may be asked for."""
     after, more = "", True
     while more:
         page = read(door, f"{place}?order=asc&limit=100{after}", TENANT)
@@ -84,6 +86,28 @@ def test_an_export_leaves_nothing_out(door: Door, store: SessionStore) -> None:
     facts = page["conversation"]["dormouse"]
     assert facts["output_tokens"] == made["usage"]["output_tokens"] == 3
     assert (facts["title"], page["incomplete"]) == ("Hi", False)
+
+
+@pytest.mark.parametrize("place", ["sqlite", "dynamodb"], indirect=True)
+@pytest.mark.parametrize("how", ["turns", "items"])
+def test_a_conversation_in_daily_use_loses_nothing(
+    door: Door, store: SessionStore, clock: HandClock, how: str
+) -> None:
+    """What no window reaches any more is there as long as the rest, by whatever call one adds to it."""
+    held = store.create(TENANT, conversation("conv_a"))
+    while held.last_seq < 160:  # a window holds 128
+        held = store.append(TENANT, held, [message(f"msg_{held.last_seq + n}") for n in range(40)])
+    turn = {"model": MODEL, "input": "Hi", "conversation": "conv_a", "truncation": "auto"}
+    said = {"items": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]}
+    paths = {"turns": ("/v1/responses", turn), "items": ("/v1/conversations/conv_a/items", said)}
+    for _ in range(5):
+        clock.now_s += RETENTION_S * 0.7
+        answer = door.call("POST", *paths[how], tenant=TENANT)
+        assert answer.status == 200, answer.body
+    clock.now_s += RETENTION_S - 1
+    pages = list(export(door, "conv_a"))
+    assert [entry["seq"] for page in pages for entry in page["data"]] == list(range(1, 171))
+    assert not any(page["incomplete"] for page in pages)
 
 
 def test_a_thread_is_exported_with_what_it_branched_from(door: Door) -> None:
@@ -143,6 +167,17 @@ def test_long_items_make_short_pages(door: Door, text: str) -> None:
     assert [item["content"][0]["text"] for page in lists for item in page["data"]] == texts
     item = pages[-1]["data"][-1]["item"]
     assert door.call("GET", f"{place}/{item['id']}", tenant=TENANT).json == item
+
+
+def test_long_metadata_makes_short_pages(door: Door, store: SessionStore) -> None:
+    """A page of conversations ends before it is too long for Lambda, and the next one goes on."""
+    metadata = {f"{n:064}": "\x01" * 512 for n in range(16)}
+    ids = [f"conv_{n:03}" for n in range(100)]
+    for id in ids:
+        store.create(TENANT, conversation(id, metadata=metadata))
+    pages = list(listed(door, "/v1/conversations"))
+    assert len(pages) > 1
+    assert [each["id"] for page in pages for each in page["data"]] == ids
 
 
 def _event(path: str, body: Any) -> dict[str, Any]:

@@ -45,7 +45,8 @@ class Histories(RuleBasedStateMachine):
     def append(self, id: str, count: int) -> None:
         """A turn on the newest version is stored; it creates what is not there."""
         items = [message(f"msg_{next(self.names)}") for _ in range(count)]
-        held = self.heads.get(id) or conversation(id)
+        held = self.heads.get(id)
+        held = self.store.renew(self.tenant, held) if held else conversation(id)
         written = self.store.append(self.tenant, held, items)
         assert (written.version, written.last_seq) == (held.version + 1, held.last_seq + count)
         self.stale[id] = held
@@ -83,9 +84,7 @@ class Histories(RuleBasedStateMachine):
 
     @rule(step_s=st.sampled_from([1.0, 333.0, RETENTION_S]))
     def wait(self, step_s: float) -> None:
-        """Whole seconds go by, the grain of expiry; what was not used expires, what is was read whole."""
-        for held in self.heads.values():
-            self.store.window(self.tenant, held, max_items=1_000)
+        """Whole seconds go by, the grain of expiry; what was not used expires, what is in use does not."""
         self.clock.now_s += step_s
         for id in [id for id, used_s in self.used_s.items() if used_s + RETENTION_S <= self.clock.now_s]:
             self._forget(id)

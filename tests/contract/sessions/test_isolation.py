@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -222,7 +223,18 @@ def test_no_name_reaches_into_another(store: SessionStore) -> None:
 
 
 @pytest.mark.parametrize(
-    "authorizer", [{"tenant": ""}, {"tenant": "local"}, {"principalId": ""}, {"claims": {}}]
+    "authorizer",
+    [
+        {"tenant": ""},
+        {"tenant": "local"},
+        {"principalId": ""},
+        {"claims": {}},
+        {"lambda": None},
+        {"lambda": {"tenant": "local"}},
+        {"jwt": {"claims": {"email": "a@b.c"}, "scopes": None}},
+        {"jwt": {"claims": {"sub": "local"}}},
+        {"email": "a@b.c", "integrationLatency": 3},
+    ],
 )
 def test_an_authorizer_that_names_nobody_lets_nobody_in(door: Door, authorizer: dict[str, Any]) -> None:
     """Nobody shares what is kept for requests that no authorizer has seen by having its name, or none."""
@@ -233,7 +245,40 @@ def test_an_authorizer_that_names_nobody_lets_nobody_in(door: Door, authorizer: 
         "requestContext": {"authorizer": authorizer},
     }
     assert door.send(event).status == 401
-    assert door.send({**event, "requestContext": {}}).status == 200
+    for nobody_asked in ({}, {"authorizer": None}, {"authorizer": {"integrationLatency": 3}}):
+        assert door.send({**event, "requestContext": nobody_asked}).status == 200
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        lambda name: {"lambda": {"tenant": name}},
+        lambda name: {"jwt": {"claims": {"sub": name}, "scopes": None}},
+    ],
+)
+def test_an_http_apis_authorizer_is_heard(door: Door, named: Callable[[str], dict[str, Any]]) -> None:
+    """What it found is under its kind; who it is not told of sees nothing."""
+    made = door.call("POST", "/v1/conversations", {}, tenant="alice").json
+    assert seen_by(door, named("alice")) == [made["id"]]
+    assert seen_by(door, named("bob")) == []
+
+
+def test_iams_callers_are_one_tenant(door: Door) -> None:
+    """Whoever may sign for the second door sees what the others there see, and nothing of who has a key."""
+    door.call("POST", "/v1/conversations", {}, tenant="alice")
+    made = door.call("POST", "/v1/conversations", {}).json
+    for name in ("alice", "bob"):
+        assert seen_by(door, {"iam": {"userArn": f"arn:aws:iam::1:user/{name}"}}) == [made["id"]]
+
+
+def seen_by(door: Door, authorizer: dict[str, Any]) -> list[str]:
+    """The conversations that are listed for a request of payload 2.0."""
+    event = {
+        "version": "2.0",
+        "rawPath": "/v1/conversations",
+        "requestContext": {"http": {"method": "GET"}, "authorizer": authorizer},
+    }
+    return [each["id"] for each in door.send(event).json["data"]]
 
 
 def test_names_are_told_apart_by_the_door(door: Door) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,8 @@ from handler.sessions.records import CLAIM_RETENTION_S, USAGE_RETENTION_S
 from tests.contract.sessions.conftest import RETENTION_S
 from tests.contract.sessions.stores import HandClock, Place, everything_in
 from tests.contract.sessions.turns import NOW_S, TENANT, conversation, grow, message, response, seqs
+from tests.unit.handler.conftest import Door
+from tests.unit.handler.scripted_engine import MODEL
 
 
 def test_a_response_knows_its_items(store: SessionStore) -> None:
@@ -332,3 +335,45 @@ def test_an_erased_tenant_has_left_nothing(store: SessionStore) -> None:
     assert store.usage(TENANT, "2026-11-23") == Usage()
     assert store.claim(TENANT, "key", owner="b", fingerprint="g", lease_s=30).state == "mine"
     assert store.get("globex", "conv_a")
+
+
+def test_what_a_newer_version_wrote_can_be_read(door: Door, store: SessionStore) -> None:
+    """Beside a canary or after a rollback: what this version does not know is passed over, wherever it is,
+    and the answer is given, told, continued and called off as ever.
+    """
+    asked = {
+        "model": MODEL,
+        "input": "Hi",
+        "max_output_tokens": 2,
+        "include": ["message.output_text.logprobs"],
+    }
+    cut = door.call("POST", "/v1/responses", asked, tenant=TENANT).json
+    stored = store.response(TENANT, cut["id"])
+    head = store.get(TENANT, stored.conversation_id)
+    item = store.item(TENANT, head.id, cut["output"][0]["id"])
+    newer = replace(item, sampling={**item.sampling, "new": 1}, content=_marked(item.content))
+    body = replace(stored, body=_marked(stored.body), state={**stored.state, "new": 1})
+    store.replace_last(TENANT, head, newer, response=body)
+
+    place = f"/v1/responses/{cut['id']}"
+    assert door.call("GET", place, tenant=TENANT).json == cut
+    told = door.call("GET", f"{place}?stream=true", tenant=TENANT)
+    assert told.events[-1]["response"] == cut
+    cancelled = door.call("POST", f"{place}/cancel", tenant=TENANT)
+    assert (cancelled.status, cancelled.json["error"]["code"]) == (400, "response_already_ended")
+    items = f"/v1/conversations/{head.id}/items?include=message.output_text.logprobs"
+    assert door.call("GET", items, tenant=TENANT).json["data"][0] == cut["output"][0]
+    onward = {"model": MODEL, "previous_response_id": cut["id"]}
+    rest = door.call("POST", "/v1/responses", onward, tenant=TENANT).json
+    texts = [each["output"][0]["content"][0]["text"] for each in (cut, rest)]
+    assert "".join(texts) == "I am fine, thank you."
+
+
+def _marked(value: Any) -> Any:
+    """The same with a field more in every object, but for those that are open to any."""
+    if isinstance(value, list):
+        return [_marked(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    marked = {name: each if name == "metadata" else _marked(each) for name, each in value.items()}
+    return {**marked, "new": {"a": 1}}

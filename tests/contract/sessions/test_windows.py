@@ -103,27 +103,49 @@ def test_an_expired_id_can_be_used_anew(store: SessionStore, clock: HandClock) -
 
 
 def test_a_conversation_in_use_does_not_expire(store: SessionStore, clock: HandClock) -> None:
-    """Turns renew the head and the directory entry, windows renew the items that they read."""
-    held = grow(store, store.create(TENANT, conversation()), turns=1)
+    """Turns renew the head, the directory entry, and all items, those of an ancestor included."""
+    root = grow(store, store.create(TENANT, conversation()), turns=4)
+    held = grow(store, root.fork("conv_b", at_seq=6, created_at_s=NOW_S), turns=1)
     for _ in range(8):
         clock.now_s += RETENTION_S * 0.6
-        assert seqs(store.window(TENANT, held, max_items=50).items)[0] == 1
-        held = grow(store, held, turns=1)
-    clock.now_s += RETENTION_S * 0.9
-    assert len(store.items(TENANT, "conv_a", limit=100).data) == 18
-    assert store.item(TENANT, "conv_a", "msg_conv_a_1").seq == 1
-    assert [c.id for c in store.conversations(TENANT).data] == ["conv_a"]
+        held = grow(store, store.renew(TENANT, store.get(TENANT, "conv_b")), turns=1)
+    clock.now_s += RETENTION_S - 1
+    assert seqs(store.window(TENANT, held, max_items=50).items) == list(range(1, 25))
+    assert len(store.items(TENANT, "conv_b", limit=100).data) == 18
+    assert store.item(TENANT, "conv_b", "msg_conv_b_7").seq == 7
+    assert [c.id for c in store.conversations(TENANT, hidden=True).data] == ["conv_b"]
+    with pytest.raises(NotFound):
+        store.get(TENANT, "conv_a")
 
 
 def test_items_last_as_long_as_their_conversation(store: SessionStore, clock: HandClock) -> None:
-    """However far into its retention an item was last read, it is there as long as the head is."""
+    """However far into its retention a turn is taken, each item is there as long as the head is."""
     for n, part in enumerate((0.1, 0.4, 0.51, 0.7, 0.99)):
         held = grow(store, store.create(TENANT, conversation(f"conv_{n}")), turns=2)
         clock.now_s += RETENTION_S * part
-        store.window(TENANT, held, max_items=50)
-        held = grow(store, held, turns=1)
+        held = grow(store, store.renew(TENANT, held), turns=1)
         clock.now_s += RETENTION_S - 1
         assert len(store.window(TENANT, store.get(TENANT, f"conv_{n}"), max_items=50).items) == 6
+
+
+@pytest.mark.parametrize("place", ["sqlite", "dynamodb"], indirect=True)
+def test_a_long_conversation_is_kept_a_part_a_turn(store: SessionStore, clock: HandClock) -> None:
+    """What is too much for one turn is renewed by the next ones, of a fork too that is made in between."""
+    held = store.create(TENANT, conversation())
+    while held.last_seq < 720:
+        held = store.append(TENANT, held, [message(f"msg_{held.last_seq + n}") for n in range(1, 41)])
+    clock.now_s += RETENTION_S * 0.9
+    held = grow(store, store.renew(TENANT, held), turns=1)
+    fork = grow(store, held.fork("conv_b", at_seq=700, created_at_s=NOW_S), turns=1)
+    clock.now_s += RETENTION_S * 0.5
+    held = grow(store, store.renew(TENANT, store.get(TENANT, "conv_a")), turns=1)
+    for _ in range(2):
+        fork = grow(store, store.renew(TENANT, store.get(TENANT, "conv_b")), turns=1)
+    clock.now_s += RETENTION_S - 1
+    assert seqs(store.window(TENANT, held, max_items=1_000).items) == list(range(1, 725))
+    assert seqs(store.window(TENANT, fork, max_items=1_000).items) == list(range(1, 707))
+    for n in (1, 360, 720):
+        assert store.item(TENANT, "conv_a", f"msg_{n}").seq == n
 
 
 def test_a_window_over_long_items_is_whole(store: SessionStore) -> None:

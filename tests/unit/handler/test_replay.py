@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from handler.errors import Unavailable
+from handler.errors import NotFound, Unavailable
 from handler.sessions import Item
 from tests.unit.handler.conftest import Door, OpenDoor
 from tests.unit.handler.scripted_engine import noisy_engine, scripted_engine
@@ -131,6 +132,39 @@ def test_what_happens_anyway_may_be_said(noisy: Door, query: str) -> None:
     """A query that states what is so is accepted."""
     made = noisy.post(RESPONSES, **ASK[0]).json
     assert noisy.call("GET", f"{RESPONSES}/{made['id']}?{query}").json == made
+
+
+class Late:
+    """A store that a response reaches just after somebody has not found it there."""
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+        self.meanwhile: Callable[[], Any] = lambda: None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def response(self, *where: str) -> Any:
+        try:
+            return self._store.response(*where)
+        except NotFound:
+            self.meanwhile()
+            raise
+
+
+def test_a_response_is_there_at_every_moment(open_door: OpenDoor) -> None:
+    """Also where it ends between the look into the store and the one at what is under way."""
+    opened: list[Late] = []
+
+    def wrap(store: Any) -> Late:
+        opened.append(Late(store))
+        return opened[0]
+
+    door = open_door(streaming=True, wrap=wrap)
+    reading = ask(door, input="Hi").until(deltas=1)
+    opened[0].meanwhile = reading.rest
+    seen = [door.call("GET", f"{RESPONSES}/{reading.id}").json for _ in range(2)]
+    assert [each["status"] for each in seen] == ["in_progress", "completed"]
 
 
 def test_an_unknown_response_is_not_told(noisy: Door) -> None:
