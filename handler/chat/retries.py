@@ -216,7 +216,7 @@ class Attempt:
     def _kept(self, claim: Claim) -> Claim | None:
         if claim.state != "mine":
             return claim
-        self._claim, self._is_stored = claim, True
+        self._claim = claim
         return None
 
     def _wait(self) -> None:

@@ -107,10 +107,6 @@ class ChatPrompt:
             return list(self._tokenizer.encode(text).ids)
         return frame + self._control.encode_marked(self._control.mark(text))
 
-    def count(self, messages: Sequence[Message], *, tools: Tools | None = None) -> int:
-        """Count the tokens that `encode` gives."""
-        return len(self.encode(messages, tools=tools))
-
     def _check_length(self, text: str, most_tokens: int | None) -> None:
         """Refuse a text by what it begins with: cutting it changes the ids near the cut, not twice as many.
 
