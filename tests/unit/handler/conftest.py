@@ -75,7 +75,7 @@ class Door:
 
     def look_never(self) -> Door:
         """Look after no slow answer for a cancel, so that the calls of one are as many on any machine."""
-        self.application.running._look_s = 3600.0
+        self.application.running.look_s = 3600.0
         return self
 
     def post(self, path: str, **body: Any) -> Answer:
