@@ -272,7 +272,7 @@ def test_the_time_that_went_into_waiting_is_nobodys_fault() -> None:
     for has_waited, expected in ((True, errors.StillRunning), (False, errors.DeadlineTooShort)):
         terms = Terms(key="k") if has_waited else Terms()
         attempt = retries.attempt(
-            caller, Budget(caller, lambda: now[0]), "POST /v1/conversations", ConversationCreate(), terms
+            Budget(caller, lambda: now[0]), "POST /v1/conversations", ConversationCreate(), terms
         )
         assert attempt.earlier() is None
         with pytest.raises(expected), attempt.under_way():
