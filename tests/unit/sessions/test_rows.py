@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from handler.errors import Conflict, TooLarge
 from handler.sessions import Claim, Conversation, Item, StoredResponse, Usage
 from handler.sessions import dynamo_rows as rows
-from handler.sessions.dynamo_request import key_of, plain, request_of
-from handler.sessions.dynamo_table import Put
+from handler.sessions.dynamo_request import Put, key_of, plain, request_of
 from handler.sessions.records import Turn, contend, dump_item, load_item
 
 texts = st.text(st.characters(), max_size=40)
