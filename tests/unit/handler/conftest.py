@@ -15,7 +15,7 @@ import pytest
 
 from handler.assembly import Application, assemble
 from handler.engine.engine import Engine
-from handler.routes.answers import PRELUDE_END
+from handler.runtime_stream import PRELUDE_END
 from handler.sessions.sqlite import SqliteSessions
 from handler.settings import Settings
 from tests.unit.handler.scripted_engine import MODEL, scripted_engine
