@@ -13,9 +13,8 @@ from jinja2 import TemplateError
 
 from export.architecture import load_config
 from export.passage import PASSAGES
-from export.tokenizer import TEMPLATE_FILE, TOKENIZER_FILE
 from export.verify import Check
-from handler.engine.bundle import Manifest, Tokens
+from handler.engine.bundle import TEMPLATE_FILE, TOKENIZER_FILE, Manifest, Tokens
 from handler.engine.prompt import ChatPrompt
 from handler.engine.template import ChatTemplate
 from handler.errors import InvalidRequest

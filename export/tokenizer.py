@@ -18,13 +18,10 @@ from export.config import read_json_object
 from export.errors import ExportError, first_line
 from export.passage import PASSAGE
 from export.source import Checkpoint
-from handler.engine.bundle import Tokens
+from handler.engine.bundle import PACKED_FILE, TEMPLATE_FILE, TOKENIZER_FILE, Tokens
 from handler.engine.vocabulary import PackedTokenizer, pack
 
-TOKENIZER_FILE = "tokenizer.json"
 SENTENCEPIECE_FILE = "tokenizer.model"  # sentencepiece is not among the export's packages
-PACKED_FILE = "tokenizer.bin"
-TEMPLATE_FILE = "chat_template.jinja"
 GENERATION_FIELDS = ("temperature", "top_p", "top_k", "min_p", "typical_p", "repetition_penalty")
 
 

@@ -18,8 +18,8 @@ from export.graph.stored import StoredTensors
 from export.graph.writer import DATA_FILE, GRAPH_FILE
 from export.mixed.units import Unit, size_bytes, units_of
 from export.quantize import Recipe, dequantize_rows, quantize_rows
-from export.tokenizer import PACKED_FILE, TEMPLATE_FILE, TOKENIZER_FILE
 from export.weights import Weights
+from handler.engine.bundle import PACKED_FILE, TEMPLATE_FILE, TOKENIZER_FILE
 
 FORMATS = ((32, 128), (8, 128), (4, 32), (4, 64), (4, 128))  # bits, block
 LOADED = (GRAPH_FILE, DATA_FILE, TOKENIZER_FILE, PACKED_FILE, TEMPLATE_FILE)
