@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import pairwise
 
 from handler.chat.budget import Budget, Caller
-from handler.chat.choices import Frame, Shape, choices_of, finish_reason
+from handler.chat.choices import Shape, Stateless, choices_of, finish_reason
 from handler.chat.run import Job, Run
 from handler.chat.sampling import check_model, completion_params, stop_strings
 from handler.chat.text_logprobs import LogprobLists
@@ -17,25 +16,8 @@ from handler.errors import ContextOverflow, InvalidRequest
 from handler.schema.completions import Completion, CompletionChoice, CompletionRequest
 
 
-@dataclass(frozen=True)
-class TextCompletions:
+class TextCompletions(Stateless[CompletionRequest, Completion, Completion]):
     """The use case."""
-
-    frame: Frame
-
-    def answer(self, request: CompletionRequest, caller: Caller) -> Completion:
-        """Answer whole. Raises: RequestError."""
-        budget, jobs = self._prepare(request, caller)
-        return self.frame.answer(self._shape(), jobs, budget)
-
-    def stream(self, request: CompletionRequest, caller: Caller) -> Iterator[Completion | None]:
-        """Answer chunk by chunk; a wrong request is refused before the first. A None is a sign of life.
-
-        Raises: RequestError.
-        """
-        budget, jobs = self._prepare(request, caller)
-        include_usage = bool(request.stream_options and request.stream_options.include_usage)
-        return self.frame.stream(self._shape(), jobs, budget, include_usage=include_usage)
 
     def _prepare(self, request: CompletionRequest, caller: Caller) -> tuple[Budget, list[Job]]:
         inference = self.frame.inference
