@@ -12,7 +12,7 @@ from handler.chat.sampling import check_model, completion_params, stop_strings
 from handler.chat.text_logprobs import LogprobLists
 from handler.engine.text import whole_text
 from handler.engine.warm import common_prefix
-from handler.errors import ContextOverflow, InvalidRequest
+from handler.errors import ContextOverflow, InvalidValue
 from handler.schema.completions import Completion, CompletionChoice, CompletionRequest
 
 
@@ -57,11 +57,8 @@ class TextCompletions(Stateless[CompletionRequest, Completion, Completion]):
             ids = prompt
             wrong = next((at for at, id_ in enumerate(ids) if id_ >= vocabulary), None)
             if wrong is not None:
-                message = f"{ids[wrong]} is not one of the {vocabulary} token ids"
-                where = f"{param}[{wrong}]"
-                raise InvalidRequest(
-                    f"Invalid value for '{where}': {message}.", param=where, code="invalid_value"
-                )
+                problem = f"{ids[wrong]} is not one of the {vocabulary} token ids"
+                raise InvalidValue(problem, param=f"{param}[{wrong}]")
         if len(ids) + needed > limit:
             raise _overflow(str(len(ids)), limit, needed, param)
         return ids
