@@ -100,11 +100,10 @@ class ChatPrompt:
         """
         _check_text(text, "prompt")
         self._check_length(text, most_tokens)
-        frame = list(
-            self._tokenizer.encode("").ids
-        )  # what the tokenizer itself puts around a text: mostly bos
         if not self._control.suspicious(text):
             return list(self._tokenizer.encode(text).ids)
+        # What the tokenizer itself puts around a text: mostly bos.
+        frame = list(self._tokenizer.encode("").ids)
         return frame + self._control.encode_marked(self._control.mark(text))
 
     def _check_length(self, text: str, most_tokens: int | None) -> None:
