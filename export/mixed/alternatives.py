@@ -76,7 +76,7 @@ def _sampled(facts: Decoder, weights: Weights, units: list[Unit]) -> list[tuple[
 
 def _error(rows: NDArray[np.float32], unit: Unit, recipe: Recipe) -> float:
     """The mean square of what rounding changes, relative to the rows' own."""
-    block = recipe.block_of_table(unit.width) if unit.is_table else recipe.block_for(unit.width)
+    block = recipe.block_in(unit.width, is_table=unit.is_table)
     packed = quantize_rows(rows, recipe.bits, block, symmetric=recipe.symmetric)
     change = dequantize_rows(packed, recipe.bits, unit.width) - rows
     return float(np.square(change).mean() / np.square(rows).mean())

@@ -41,7 +41,7 @@ def export(source: Path, out: Path, **options: Any) -> Path:
 def rounded_by_hand(model: Any, unit: Unit) -> Any:
     """transformers' model with one matrix of the graph rounded."""
     changed = copy.deepcopy(model)
-    block = INT4.block_of_table(unit.width) if unit.is_table else INT4.block_for(unit.width)
+    block = INT4.block_in(unit.width, is_table=unit.is_table)
     with torch.no_grad():
         for name in unit.tensors:
             weight = changed.get_parameter(name)
