@@ -75,8 +75,8 @@ class _Variants:
         self._units = units
         self._progress = progress
         self._tables = [unit for unit in units if facts.tensors.embedding in unit.tensors]
-        # The first copy is the published model's; next are those that begin at the embedding, then by layer. A
-        # head of its own needs no copy.
+        # The first copy is the published model's; the next begin at the embedding, the others follow by
+        # layer. A head of its own needs no copy.
         ordered = self._tables + [unit for unit in units if unit.layer is not None]
         self._row = {unit.name: row for row, unit in enumerate(ordered, start=1)}
 
