@@ -87,7 +87,7 @@ class TextCompletions(Stateless[CompletionRequest, Completion, Completion]):
     def _parts(self, index: int, run: Run) -> Iterator[CompletionChoice | None]:
         lists = self._lists(run)
         for piece in run:
-            if not piece.text and not piece.tokens:
+            if piece.is_sign_of_life:
                 yield None
             elif piece.text or (lists is not None and piece.tokens):
                 logprobs = None if lists is None else lists.of(piece.tokens)

@@ -183,12 +183,8 @@ class _Said:
     """Stored ids as a source of tokens."""
 
     def __init__(self, ids: Sequence[int], stop_reason: StopReason) -> None:
+        self.stop_reason = stop_reason
         self._ids = ids
-        self._reason = stop_reason
-
-    @property
-    def stop_reason(self) -> StopReason:
-        return self._reason
 
     def __iter__(self) -> Iterator[Token]:
         return map(Token, self._ids)
