@@ -36,14 +36,10 @@ CHANGES = (
     ("      CodeUri: handler/\n", "      PackageType: Image\n"),
     ("      Handler: handler.function.lambda_handler\n", "      ImageUri: !Ref ImageUri\n"),
     ("      Runtime: python3.13\n", ""),
-    (
-        '      SnapStart: {ApplyOn: !If [HasSnapshot, PublishedVersions, "None"]}\n',
-        "",
-    ),  # there is none for images
-    (
-        "          AWS_LAMBDA_EXEC_WRAPPER: /var/task/handler/runtime.sh\n",
-        "",
-    ),  # the image's entry point does it
+    # There is none for images.
+    ('      SnapStart: {ApplyOn: !If [HasSnapshot, PublishedVersions, "None"]}\n', ""),
+    # The image's entry point does it.
+    ("          AWS_LAMBDA_EXEC_WRAPPER: /var/task/handler/runtime.sh\n", ""),
 )
 
 
