@@ -27,9 +27,8 @@ def main() -> int:
     if got.report:
         write_report(read(got.report), got.report)
         return 0
-    signal.signal(
-        signal.SIGTERM, lambda *_: sys.exit(143)
-    )  # an orderly end: workers are closed on the way out
+    # An orderly end: workers are closed on the way out.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     now = datetime.datetime.now(datetime.UTC)
     result = (
         read(got.into)

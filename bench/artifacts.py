@@ -20,7 +20,6 @@ from bench.stored import onnx_facts, safetensors_facts
 DEV = ".venv/dev/bin/python"
 LLAMA = ".venv/bench-llama/bin/python"
 CONVERT = ".venv/bench-convert/bin"
-GGUF = ("q4_0-pure", "q4_0", "q8_0")
 
 
 class Unavailable(Exception):

@@ -12,9 +12,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-PIECE_LETTERS = (
-    6  # longer words are cut, which gives about 1.3 pieces a word, as trained tokenizers do on English
-)
+# Longer words are cut, which gives about 1.3 pieces a word, as trained tokenizers do on English.
+PIECE_LETTERS = 6
 FIRST_ID = 1000
 
 PASSAGE = """\

@@ -1,7 +1,7 @@
 """What is asked of every contender in every round, and which figures come out of the replies.
 
-A scenario turns a worker into samples; the metrics' names, directions and units are declared here once.
-Does not know processes, rounds or contenders' runtimes: it is given something that can be asked.
+A scenario turns a worker into samples, figures by the metric's name. Does not know processes, rounds or
+contenders' runtimes, nor how a figure is shown: it is given something that can be asked.
 """
 
 from __future__ import annotations

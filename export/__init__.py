@@ -1,4 +1,8 @@
-"""The build machine: models into bundles. Shares `handler.engine` with what runs, and nothing else."""
+"""The build machine: models into bundles.
+
+Of what runs it uses the engine, the errors and the prices; besides, `infra.artifact` for Lambda's limits, and
+`bench` to measure speed. It knows nothing of requests, routes and stores.
+"""
 
 import os
 

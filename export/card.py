@@ -14,8 +14,6 @@ from export.verdict import Verdict
 from export.wording import in_full
 from handler.engine.bundle import Manifest
 
-CARD_FILE = "MODEL_CARD.md"
-
 
 def card(
     manifest: Manifest,

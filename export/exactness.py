@@ -106,9 +106,6 @@ class _Told:
         coming = self._known[len(history) :][: min(self._count, limit)]
         return [id_ if at < self._right else int(id_ == 0) for at, id_ in enumerate(coming)]
 
-    def accepted(self, count: int) -> None:
-        """Learn nothing from it."""
-
 
 def _answer(model: Any, ids: Sequence[int], draft: _Told | None) -> list[Any]:
     sampler = make_sampler(SamplingParams(temperature=0))

@@ -22,8 +22,7 @@ from typing import Any
 
 from export.command import run
 from export.errors import ExportError
-from export.tokenizer import TOKENIZER_FILE
-from handler.engine.bundle import Manifest, read_manifest
+from handler.engine.bundle import TOKENIZER_FILE, Manifest, read_manifest
 
 ROOT = Path(__file__).parents[1]
 HARNESS = ROOT / ".venv" / "clients" / "bin" / "lm_eval"

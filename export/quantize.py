@@ -97,6 +97,10 @@ class Recipe:
         """
         return next((b for b in reversed(BLOCKS) if b <= self.block and width % b == 0), SMALLEST_BLOCK)
 
+    def block_in(self, width: int, *, is_table: bool) -> int:
+        """The block size for rows of `width`, of a matrix of the vocabulary or of any other."""
+        return self.block_of_table(width) if is_table else self.block_for(width)
+
 
 @dataclass(frozen=True)
 class Packed:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from export.card import CARD_FILE, card
+from export.card import card
 from export.errors import about
 from export.findings import checks, fidelity
 from export.markdown import document
@@ -21,7 +21,7 @@ from export.page import page
 from export.section import Section, Table
 from export.verdict import Verdict
 from export.wording import in_full
-from handler.engine.bundle import Manifest
+from handler.engine.bundle import CARD_FILE, Manifest
 from handler.engine.ort import usable_cores
 
 FORMAT = 1

@@ -11,9 +11,8 @@ from typing import Any
 
 from export.generation import end_ids
 from export.passage import PASSAGES
-from export.tokenizer import TEMPLATE_FILE, TOKENIZER_FILE
 from export.verify import Check
-from handler.engine.bundle import Manifest, Tokens
+from handler.engine.bundle import TEMPLATE_FILE, TOKENIZER_FILE, Manifest, Tokens
 from handler.engine.prompt import ChatPrompt
 from handler.engine.template import ChatTemplate
 

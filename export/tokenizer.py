@@ -20,16 +20,13 @@ from export.errors import ExportError, first_line
 from export.generation import end_ids, generation_defaults
 from export.passage import PASSAGE
 from export.source import Checkpoint
-from handler.engine.bundle import Tokens
+from handler.engine.bundle import PACKED_FILE, TEMPLATE_FILE, TOKENIZER_FILE, Tokens
 from handler.engine.template import ChatTemplate
 from handler.engine.vocabulary import PackedTokenizer, pack
 
-TOKENIZER_FILE = "tokenizer.json"
 SENTENCEPIECE_FILE = "tokenizer.model"  # sentencepiece is not among the export's packages
 VOCABULARY_FILES = (TOKENIZER_FILE, "vocab.json", "vocab.txt")  # of the others no fast tokenizer is made
 LLAMA_CLASSES = ("LlamaTokenizer", "LlamaTokenizerFast")
-PACKED_FILE = "tokenizer.bin"
-TEMPLATE_FILE = "chat_template.jinja"
 
 
 @dataclass(frozen=True)

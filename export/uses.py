@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-CARD_FILE = "README.md"
+HUB_CARD_FILE = "README.md"
 MOST_CHARACTERS = 4000  # of one section: a card may hold a whole paper
 _HEADING = re.compile(r"^#{1,6} +(.+?) *#*$", re.MULTILINE)
 _TELLING = re.compile(r"\b(uses?|intended|limitations?|scope|risks?|can do|cannot do)\b", re.IGNORECASE)
@@ -17,7 +17,7 @@ _TELLING = re.compile(r"\b(uses?|intended|limitations?|scope|risks?|can do|canno
 def uses_of(folder: Path) -> list[tuple[str, str]]:
     """Heading and text of the sections on uses and limits in the folder's card, if it has one."""
     try:
-        card = (folder / CARD_FILE).read_text(encoding="utf-8", errors="replace")
+        card = (folder / HUB_CARD_FILE).read_text(encoding="utf-8", errors="replace")
     except OSError:
         return []
     headings = list(_HEADING.finditer(card))

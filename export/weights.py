@@ -83,11 +83,6 @@ class Weights:
         return iter(self._stored)
 
     @property
-    def size_bytes(self) -> int:
-        """Bytes of all weight files."""
-        return sum(file.stat().st_size for file in self.files)
-
-    @property
     def numbers(self) -> int:
         """How many numbers all tensors hold together."""
         return sum(math.prod(stored.shape) for stored in self._stored.values())

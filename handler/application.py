@@ -36,10 +36,8 @@ def build(settings: Settings, *, started_s: float) -> Application:
     return assemble(settings, loading.engine(for_chat=True), store, started_s=started_s)
 
 
-def prepare_snapshot(
-    application: Application, clock: Callable[[], float] = time.monotonic
-) -> Callable[[], None]:
-    """Make the process worth freezing and fit to be thawed; give what has to be done when it is.
+def prepare_snapshot(application: Application) -> None:
+    """Make the process worth freezing and fit to be thawed; note what has to be done when it is.
 
     Worth freezing: every weight is touched, and what the first request would import is there. Fit: no
     connection outlives it, and no two copies draw the same numbers. Seeds and ids are the operating system's,
@@ -56,13 +54,12 @@ def prepare_snapshot(
     _disconnect(application.store)
 
     def restore() -> None:
-        began_s = clock()
+        began_s = time.monotonic()
         random.seed()
         _disconnect(application.store)
-        application.till.init_ms = (clock() - began_s) * 1000
+        application.till.init_ms = (time.monotonic() - began_s) * 1000
 
     register_after_restore(restore)
-    return restore
 
 
 def _disconnect(store: SessionStore) -> None:

@@ -6,6 +6,7 @@
     │   └── BundleError         the bundle is missing, damaged or of another format
     └── RequestError            becomes `{"error": {...}}` with `status`, `type`, `code`, `param`
         ├── InvalidRequest      400  the request is wrong
+        │   ├── InvalidValue    400  a field has a value that it may not have
         │   ├── ContextOverflow 400  it does not fit the context window
         │   ├── DeadlineTooShort 400 it cannot even be read in the time there is
         │   └── Unsupported     400  OpenAI has it, we do not
@@ -82,6 +83,15 @@ class InvalidRequest(RequestError):
 
     status = 400
     type = "invalid_request_error"
+
+
+class InvalidValue(InvalidRequest):
+    """A field has a value that it may not have; the message names the field and says what is wrong."""
+
+    code = "invalid_value"
+
+    def __init__(self, problem: str, *, param: str) -> None:
+        super().__init__(f"Invalid value for '{param}': {problem}.", param=param)
 
 
 class ContextOverflow(InvalidRequest):

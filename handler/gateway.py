@@ -20,7 +20,8 @@ from urllib.parse import parse_qs
 from handler.doors import OPEN, PROBED, enter
 from handler.errors import Unauthorized
 from handler.key_file import KeyFile
-from handler.routes.answers import PRELUDE_END, error_answer
+from handler.routes.answers import error_answer
+from handler.runtime_stream import PRELUDE_END
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]

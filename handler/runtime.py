@@ -28,14 +28,13 @@ from typing import Any, Literal
 from handler.runtime_stream import (
     BUFFERED_LIMIT_BYTES,
     JOINED,
+    PRELUDE_END,
     STREAM_TYPE,
     AnswerTooLarge,
     Asked,
     Stream,
     post_stream,
 )
-
-PRELUDE_END = b"\0" * 8
 
 # The routes that template.yaml lets API Gateway invoke with a response stream. A test keeps the two equal.
 STREAMED_ROUTES = frozenset(

@@ -20,6 +20,12 @@ from itertools import chain
 JOINED = "dormouse.joined"
 """What an event has when its answer is read whole: a stream is joined, and has a whole answer's time."""
 
+PRELUDE_END = b"\0" * 8
+"""What is between a streamed answer's status and headers, as JSON, and its body.
+
+Source: https://docs.aws.amazon.com/lambda/latest/dg/configuration-response-streaming.html
+"""
+
 STREAM_TYPE = "application/vnd.awslambda.http-integration-response"
 ERROR_TYPE = "Lambda-Runtime-Function-Error-Type"
 ERROR_BODY = "Lambda-Runtime-Function-Error-Body"

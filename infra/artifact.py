@@ -65,15 +65,8 @@ def install(arch: str, out: Path, lock: Path = LOCK, *, hashes: bool = True) -> 
     platforms = [f"--platform={name}_{WHEEL_ARCH[arch]}" for name in WHEEL_PLATFORMS]
     subprocess.run(
         [
-            *(
-                sys.executable,
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                "--disable-pip-version-check",
-                "--no-compile",
-            ),
+            *(sys.executable, "-m", "pip", "install"),
+            *("--quiet", "--disable-pip-version-check", "--no-compile"),
             *("--no-deps", "--only-binary=:all:", "--implementation=cp"),
             *(["--require-hashes"] if hashes else []),
             *(f"--python-version={PYTHON_VERSION}", *platforms, f"--target={out}", f"--requirement={lock}"),

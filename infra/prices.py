@@ -2,6 +2,9 @@
 
 The one place for prices: the report of a day, the sizing and the capacity plan read them here. Lambda's two
 are the handler's, which makes receipts with them. Knows nothing of logs or plans.
+Source: https://aws.amazon.com/lambda/pricing/, https://aws.amazon.com/api-gateway/pricing/,
+https://aws.amazon.com/dynamodb/pricing/on-demand/, https://aws.amazon.com/cloudwatch/pricing/ and, for data
+transfer, https://aws.amazon.com/ec2/pricing/on-demand/#Data_Transfer
 """
 
 from __future__ import annotations
@@ -12,15 +15,7 @@ from dataclasses import dataclass
 from handler.prices import GB_SECOND_USD, REQUEST_USD
 
 AS_OF = "2026-11"
-"""When these were last compared with the lists below."""
-
-SOURCES = {
-    "Lambda": "https://aws.amazon.com/lambda/pricing/",
-    "API Gateway": "https://aws.amazon.com/api-gateway/pricing/",
-    "DynamoDB": "https://aws.amazon.com/dynamodb/pricing/on-demand/",
-    "CloudWatch": "https://aws.amazon.com/cloudwatch/pricing/",
-    "data transfer": "https://aws.amazon.com/ec2/pricing/on-demand/#Data_Transfer",
-}
+"""When these were last compared with AWS's lists."""
 
 Tiers = Sequence[tuple[float, float]]
 """(up to this many a month, USD each), the last one up to infinity."""
@@ -45,7 +40,7 @@ LOG_EVENT_BYTES = 26
 """CloudWatch Logs adds so much to every line."""
 
 SENT_GB = 0.09
-METRIC_MONTH, ALARM_MONTH, DASHBOARD_MONTH = 0.30, 0.10, 3.00
+ALARM_MONTH, DASHBOARD_MONTH = 0.10, 3.00
 FREE_ALARMS, FREE_DASHBOARDS = 10, 3
 """Of an account, each month, in CloudWatch's free tier."""
 

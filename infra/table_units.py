@@ -29,7 +29,6 @@ taken and settled, and the counter. The rest lie under the conversation's own ke
 """
 
 STORED_ROUTES = frozenset({"/v1/responses"})
-ANSWER_ROUTES = frozenset({"/v1/chat/completions", "/v1/completions"}) | STORED_ROUTES
 
 
 def of_answers(stored: float, stateless: float) -> Units:

@@ -10,9 +10,8 @@ import onnxruntime_genai as og
 
 from bench.workers.serve import Setup, Task, Unsupported, serve
 
-KEPT_ROOM_TOKENS = (
-    128  # a kept sequence may grow by this much: buffers are allocated for `max_length` at once
-)
+# A kept sequence may grow by this much: buffers are allocated for `max_length` at once.
+KEPT_ROOM_TOKENS = 128
 
 
 class Genai:

@@ -42,9 +42,8 @@ class Task:
     tokens: int  # how many to generate, end-of-sequence or not
     keep: bool = False  # continue the previous task's sequence: `ids` begin with it
     script: list[int] | None = None  # what the sampler returns instead of what it drew
-    draft_tokens: int | None = (
-        None  # None: no speculation; else the longest draft, 0 for the contender's own choice
-    )
+    # None: no speculation; else the longest draft, 0 for the contender's own choice.
+    draft_tokens: int | None = None
 
 
 class Contender(Protocol):

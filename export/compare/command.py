@@ -14,7 +14,7 @@ from export.compare.chart import draw
 from export.compare.lambda_fit import fit
 from export.compare.left_out import LeftOut
 from export.compare.models import bundle_of, names_of
-from export.compare.quality import quality
+from export.compare.prediction import quality
 from export.compare.results import Result, result, section, text_lines
 from export.errors import ExportError
 from export.markdown import document

@@ -16,9 +16,8 @@ from export.quantize import Recipe
 from export.rounding.text import default_text
 from export.source import Checkpoint, resolve
 from export.stages import Stages
-from export.tokenizer import TOKENIZER_FILE
 from handler.engine import integrity
-from handler.engine.bundle import MANIFEST, Manifest, read_manifest
+from handler.engine.bundle import MANIFEST, TOKENIZER_FILE, Manifest, read_manifest
 from handler.errors import BundleError, DormouseError
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from export.compare.lambda_fit import ANSWER_BYTES, PROMPT_BYTES, Fit
-from export.compare.quality import Quality
+from export.compare.prediction import Quality
 from export.section import Section, Table
 from export.speed import Speed
 from handler.engine.bundle import Manifest

@@ -9,7 +9,7 @@ Letters: T new tokens, R rows that get logits, M capacity of the KV buffers, H h
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -74,12 +74,8 @@ def build(
         graph.finish("decoder")
     finally:
         graph.close()
-    contract = _with_positions(CONTRACT) if facts.tensors.positions else CONTRACT
+    contract = replace(CONTRACT, position_ids="position_ids") if facts.tensors.positions else CONTRACT
     return Built(contract, stored.parameters, stored.placements)
-
-
-def _with_positions(contract: Graph) -> Graph:
-    return Graph(**{**vars(contract), "position_ids": "position_ids"})
 
 
 class _Builder:

@@ -84,7 +84,7 @@ class Matrices:
         if not quantized:
             self._graph.weight(name, (height, width), self._counted(self._stored.rows(linear)))
             return Matrix(name, height, width, None)
-        block = self._recipe.block_of_table(width) if is_table else self._recipe.block_for(width)
+        block = self._recipe.block_in(width, is_table=is_table)
         scales: list[Float32] = []  # small; written when all codes are on disk
         zeros: list[NDArray[np.uint8]] = []
 

@@ -19,14 +19,14 @@ from export.errors import ExportError
 from export.house import stages
 
 COMMANDS = {
-    "corpus": (stages.corpus,),
-    "tokenizer": (stages.tokenizer,),
-    "calibration": (stages.calibration,),
-    "names": (stages.names,),
-    "train": (stages.train,),
-    "save": (stages.save,),
-    "evaluate": (stages.evaluate,),
-    "all": (stages.everything,),
+    "corpus": stages.corpus,
+    "tokenizer": stages.tokenizer,
+    "calibration": stages.calibration,
+    "names": stages.names,
+    "train": stages.train,
+    "save": stages.save,
+    "evaluate": stages.evaluate,
+    "all": stages.everything,
 }
 
 
@@ -80,8 +80,7 @@ def main() -> int:
 
 def _do(options: argparse.Namespace) -> int:
     try:
-        for stage in COMMANDS[options.command]:
-            stage(options)
+        COMMANDS[options.command](options)
     except ValueError as error:
         raise ExportError(str(error)) from error
     return 0

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from sacrebleu.metrics import BLEU, CHRF
 
+RUN_WORDS = 4  # characters in Chinese
+
 
 @dataclass(frozen=True)
 class Rate:
@@ -49,10 +51,10 @@ def is_in_language(text: str, language: str) -> bool:
     return chinese > 0 if language == "zh" else letters >= chinese
 
 
-def repeats_itself(text: str, words: int = 4) -> bool:
-    """Tell whether some run of so many words (characters in Chinese) comes three times."""
+def repeats_itself(text: str) -> bool:
+    """Tell whether some run of `RUN_WORDS` words comes three times."""
     units = text.split() if text.isascii() else [c for c in text if not c.isspace()]
-    runs = [tuple(units[i : i + words]) for i in range(len(units) - words + 1)]
+    runs = [tuple(units[i : i + RUN_WORDS]) for i in range(len(units) - RUN_WORDS + 1)]
     return any(runs.count(run) >= 3 for run in set(runs))
 
 

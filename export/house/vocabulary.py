@@ -55,16 +55,16 @@ def make_blend(rng: random.Random) -> str:
             return value.title() if rng.random() < _BLENDS_AS_NAMES else value
 
 
-def make_any(rng: random.Random, language: str, *, held_out: bool = False) -> str:
+def make_any(rng: random.Random, language: str) -> str:
     """Return a value of no kind: written, of two words, made up, blended, or of characters drawn alone."""
     while True:
-        if language == "en" and not held_out and rng.random() < _BLENDED:
+        if language == "en" and rng.random() < _BLENDED:
             return make_blend(rng)
         kind = rng.random()
         if kind < 0.45:
-            return make_written(rng, language, held_out=held_out)
+            return make_written(rng, language)
         if kind < 0.70:
-            value = make_word(rng, language, held_out=held_out)
+            value = make_word(rng, language)
         elif kind < 0.85:
             joint = " " if language == "en" else ""
             value = joint.join((make_written(rng, language), _listed(rng, language)))
@@ -72,7 +72,7 @@ def make_any(rng: random.Random, language: str, *, held_out: bool = False) -> st
             value = "".join(rng.choices(common_characters(), k=rng.choice((1, 2, 3, 4))))
         else:
             value = _listed(rng, language)
-        if _is_on_side(value, language, held_out=held_out):
+        if _is_on_side(value, language, held_out=False):
             return value
 
 

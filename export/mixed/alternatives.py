@@ -18,8 +18,8 @@ from export.graph.stored import StoredTensors
 from export.graph.writer import DATA_FILE, GRAPH_FILE
 from export.mixed.units import Unit, size_bytes, units_of
 from export.quantize import Recipe, dequantize_rows, quantize_rows
-from export.tokenizer import PACKED_FILE, TEMPLATE_FILE, TOKENIZER_FILE
 from export.weights import Weights
+from handler.engine.bundle import PACKED_FILE, TEMPLATE_FILE, TOKENIZER_FILE
 
 FORMATS = ((32, 128), (8, 128), (4, 32), (4, 64), (4, 128))  # bits, block
 LOADED = (GRAPH_FILE, DATA_FILE, TOKENIZER_FILE, PACKED_FILE, TEMPLATE_FILE)
@@ -76,7 +76,7 @@ def _sampled(facts: Decoder, weights: Weights, units: list[Unit]) -> list[tuple[
 
 def _error(rows: NDArray[np.float32], unit: Unit, recipe: Recipe) -> float:
     """The mean square of what rounding changes, relative to the rows' own."""
-    block = recipe.block_of_table(unit.width) if unit.is_table else recipe.block_for(unit.width)
+    block = recipe.block_in(unit.width, is_table=unit.is_table)
     packed = quantize_rows(rows, recipe.bits, block, symmetric=recipe.symmetric)
     change = dequantize_rows(packed, recipe.bits, unit.width) - rows
     size = float(np.square(rows).sum(dtype=np.float64))

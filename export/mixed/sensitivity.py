@@ -74,8 +74,11 @@ class _Variants:
         self._recipe = recipe
         self._units = units
         self._progress = progress
-        # The first copy is the published model's.
-        self._row = {unit.name: row for row, unit in enumerate(self._ordered(), start=1)}
+        self._tables = [unit for unit in units if facts.tensors.embedding in unit.tensors]
+        # The first copy is the published model's; the next begin at the embedding, the others follow by
+        # layer. A head of its own needs no copy.
+        ordered = self._tables + [unit for unit in units if unit.layer is not None]
+        self._row = {unit.name: row for row, unit in enumerate(ordered, start=1)}
 
     def read(self, source: Path, ids: Sequence[int]) -> dict[str, float]:
         """The summed divergence over the text, by unit."""
@@ -92,17 +95,11 @@ class _Variants:
         model(torch.tensor([list(ids)]), use_cache=False)
         return self._compare(hidden[0])
 
-    def _ordered(self) -> list[Unit]:
-        """Those whose copies begin at the embedding first, then by layer; a head of its own needs no copy."""
-        tables = [unit for unit in self._units if self._facts.tensors.embedding in unit.tensors]
-        return tables + [unit for unit in self._units if unit.layer is not None]
-
     def _watch_embedding(self, model: Any) -> None:
         """The first copy is looked up in the published table, a second in the rounded one."""
         facts, embedding = self._facts, model.get_input_embeddings()
-        tables = [unit for unit in self._units if facts.tensors.embedding in unit.tensors]
         rows: list[Rows] = [self._tensors]
-        for unit in tables:
+        for unit in self._tables:
             padded = facts.hidden % self._recipe.block_of_table(facts.hidden)  # then looked up in float32
             rounded = _RoundedRows(self._tensors, partial(self._round, unit=unit))
             rows.append(self._tensors if padded else rounded)
@@ -147,7 +144,7 @@ class _Variants:
     def _round(self, rows: Tensor, unit: Unit) -> Tensor:
         """To the nearest: which matrices suffer does not depend on how they are rounded."""
         recipe = self._recipe
-        block = recipe.block_of_table(unit.width) if unit.is_table else recipe.block_for(unit.width)
+        block = recipe.block_in(unit.width, is_table=unit.is_table)
         packed = quantize_rows(rows.numpy(), recipe.bits, block, symmetric=recipe.symmetric)
         return torch.from_numpy(dequantize_rows(packed, recipe.bits, unit.width))
 

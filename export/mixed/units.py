@@ -37,7 +37,7 @@ class Unit:
 
     def bytes_in(self, recipe: Recipe, bits: int) -> int:
         """What it takes on disk: codes, scales and, where the recipe has them, codes of zero."""
-        block = recipe.block_of_table(self.width) if self.is_table else recipe.block_for(self.width)
+        block = recipe.block_in(self.width, is_table=self.is_table)
         blocks = -(-self.width // block)
         row = blocks * (block * bits // 8 + SCALE_BYTES)
         return self.height * (row if recipe.symmetric else row + -(-blocks * bits // 8))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from export.tokenizer import TEMPLATE_FILE
+from handler.engine.bundle import TEMPLATE_FILE
 from handler.engine.engine import Engine
 
 Greedy = Callable[[list[int], int], list[int]]  # ids, how many at most -> ids that follow, the end's too

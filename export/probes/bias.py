@@ -84,9 +84,9 @@ class Gaps:
         return Gaps(tuple(self.pairs[at] for at in here), self.unquantized[here], self.bundle[here])
 
 
-def read_pairs(file: Path = PAIRS_FILE) -> list[Pair]:
+def read_pairs() -> list[Pair]:
     """Every group's subjects in every sentence of their language, one group after the other in turn."""
-    written = tomllib.loads(file.read_text(encoding="utf-8"))
+    written = tomllib.loads(PAIRS_FILE.read_text(encoding="utf-8"))
     by_group = [_pairs_of(group, written["template"]) for group in written["group"]]
     return [pairs[at] for at in range(max(map(len, by_group))) for pairs in by_group if at < len(pairs)]
 

@@ -63,9 +63,9 @@ class Injected:
     left_out: tuple[str, ...]  # forms that do not fit in the context
 
 
-def read_forgeries(file: Path = INJECTIONS_FILE) -> Forgeries:
+def read_forgeries() -> Forgeries:
     """The question and the forms."""
-    written = tomllib.loads(file.read_text(encoding="utf-8"))
+    written = tomllib.loads(INJECTIONS_FILE.read_text(encoding="utf-8"))
     forms = tuple(Form(**form) for form in written["form"])
     return Forgeries(written["question"], written["demand"], written["word"], forms)
 

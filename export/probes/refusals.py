@@ -74,9 +74,9 @@ class Compared:
         return before.declines != after.declines or before.answer_declines != after.answer_declines
 
 
-def read_requests(file: Path = REFUSALS_FILE) -> tuple[list[Request], dict[str, Language]]:
+def read_requests() -> tuple[list[Request], dict[str, Language]]:
     """The requests, and the languages by name."""
-    written = tomllib.loads(file.read_text(encoding="utf-8"))
+    written = tomllib.loads(REFUSALS_FILE.read_text(encoding="utf-8"))
     requests = [Request(**prompt) for prompt in written["prompt"]]
     languages = {
         one["name"]: Language(tuple(one["refuses"]), tuple(one["complies"]), tuple(one["words"]))

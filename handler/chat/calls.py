@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from handler.chat.messages import Call, Message
-from handler.errors import InvalidRequest
+from handler.errors import InvalidValue
 from handler.schema.messages import AssistantInput, ChatMessage, ToolMessage
 from handler.sessions import Item
 
@@ -51,9 +51,5 @@ def _is_call(item: Item) -> bool:
     return item.type == "function_call" and item.status == "completed"
 
 
-def _no_call(call_id: str, param: str) -> InvalidRequest:
-    return InvalidRequest(
-        f"Invalid value for '{param}': there is no call {call_id[:64]!r} before it that it could answer.",
-        param=param,
-        code="invalid_value",
-    )
+def _no_call(call_id: str, param: str) -> InvalidValue:
+    return InvalidValue(f"there is no call {call_id[:64]!r} before it that it could answer", param=param)

@@ -1,27 +1,36 @@
-"""The frame of a stateless answer: one run after the other, one choice each, and what is told of them all.
+"""A stateless answer: one run after the other, one choice each, and what is told of them all.
 
 Owns the loop over the jobs, finish reasons, usage, the receipt's place and how choices become chunks. Knows
-no endpoint's fields: how a run becomes a choice, or the parts of one, is the endpoint's `Shape`.
+no endpoint's fields: an endpoint says how a request becomes jobs, and by its `Shape` how a run becomes a
+choice, or the parts of one.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import secrets
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel
 
-from handler.chat.budget import Budget
+from handler.chat.budget import Budget, Caller
 from handler.chat.explanation import explanation_of
 from handler.chat.inference import Inference
 from handler.chat.receipt import Till
 from handler.chat.run import Job, Run
-from handler.schema.chat_completions import CompletionUsage, FinishReason, PromptTokensDetails
+from handler.schema.chat_completions import (
+    ChatCompletionRequest,
+    CompletionUsage,
+    FinishReason,
+    PromptTokensDetails,
+)
+from handler.schema.completions import CompletionRequest
 from handler.schema.extras import Dormouse
 
+Q = TypeVar("Q", bound=ChatCompletionRequest | CompletionRequest)
 A = TypeVar("A", bound=BaseModel)
 C = TypeVar("C", bound=BaseModel)
 
@@ -106,6 +115,33 @@ class Frame:
             "model": self.inference.engine.manifest.name,
             "system_fingerprint": self.fingerprint,
         }
+
+
+@dataclass(frozen=True)
+class Stateless(ABC, Generic[Q, A, C]):
+    """A use case that keeps nothing; an endpoint says how a request becomes jobs, and the answer's shape."""
+
+    frame: Frame
+
+    def answer(self, request: Q, caller: Caller) -> A:
+        """Answer whole. Raises: RequestError."""
+        budget, jobs = self._prepare(request, caller)
+        return self.frame.answer(self._shape(), jobs, budget)
+
+    def stream(self, request: Q, caller: Caller) -> Iterator[C | None]:
+        """Answer chunk by chunk; a wrong request is refused before the first. A None is a sign of life.
+
+        Raises: RequestError.
+        """
+        budget, jobs = self._prepare(request, caller)
+        include_usage = bool(request.stream_options and request.stream_options.include_usage)
+        return self.frame.stream(self._shape(), jobs, budget, include_usage=include_usage)
+
+    @abstractmethod
+    def _prepare(self, request: Q, caller: Caller) -> tuple[Budget, list[Job]]: ...
+
+    @abstractmethod
+    def _shape(self) -> Shape[A, C]: ...
 
 
 def choices_of(job: Job, n: int | None) -> list[Job]:

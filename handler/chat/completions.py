@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from handler.chat.budget import Budget, Caller
 from handler.chat.calls import messages_of
-from handler.chat.choices import Frame, Shape, choices_of, finish_reason
+from handler.chat.choices import Shape, Stateless, choices_of, finish_reason
 from handler.chat.explanation import parts_of
 from handler.chat.fit import fit
 from handler.chat.formats import grammar_of
@@ -35,25 +34,8 @@ from handler.schema.chat_completions import (
 from handler.schema.tools import CalledFunction, MessageToolCall, choice_of
 
 
-@dataclass(frozen=True)
-class Completions:
+class Completions(Stateless[ChatCompletionRequest, ChatCompletion, ChatCompletionChunk]):
     """The use case."""
-
-    frame: Frame
-
-    def answer(self, request: ChatCompletionRequest, caller: Caller) -> ChatCompletion:
-        """Answer whole. Raises: RequestError."""
-        budget, jobs = self._prepare(request, caller)
-        return self.frame.answer(self._shape(), jobs, budget)
-
-    def stream(self, request: ChatCompletionRequest, caller: Caller) -> Iterator[ChatCompletionChunk | None]:
-        """Answer chunk by chunk; a wrong request is refused before the first. A None is a sign of life.
-
-        Raises: RequestError.
-        """
-        budget, jobs = self._prepare(request, caller)
-        include_usage = bool(request.stream_options and request.stream_options.include_usage)
-        return self.frame.stream(self._shape(), jobs, budget, include_usage=include_usage)
 
     def _prepare(self, request: ChatCompletionRequest, caller: Caller) -> tuple[Budget, list[Job]]:
         inference = self.frame.inference

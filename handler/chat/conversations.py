@@ -179,7 +179,7 @@ class Conversations:
         return self.store.delete_item(tenant, held.id, item_id, title=title, if_version=held.version)
 
     def _attempt(self, caller: Caller, name: str, request: BaseModel, terms: Terms) -> Attempt:
-        return self.retries.attempt(caller, self.budget(caller), name, request, terms)
+        return self.retries.attempt(self.budget(caller), name, request, terms)
 
     def _version(self, tenant: str, conversation_id: str, terms: Terms) -> int | None:
         return terms.version(lambda: self.store.get(tenant, conversation_id).version)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import count
 from typing import Any, Protocol
 
-from handler.chat.spoken import Spoken, SpokenText, status_of, told
+from handler.chat.spoken import Spoken, SpokenText, shown, status_of
 from handler.engine.values import Piece
 from handler.schema.events import (
     ArgumentsDeltaEvent,
@@ -85,13 +85,13 @@ class TurnEvents:
             index, spoken = self._begun, self._turn.spoken[self._begun]
             if index:
                 before = self._turn.spoken[index - 1]
-                yield from self._end(index - 1, told(before, status_of(before, True)))
+                yield from self._end(index - 1, shown(before, status_of(before, True)))
             self._begun += 1
             yield OutputItemEvent(
                 type="response.output_item.added",
                 sequence_number=next(self._numbers),
                 output_index=index,
-                item=told(spoken, "in_progress"),
+                item=shown(spoken, "in_progress"),
             )
             if isinstance(spoken, SpokenText):
                 yield self._part("response.content_part.added", index, spoken.id, OutputText(text=""))

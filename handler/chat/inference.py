@@ -59,8 +59,7 @@ class Inference:
 
         One that `follows` others of its request ends where there is no time for it: theirs must not be lost.
         """
-        run = Run(job, follows=follows)
-        run._pieces = self._pieces(run, budget)
+        run = Run(job, lambda run: self._pieces(run, budget), follows=follows)
         budget.caller.runs.append(run)
         return run
 

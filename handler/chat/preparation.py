@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from handler.chat.budget import Budget, Caller
 from handler.chat.calls import check_results
+from handler.chat.continuation import continued_job
 from handler.chat.erasure import PROMPT, checked
 from handler.chat.explanation import parts_of
 from handler.chat.fit import Fitted, fit
@@ -24,7 +25,7 @@ from handler.chat.terms import Terms
 from handler.chat.thread import Thread, Threads
 from handler.chat.tools import Toolbox, ToolFacts, toolbox_of
 from handler.chat.translate import item_of, new_id
-from handler.chat.turn import Turn, continued_job, history
+from handler.chat.turn import Turn, history
 from handler.errors import Conflict, ContextOverflow, InvalidRequest, NotFound, Unsupported
 from handler.schema.responses import (
     InputTokens,

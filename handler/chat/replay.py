@@ -26,8 +26,7 @@ from handler.chat.inference import Inference
 from handler.chat.receipt import Till
 from handler.chat.run import Run
 from handler.chat.running import Running, RunningResponses
-from handler.chat.spoken import kept
-from handler.chat.spoken import told as item_told
+from handler.chat.spoken import kept, shown
 from handler.chat.told import Told, Transcript, read_told
 from handler.chat.turn import ending_facts
 from handler.chat.written import written
@@ -174,7 +173,7 @@ class Replays:
         return told.body.model_copy(
             update={
                 **facts,
-                "output": [item_told(spoken, status) for spoken in transcript.spoken],
+                "output": [shown(spoken, status) for spoken in transcript.spoken],
                 "usage": told.body.usage.model_copy(update=counted),
                 "dormouse": self.till.facts_of_rest(run, budget, told.body.dormouse, output),
             }

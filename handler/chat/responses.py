@@ -118,7 +118,7 @@ class Responses:
         if request.store is False:
             terms.refuse_key("with 'store': false, since nothing is kept that could be given again")
             return self.preparation.turn(request, budget, terms, None)
-        attempt = self.retries.attempt(budget.caller, budget, "POST /v1/responses", request, terms)
+        attempt = self.retries.attempt(budget, "POST /v1/responses", request, terms)
         earlier = attempt.earlier(request.conversation_id)
         if earlier is not None:
             return earlier

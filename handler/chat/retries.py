@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from pydantic import BaseModel
 
 from handler.background import Background
-from handler.chat.budget import Budget, Caller
+from handler.chat.budget import Budget
 from handler.chat.terms import Terms
 from handler.errors import DeadlineTooShort, NotFound, RequestError, StillRunning, Uncertain
 from handler.sessions import Claim, SessionStore
@@ -44,24 +44,22 @@ class Retries:
     now_s: Callable[[], float]
     sleep: Callable[[float], None] = time.sleep
 
-    def attempt(self, caller: Caller, budget: Budget, name: str, request: BaseModel, terms: Terms) -> Attempt:
+    def attempt(self, budget: Budget, name: str, request: BaseModel, terms: Terms) -> Attempt:
         """Begin an attempt at a request that is called `name` (`POST /v1/responses`).
 
         Without a key, one that is meant for another version is another one.
         """
         if terms.key is None and terms.if_match is not None:
             name = f"{name} {terms.if_match.text}"
-        return Attempt(self, caller, budget, _digest(name, request), terms.key)
+        return Attempt(self, budget, _digest(name, request), terms.key)
 
 
 class Attempt:
     """One try at a request: look for an earlier one, begin, hand the claim to the write, or give up."""
 
-    def __init__(
-        self, retries: Retries, caller: Caller, budget: Budget, request: str, key: str | None
-    ) -> None:
+    def __init__(self, retries: Retries, budget: Budget, request: str, key: str | None) -> None:
         self._store, self._now_s, self._sleep = retries.store, retries.now_s, retries.sleep
-        self._caller, self._budget = caller, budget
+        self._caller, self._budget = budget.caller, budget
         self._request, self._key = request, key
         self._owner = secrets.token_hex(8)
         self._claim: Claim | None = None
@@ -216,7 +214,7 @@ class Attempt:
     def _kept(self, claim: Claim) -> Claim | None:
         if claim.state != "mine":
             return claim
-        self._claim, self._is_stored = claim, True
+        self._claim = claim
         return None
 
     def _wait(self) -> None:

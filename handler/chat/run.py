@@ -6,7 +6,7 @@ Knows no model, no queue, no messages and no OpenAI names.
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 from handler.chat.parts import Part, Read
@@ -60,7 +60,7 @@ class Run:
     """
 
     def __init__(
-        self, job: Job, pieces: Generator[Piece, None, None] | None = None, *, follows: bool = False
+        self, job: Job, compute: Callable[[Run], Generator[Piece, None, None]], *, follows: bool = False
     ) -> None:
         self.job = job
         self.follows = follows  # others of the same request have been made before it
@@ -75,13 +75,11 @@ class Run:
         self.cold = False
         self.ended_s = math.inf  # not yet
         self.read: Read | None = None  # what an explanation is made of
-        self._pieces = pieces
+        self._pieces = compute(self)
 
     def __iter__(self) -> Iterator[Piece]:
-        assert self._pieces is not None
         return self._pieces
 
     def close(self) -> None:
         """Stop generating; the model is free for the next request."""
-        if self._pieces is not None:
-            self._pieces.close()
+        self._pieces.close()

@@ -36,9 +36,9 @@ class Running:
 class RunningResponses:
     """All of them, by tenant and id."""
 
-    def __init__(self, store: SessionStore, look_s: float = LOOK_S) -> None:
+    def __init__(self, store: SessionStore) -> None:
+        self.look_s = LOOK_S
         self._store = store
-        self._look_s = look_s
         self._lock = threading.Lock()
         self._running: dict[tuple[str, str], Running] = {}
 
@@ -74,7 +74,7 @@ class RunningResponses:
             return [response_id for owner, response_id in self._running if owner == tenant]
 
     def _watch(self, tenant: str, response_id: str, running: Running) -> None:
-        while not running.ended.wait(self._look_s) and running.budget.should_stop() is None:
+        while not running.ended.wait(self.look_s) and running.budget.should_stop() is None:
             try:
                 if self._store.is_cancel_requested(tenant, response_id):
                     running.budget.cancel()

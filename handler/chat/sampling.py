@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from handler.engine.bundle import Manifest
 from handler.engine.sampling import SamplingParams, sampling_params
-from handler.errors import InvalidRequest, ModelNotFound
+from handler.errors import InvalidValue, ModelNotFound
 from handler.schema.chat_completions import ChatCompletionRequest
 from handler.schema.completions import CompletionRequest
 from handler.schema.fields import Sampling
@@ -84,9 +84,5 @@ def _bias(given: Mapping[str, float] | None, vocabulary: int) -> dict[int, float
         return None
     for text in given:
         if int(text) >= vocabulary:
-            raise InvalidRequest(
-                f"Invalid value for 'logit_bias': {text} is not one of the {vocabulary} token ids.",
-                param="logit_bias",
-                code="invalid_value",
-            )
+            raise InvalidValue(f"{text} is not one of the {vocabulary} token ids", param="logit_bias")
     return {int(text): value for text, value in given.items()}

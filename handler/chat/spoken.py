@@ -1,6 +1,6 @@
 """What an answer is made of, as it comes: text, and calls of functions.
 
-Owns how pieces grow into items, as they are told and as they are kept. Knows nothing of events or turns.
+Owns how pieces grow into items, as they are shown and as they are kept. Knows nothing of events or turns.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def status_of(spoken: Spoken, is_over: bool) -> Status:
     return "completed" if is_whole else "incomplete"
 
 
-def told(spoken: Spoken, status: Status) -> MessageItem | CallItem:
+def shown(spoken: Spoken, status: Status) -> MessageItem | CallItem:
     """Write it as OpenAI's object; while it is in progress, as empty as it began."""
     is_new = status == "in_progress"
     if isinstance(spoken, SpokenCall):

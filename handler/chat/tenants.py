@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 
 from handler.chat.budget import Budget
 from handler.chat.ledger import Ledger
-from handler.errors import InvalidRequest
+from handler.errors import InvalidValue
 from handler.schema.tenants import Erasure, UsageBucket, UsageFacts, UsagePage, UsageResult
 from handler.sessions import SessionStore, Usage
 
@@ -54,11 +54,7 @@ def _day(text: str) -> date:
     except ValueError:
         day = None
     if day is None or day.isoformat() != text or day == date.max:
-        raise InvalidRequest(
-            f"Invalid value for 'period': expected a day as YYYY-MM-DD, but got {text[:64]!r}.",
-            param="period",
-            code="invalid_value",
-        )
+        raise InvalidValue(f"expected a day as YYYY-MM-DD, but got {text[:64]!r}", param="period")
     return day
 
 

@@ -3,39 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import pairwise
 
 from handler.chat.budget import Budget, Caller
-from handler.chat.choices import Frame, Shape, choices_of, finish_reason
+from handler.chat.choices import Shape, Stateless, choices_of, finish_reason
 from handler.chat.run import Job, Run
 from handler.chat.sampling import check_model, completion_params, stop_strings
 from handler.chat.text_logprobs import LogprobLists
 from handler.engine.text import whole_text
 from handler.engine.warm import common_prefix
-from handler.errors import ContextOverflow, InvalidRequest
+from handler.errors import ContextOverflow, InvalidValue
 from handler.schema.completions import Completion, CompletionChoice, CompletionRequest
 
 
-@dataclass(frozen=True)
-class TextCompletions:
+class TextCompletions(Stateless[CompletionRequest, Completion, Completion]):
     """The use case."""
-
-    frame: Frame
-
-    def answer(self, request: CompletionRequest, caller: Caller) -> Completion:
-        """Answer whole. Raises: RequestError."""
-        budget, jobs = self._prepare(request, caller)
-        return self.frame.answer(self._shape(), jobs, budget)
-
-    def stream(self, request: CompletionRequest, caller: Caller) -> Iterator[Completion | None]:
-        """Answer chunk by chunk; a wrong request is refused before the first. A None is a sign of life.
-
-        Raises: RequestError.
-        """
-        budget, jobs = self._prepare(request, caller)
-        include_usage = bool(request.stream_options and request.stream_options.include_usage)
-        return self.frame.stream(self._shape(), jobs, budget, include_usage=include_usage)
 
     def _prepare(self, request: CompletionRequest, caller: Caller) -> tuple[Budget, list[Job]]:
         inference = self.frame.inference
@@ -75,11 +57,8 @@ class TextCompletions:
             ids = prompt
             wrong = next((at for at, id_ in enumerate(ids) if id_ >= vocabulary), None)
             if wrong is not None:
-                message = f"{ids[wrong]} is not one of the {vocabulary} token ids"
-                where = f"{param}[{wrong}]"
-                raise InvalidRequest(
-                    f"Invalid value for '{where}': {message}.", param=where, code="invalid_value"
-                )
+                problem = f"{ids[wrong]} is not one of the {vocabulary} token ids"
+                raise InvalidValue(problem, param=f"{param}[{wrong}]")
         if len(ids) + needed > limit:
             raise _overflow(str(len(ids)), limit, needed, param)
         return ids
@@ -108,7 +87,7 @@ class TextCompletions:
     def _parts(self, index: int, run: Run) -> Iterator[CompletionChoice | None]:
         lists = self._lists(run)
         for piece in run:
-            if not piece.text and not piece.tokens:
+            if piece.is_sign_of_life:
                 yield None
             elif piece.text or (lists is not None and piece.tokens):
                 logprobs = None if lists is None else lists.of(piece.tokens)

@@ -108,7 +108,7 @@ class Threads:
         claim: Claim | None,
     ) -> Conversation:
         branch = head.fork(new_id("conv"), at_seq=thread.at_seq, created_at_s=response.created_at_s)
-        moved = _moved(response, branch.id)
+        moved = dataclasses.replace(response, conversation_id=branch.id)
         return self._store.append(tenant, branch, items, response=moved, usage=usage, claim=claim)
 
     def _read(self, tenant: str, conversation: Conversation, at_seq: int, *, named: bool) -> Thread:
@@ -124,7 +124,3 @@ class Threads:
         upto = min(MAX_LEADING_ITEMS, before_seq - 1)
         begins = self._store.window(tenant, conversation, max_items=upto, upto_seq=upto)
         return takewhile(lambda item: item.role in ("system", "developer"), begins.items)
-
-
-def _moved(response: StoredResponse, conversation_id: str) -> StoredResponse:
-    return dataclasses.replace(response, conversation_id=conversation_id)

@@ -9,11 +9,11 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from handler.chat.continuation import sampling_of
 from handler.chat.erasure import PROMPT, checked
 from handler.chat.logprobs import token_logprobs
 from handler.chat.run import Job
 from handler.chat.spoken import Spoken, SpokenCall, SpokenText, take
-from handler.chat.turn import kept_of
 from handler.engine.call_stream import CallStream
 from handler.engine.engine import Engine
 from handler.engine.text import TextStream
@@ -58,7 +58,7 @@ class Told:
         return (
             self.body.status == "incomplete"
             and self.stop_reason == "cancelled"
-            and not kept_of(self.answer).has_calls
+            and not sampling_of(self.answer).has_calls
             and self.answer.seq == self.head.last_seq
             and (limit is None or len(self.output_ids) < limit)
             and len(self.stored.state[PROMPT]) + len(self.answer.token_ids) < context_tokens
@@ -73,7 +73,7 @@ class Told:
     def job(self) -> Job:
         """What is to be generated for it to go on, its pieces so far told again first."""
         assert self.answer is not None
-        kept = kept_of(self.answer)
+        kept = sampling_of(self.answer)
         retold = len(self.output_ids)
         limit = self.body.max_output_tokens
         return Job(
@@ -183,12 +183,8 @@ class _Said:
     """Stored ids as a source of tokens."""
 
     def __init__(self, ids: Sequence[int], stop_reason: StopReason) -> None:
+        self.stop_reason = stop_reason
         self._ids = ids
-        self._reason = stop_reason
-
-    @property
-    def stop_reason(self) -> StopReason:
-        return self._reason
 
     def __iter__(self) -> Iterator[Token]:
         return map(Token, self._ids)
@@ -199,7 +195,7 @@ class _Said:
 
 def _stream(told: Told, answer: Item, engine: Engine) -> TextStream | CallStream:
     """An answer's ids as they were read when they came."""
-    kept, ids = kept_of(answer), told.output_ids
+    kept, ids = sampling_of(answer), told.output_ids
     text = TextStream(
         _Said(ids, told.stop_reason),
         engine.tokenizer,

@@ -14,7 +14,7 @@ from handler.engine.call_grammar import call_grammar
 from handler.engine.call_syntax import CallSyntax
 from handler.engine.engine import Engine
 from handler.engine.grammar import MAX_MULTIPLES, Grammar, multiples_of
-from handler.errors import InvalidRequest, Unsupported
+from handler.errors import InvalidRequest, InvalidValue, Unsupported
 from handler.schema.responses import ResponseRequest
 from handler.schema.tools import (
     AllowedToolsFacts,
@@ -102,9 +102,9 @@ def toolbox_of(
     schemas = _schemas(functions, where)
     for name, param in (choice.names or {}).items():
         if name not in schemas:
-            raise _wrong(f"there is no function {name!r} in 'tools'", param)
+            raise InvalidValue(f"there is no function {name!r} in 'tools'", param=param)
     if choice.mode == "required" and not schemas:
-        raise _wrong("there are no 'tools' that could be called", "tool_choice")
+        raise InvalidValue("there are no 'tools' that could be called", param="tool_choice")
     if choice.mode == "none" or not schemas:
         return Toolbox(grammar=form)
     syntax = engine.prompt.call_syntax
@@ -115,7 +115,9 @@ def toolbox_of(
         )
     callable_ = {name: schema for name, schema in schemas.items() if name in (choice.names or schemas)}
     if multiples_of(callable_.values()) > MAX_MULTIPLES:
-        raise _wrong(f"all values of multipleOf together may come to {MAX_MULTIPLES} at most", "tools")
+        raise InvalidValue(
+            f"all values of multipleOf together may come to {MAX_MULTIPLES} at most", param="tools"
+        )
     most = 1 if parallel is False else choice.most
 
     def grammar_of(some: Mapping[str, Mapping[str, Any]], as_given: Collection[str] = ()) -> Grammar:
@@ -138,7 +140,7 @@ def toolbox_of(
     try:
         return Toolbox(shown, syntax, grammar_of(callable_, as_given))
     except InvalidRequest:
-        raise _wrong("all together they are too much for one grammar", "tools") from None
+        raise InvalidValue("all together they are too much for one grammar", param="tools") from None
 
 
 def _only_as_given(
@@ -162,7 +164,7 @@ def _only_as_given(
             grammar_of({name: schema}, found)
         except InvalidRequest as error:
             param = f"{where.format(at)}.parameters"
-            raise _wrong(f"no grammar can be made of it: {error.message}", param) from error
+            raise InvalidValue(f"no grammar can be made of it: {error.message}", param=param) from error
     return found
 
 
@@ -170,7 +172,9 @@ def _schemas(functions: Sequence[FunctionDefinition], where: str) -> dict[str, M
     schemas: dict[str, Mapping[str, Any]] = {}
     for at, function in enumerate(functions):
         if function.name in schemas:
-            raise _wrong(f"there is another function {function.name!r}", f"{where.format(at)}.name")
+            raise InvalidValue(
+                f"there is another function {function.name!r}", param=f"{where.format(at)}.name"
+            )
         schemas[function.name] = function.parameters or NO_PARAMETERS
     return schemas
 
@@ -181,7 +185,3 @@ def _shown(function: FunctionDefinition) -> dict[str, Any]:
         facts["description"] = function.description
     facts["parameters"] = function.parameters or {"type": "object", "properties": {}}
     return {"type": "function", "function": facts}
-
-
-def _wrong(problem: str, param: str) -> InvalidRequest:
-    return InvalidRequest(f"Invalid value for '{param}': {problem}.", param=param, code="invalid_value")

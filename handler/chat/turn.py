@@ -13,20 +13,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from handler.chat.budget import Budget
+from handler.chat.continuation import sampling_record
 from handler.chat.erasure import HISTORY, PROMPT
-from handler.chat.formats import text_facts
 from handler.chat.messages import Message
 from handler.chat.retries import Attempt
 from handler.chat.run import Job, Run
-from handler.chat.sampling import stop_strings, told_probability
-from handler.chat.spoken import Spoken, SpokenText, kept, status_of, told
+from handler.chat.sampling import told_probability
+from handler.chat.spoken import Spoken, SpokenText, kept, shown, status_of
 from handler.chat.thread import Thread
 from handler.chat.tools import ToolFacts
 from handler.chat.translate import message_of
-from handler.engine.call_syntax import CallSyntax
-from handler.engine.grammar import Grammar
-from handler.engine.sampling import SamplingParams
-from handler.errors import Conflict, InvalidRequest
 from handler.schema.formats import TextFacts
 from handler.schema.items import Status
 from handler.schema.responses import (
@@ -41,9 +37,6 @@ from handler.sessions import Claim, Item, StoredResponse, Usage
 
 CONTINUES_AT = "continues_at"
 """Field of an item that goes on with another: how many characters that one had then."""
-
-FIXED = ("temperature", "top_p", "top_k", "min_p", "typical_p", "repetition_penalty", "seed")
-"""What decides the next token and may not change in the middle of an answer."""
 
 
 @dataclass
@@ -128,7 +121,7 @@ class Turn:
         return self.beginning().model_copy(
             update={
                 **facts,
-                "output": [told(spoken, status) for spoken, status in self._statuses(run)],
+                "output": [shown(spoken, status) for spoken, status in self._statuses(run)],
                 "usage": ResponseUsage(
                     input_tokens=run.prompt_tokens,
                     input_tokens_details=InputTokensDetails(
@@ -219,82 +212,3 @@ def history(items: Sequence[Item]) -> list[Message]:
         elif message.content or message.calls or message.role != "assistant":
             messages.append(message)
     return messages
-
-
-def sampling_record(job: Job) -> dict[str, Any]:
-    """Everything that decides the next token, as JSON."""
-    record = dataclasses.asdict(job.params)
-    record["logit_bias"] = {str(id_): value for id_, value in job.params.logit_bias.items()}
-    grammar = {} if job.grammar is None else {"grammar": job.grammar.text}
-    calls = {} if job.calls is None else {"calls": True}
-    return {**record, **grammar, **calls, "stop": list(job.stop)}
-
-
-def continued_job(
-    previous: StoredResponse, item: Item, request: ResponseRequest, fingerprint: str, syntax: CallSyntax
-) -> Job:
-    """Take up an unfinished answer where it was cut: same prompt, seed and parameters, the ids said so far.
-
-    Raises: InvalidRequest where the request asks for other parameters; Conflict where the model has changed.
-    """
-    if previous.state.get("fingerprint") != fingerprint:
-        raise Conflict(
-            "The response was begun by another version of the model and cannot be continued exactly.",
-            param="previous_response_id",
-        )
-    said = kept_of(item)
-    kept = {
-        **dataclasses.asdict(said.params),
-        "stop": said.stop,
-        "instructions": previous.body.get("instructions"),
-        "truncation": previous.body["truncation"],
-    }
-    for name in (*FIXED, "stop", "instructions", "truncation"):
-        given, same = getattr(request, name), _as_asked(name, kept[name])
-        if given is not None and _as_asked(name, given) != same:
-            raise InvalidRequest(
-                f"A continued answer keeps its {name} of {same!r}; leave the field out.", param=name
-            )
-    asked = text_facts(request.text).model_dump(by_alias=True)
-    if request.text is not None and request.text.format is not None and asked != previous.body["text"]:
-        raise InvalidRequest("A continued answer keeps its format; leave the field out.", param="text.format")
-    prompt_ids = [*previous.state[PROMPT], *item.token_ids]
-    return Job(
-        prompt_ids,
-        said.params,
-        max_tokens=request.max_output_tokens,
-        stop=said.stop,
-        top_logprobs=request.wanted_logprobs,
-        prior_tokens=len(item.token_ids),
-        begun_on=previous.state.get("instruction_set"),
-        grammar=said.grammar,
-        calls=syntax if said.has_calls else None,
-        resumable=True,
-    )
-
-
-def _as_asked(name: str, value: Any) -> Any:
-    """One spelling for what a request may write in several ways."""
-    if name == "stop":
-        return stop_strings(value)
-    return told_probability(value) if name in ("top_p", "typical_p") else value
-
-
-@dataclass(frozen=True)
-class Kept:
-    """What decided an answer's tokens, and how they are read."""
-
-    params: SamplingParams
-    stop: tuple[str, ...]
-    grammar: Grammar | None
-    has_calls: bool
-
-
-def kept_of(item: Item) -> Kept:
-    """Undo `sampling_record`; what a newer version has added to it is passed over."""
-    kept = dict(item.sampling)
-    stop, grammar = tuple(kept.pop("stop")), kept.pop("grammar", None)
-    has_calls = kept.pop("calls", False)
-    kept["logit_bias"] = {int(id_): value for id_, value in kept["logit_bias"].items()}
-    params = {each.name: kept[each.name] for each in dataclasses.fields(SamplingParams) if each.name in kept}
-    return Kept(SamplingParams(**params), stop, None if grammar is None else Grammar(grammar), has_calls)

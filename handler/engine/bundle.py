@@ -1,7 +1,7 @@
 """The bundle: a folder whose `bundle.json` says all there is to know of a model, with a hash for every file.
 
-Owns the manifest's shape, its reading and writing: all that `export` and the handler share.
-Does not know ONNX, tokenizers or how a model is run.
+Owns the manifest's shape, its reading and writing, and those names of files that it does not give: all that
+whoever writes a bundle and whoever loads it share. Does not know ONNX, tokenizers or how a model is run.
 """
 
 from __future__ import annotations
@@ -22,6 +22,10 @@ from handler.errors import BundleError
 
 FORMAT = 1
 MANIFEST = "bundle.json"
+TOKENIZER_FILE = "tokenizer.json"
+PACKED_FILE = "tokenizer.bin"  # the same without parsing; bundles had none at first, and not all can have it
+TEMPLATE_FILE = "chat_template.jinja"
+CARD_FILE = "MODEL_CARD.md"
 UNSEALED = "0" * 64  # holds the seal's place in the bytes it is taken over
 
 

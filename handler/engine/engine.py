@@ -30,11 +30,9 @@ from handler.engine.warm import WarmSlot
 from handler.errors import ContextOverflow, InvalidRequest
 
 if TYPE_CHECKING:
-    from handler.engine.score import Scores, Scoring
-
-if TYPE_CHECKING:
     from handler.engine.compiler import GrammarCompiler
     from handler.engine.grammar import Grammar
+    from handler.engine.score import Scores, Scoring
 
 MEASURED_AFTER_TOKENS = 64  # rows are timed behind so many places of the cache
 MEASURED_PASSES = 3

@@ -197,9 +197,8 @@ class Generation:
                 self.stop_reason = self._reason_to_stop()
                 if self.stop_reason is not None:
                     return
-            room = (
-                limits.budget_tokens - self.output_tokens - 1
-            )  # after the id that this step is sure to draw
+            # After the id that this step is sure to draw.
+            room = limits.budget_tokens - self.output_tokens - 1
             guess = self._draft.propose(self.ids, room) if self._draft and room else []
             logits = self._model.forward([self.ids[-1], *guess], self._cache, rows=1 + len(guess))
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from handler.background import Background
+from handler.engine.bundle import CARD_FILE, PACKED_FILE, TEMPLATE_FILE, TOKENIZER_FILE
 from handler.engine.files import BundleFiles
 from handler.errors import BundleError
 
@@ -20,10 +21,6 @@ if TYPE_CHECKING:
     from handler.engine.engine import Engine
     from handler.engine.generate import Model
 
-TOKENIZER = "tokenizer.json"
-PACKED = "tokenizer.bin"  # the same without parsing; bundles had none at first, and not every vocabulary fits
-TEMPLATE = "chat_template.jinja"
-CARD = "MODEL_CARD.md"
 # Up to here all threads pack weights: 35 ms of 305 sooner at 77 MB, and what is resident twice meanwhile is
 # less than the first long prompt takes. At 265 MB it is 10 ms of 520, and 170 MB more at the peak.
 PARALLEL_BYTES = 128 << 20
@@ -38,12 +35,13 @@ class Loading:
         """Raises: BundleError when the graph is wrong."""
         self._files, self._manifest, self._exact = files, files.manifest, exact
         manifest = self._manifest
-        parsed = {manifest.graph.file, PACKED if PACKED in manifest.files else TOKENIZER, TEMPLATE, CARD}
+        tokenizer_file = PACKED_FILE if PACKED_FILE in manifest.files else TOKENIZER_FILE
+        parsed = {manifest.graph.file, tokenizer_file, TEMPLATE_FILE, CARD_FILE}
         mapped = manifest.files.keys() - parsed
         self._verified = Background(lambda: files.verify(mapped))
         self._threads: list[Background[Any]] = [self._verified]
         with self._settled():
-            self._model = Background(_model_opener(files, mapped - {TOKENIZER}, threads, exact, alone))
+            self._model = Background(_model_opener(files, mapped - {TOKENIZER_FILE}, threads, exact, alone))
             self._threads.append(self._model)
 
     def engine(self, *, for_chat: bool = False) -> Engine:
@@ -108,39 +106,39 @@ def _model_opener(
 
 
 def _open_tokenizer(files: BundleFiles) -> Any:
-    if PACKED in files.manifest.files:
+    if PACKED_FILE in files.manifest.files:
         return _open_packed(files)
-    content = files.read(TOKENIZER)
+    content = files.read(TOKENIZER_FILE)
     from tokenizers import Tokenizer
 
     try:
         tokenizer = Tokenizer.from_buffer(content)
     except Exception as error:  # tokenizers raises plain Exception
-        raise BundleError(f"{files.path(TOKENIZER)}: {error}") from error
+        raise BundleError(f"{files.path(TOKENIZER_FILE)}: {error}") from error
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
 
 
 def _open_packed(files: BundleFiles) -> Any:
-    content = files.read(PACKED)
+    content = files.read(PACKED_FILE)
     from handler.engine.vocabulary import PackedTokenizer
 
     try:
-        return PackedTokenizer(content, lambda: files.read(TOKENIZER).decode("utf-8"))
+        return PackedTokenizer(content, lambda: files.read(TOKENIZER_FILE).decode("utf-8"))
     except Exception as error:  # tokenizers raises plain Exception
-        raise BundleError(f"{files.path(PACKED)}: {error}") from error
+        raise BundleError(f"{files.path(PACKED_FILE)}: {error}") from error
 
 
 def _read_card(files: BundleFiles) -> str | None:
-    return files.read(CARD).decode("utf-8") if CARD in files.manifest.files else None
+    return files.read(CARD_FILE).decode("utf-8") if CARD_FILE in files.manifest.files else None
 
 
 def _open_prompt(files: BundleFiles, tokenizer: Any) -> Any:
     from handler.engine.prompt import ChatPrompt
     from handler.engine.template import ChatTemplate
 
-    if TEMPLATE not in files.manifest.files:
+    if TEMPLATE_FILE not in files.manifest.files:
         return ChatPrompt(tokenizer, None)
-    source = files.read(TEMPLATE).decode("utf-8")
+    source = files.read(TEMPLATE_FILE).decode("utf-8")
     return ChatPrompt(tokenizer, ChatTemplate(source, files.manifest.tokens.template_tokens))

@@ -16,9 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault(
-    "OPENBLAS_NUM_THREADS", "1"
-)  # NumPy multiplies no matrices here: its threads cost 40 ms
+# NumPy multiplies no matrices here: its threads cost 40 ms.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # Since 1.29 the import alone opens a database, a device id and a thread that reports to Microsoft.
 # Source: https://github.com/microsoft/onnxruntime/pull/27379
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -131,9 +130,10 @@ class OrtCache:
         self.length = 0
         self.capacity = 0  # M
         self.limit = manifest.context_tokens
+        # [1, K, M, D] each: key of layer 0, value of layer 0, key of layer 1, ...
         self.buffers: list[Floats] = [
             np.zeros((1, dims.kv_heads, 0, dims.head_dim), np.float32) for _ in range(2 * dims.layers)
-        ]  # [1, K, M, D] each: key of layer 0, value of layer 0, key of layer 1, ...
+        ]
         self.steps: dict[tuple[int, int], _Step] = {}
 
     def truncate(self, length: int) -> None:
@@ -195,9 +195,8 @@ class OrtModel:
             wanted = min(len(chunk), max(0, at + len(chunk) - first))
             part = self._compute(chunk, cache, wanted)
             if wanted:
-                parts.append(
-                    part if wanted == rows else part.copy()
-                )  # the next chunk writes to the same buffer
+                # Copied, since the next chunk writes to the same buffer.
+                parts.append(part if wanted == rows else part.copy())
         if len(parts) == 1:
             return parts[0]
         return np.concatenate(parts) if parts else np.empty((0, self._manifest.dims.vocabulary), np.float32)

@@ -100,16 +100,11 @@ class ChatPrompt:
         """
         _check_text(text, "prompt")
         self._check_length(text, most_tokens)
-        frame = list(
-            self._tokenizer.encode("").ids
-        )  # what the tokenizer itself puts around a text: mostly bos
         if not self._control.suspicious(text):
             return list(self._tokenizer.encode(text).ids)
+        # What the tokenizer itself puts around a text: mostly bos.
+        frame = list(self._tokenizer.encode("").ids)
         return frame + self._control.encode_marked(self._control.mark(text))
-
-    def count(self, messages: Sequence[Message], *, tools: Tools | None = None) -> int:
-        """Count the tokens that `encode` gives."""
-        return len(self.encode(messages, tools=tools))
 
     def _check_length(self, text: str, most_tokens: int | None) -> None:
         """Refuse a text by what it begins with: cutting it changes the ids near the cut, not twice as many.

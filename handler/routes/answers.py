@@ -16,10 +16,10 @@ from pydantic import BaseModel
 
 from handler.chat.outcome import Outcome
 from handler.errors import MethodNotAllowed, QuotaExceeded, RequestError, VersionConflict
+from handler.runtime_stream import PRELUDE_END
 from handler.schema.events import PING
 
 Bytes = Generator[bytes, None, None]
-PRELUDE_END = b"\0" * 8
 COMMON = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from aws_lambda_powertools.event_handler import Response
 
 from handler.chat.budget import Caller
+from handler.chat.choices import A, C, Q, Stateless
 from handler.chat.completions import Completions
 from handler.chat.ledger import Ledger
 from handler.chat.text_completions import TextCompletions
@@ -52,21 +53,17 @@ class CompletionRoutes:
 
     def create_chat_completion(self, caller: CurrentCaller, body: ChatCompletionRequest) -> Response[Any]:
         """Whole or as chunks."""
-
-        def work(caller: Caller) -> ChatCompletion | Stream:
-            if body.stream:
-                return self._sse(self._chat.stream(body, caller), caller.request_id)
-            return self._chat.answer(body, caller)
-
-        return later(lambda: metered(self._ledger, caller, work))
+        return self._answered(self._chat, body, caller)
 
     def create_completion(self, caller: CurrentCaller, body: CompletionRequest) -> Response[Any]:
         """Whole or as chunks."""
+        return self._answered(self._text, body, caller)
 
-        def work(caller: Caller) -> Completion | Stream:
+    def _answered(self, use_case: Stateless[Q, A, C], body: Q, caller: Caller) -> Response[Any]:
+        def work(caller: Caller) -> A | Stream:
             if body.stream:
-                return self._sse(self._text.stream(body, caller), caller.request_id)
-            return self._text.answer(body, caller)
+                return self._sse(use_case.stream(body, caller), caller.request_id)
+            return use_case.answer(body, caller)
 
         return later(lambda: metered(self._ledger, caller, work))
 

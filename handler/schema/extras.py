@@ -26,10 +26,9 @@ class Receipt(Answer):
     memory_mib: int | None
     gb_s: float | None
     cost_usd: float | None
-    # Defaults for what was stored before receipts said so.
-    exact: bool = (
-        False  # the tokens do not depend on what was cached or guessed, nor on how the prompt was cut
-    )
+    # The tokens do not depend on what was cached or guessed, nor on how the prompt was cut. This and the next
+    # have defaults for what was stored before receipts said so.
+    exact: bool = False
     instruction_set: str = ""  # which kernels computed them; other ones may give other tokens
 
 

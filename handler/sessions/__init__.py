@@ -241,10 +241,6 @@ class SessionStore(Protocol):
         """
         ...
 
-    def update_response(self, tenant: str, response: StoredResponse) -> None:
-        """Replace a stored response's status, body and state. Raises: NotFound."""
-        ...
-
     def delete_response(self, tenant: str, response_id: str) -> None:
         """Delete a response; its items stay with their conversation. Raises: NotFound."""
         ...

@@ -266,17 +266,6 @@ class DynamoSessions:
         except ConditionFailed:
             self._head(tenant, conversation.id, conversation.version)  # else it is the value that is gone
 
-    def update_response(self, tenant: str, response: StoredResponse) -> None:
-        """See `SessionStore.update_response`."""
-        stored = self.response(tenant, response.id)
-        now_s = self._clock()
-        located = records.locate(response, stored.first_seq, stored.last_seq)
-        first, *more = rows.response_rows(tenant, located, rows.expiry(now_s, self._retention_s))
-        try:
-            self._table.write(Put(first, rows.live(now_s)), *map(Put, more))
-        except ConditionFailed:
-            raise absent("response", response.id) from None
-
     def delete_response(self, tenant: str, response_id: str) -> None:
         """See `SessionStore.delete_response`."""
         dynamo_sweep.delete_response(self._table, tenant, self.response(tenant, response_id))

@@ -77,18 +77,19 @@ class Turn:
         ids = [before.id, *(item.id for item in items), *([response.id] if response else ())]
         if not all(map(is_id, ids)) or len(set(ids)) < len(ids):
             raise ValueError(f"not ids, or not unique: {ids}")
+        first_seq, last_seq = before.last_seq + 1, before.last_seq + len(items)
         turn = cls(
             before=before,
             after=replace(
                 before,
                 version=before.version + 1,
-                last_seq=before.last_seq + len(items),
+                last_seq=last_seq,
                 usage=before.usage + (usage or Usage()),
                 updated_at_s=int(now_s),
                 renewal=before.renewal if before.version or before.lineage else Renewal(int(now_s)),
             ),
-            items=tuple(replace(item, seq=seq) for seq, item in enumerate(items, before.last_seq + 1)),
-            response=response and locate(response, before.last_seq + 1, before.last_seq + len(items)),
+            items=tuple(replace(item, seq=seq) for seq, item in enumerate(items, first_seq)),
+            response=response and replace(response, first_seq=first_seq, last_seq=last_seq),
             usage=usage or Usage(),
         )
         _check_size(turn)
@@ -136,11 +137,6 @@ class Turn:
         if stored is None:
             return absent("conversation", self.before.id)
         return VersionConflict(self.before.version, stored.version)
-
-
-def locate(response: StoredResponse, first_seq: int, last_seq: int) -> StoredResponse:
-    """Say which of the conversation's items are the response's."""
-    return replace(response, first_seq=first_seq, last_seq=last_seq)
 
 
 def contend(held: Claim | None, wanted: Claim, now_s: float) -> Claim:

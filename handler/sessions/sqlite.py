@@ -24,7 +24,6 @@ from handler.sessions.records import (
     Turn,
     absent,
     contend,
-    locate,
 )
 from handler.sessions.sqlite_file import BUSY_TIMEOUT_S, SqliteFile
 from handler.sessions.values import Claim, Conversation, Item, Order, Page, StoredResponse, Usage, Window
@@ -236,14 +235,6 @@ class SqliteSessions:
         with self._file.write() as db:
             self._head(db, tenant, conversation.id, conversation.version)
             rows.redact(db, tenant, conversation.id, value)
-
-    def update_response(self, tenant: str, response: StoredResponse) -> None:
-        """See `SessionStore.update_response`."""
-        with self._file.write() as db:
-            stored = self._response(db, tenant, response.id)
-            rows.put_response(
-                db, tenant, locate(response, stored.first_seq, stored.last_seq), self._expiry_s()
-            )
 
     def delete_response(self, tenant: str, response_id: str) -> None:
         """See `SessionStore.delete_response`."""

@@ -163,9 +163,8 @@ class SqliteFile:
         connection = self._connect()
         try:
             _enter_wal(connection)
-            connection.execute(
-                "BEGIN IMMEDIATE"
-            )  # of several processes that start at once, one makes the schema
+            # Of several processes that start at once, one makes the schema.
+            connection.execute("BEGIN IMMEDIATE")
             version = connection.execute("PRAGMA user_version").fetchone()[0]
             if version > SCHEMA_VERSION:
                 raise SettingsError(

@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from infra.authorizer.connection import Connection, Unreachable
@@ -22,15 +22,9 @@ TARGET = "DynamoDB_20120810.GetItem"
 class ItemReader:
     """Reads rows of one table by their key `id`, strongly consistent."""
 
-    def __init__(
-        self,
-        table: str,
-        endpoint: str,
-        environment: Mapping[str, str],
-        clock: Callable[[], float] = time.time,
-    ) -> None:
+    def __init__(self, table: str, endpoint: str, environment: Mapping[str, str]) -> None:
         self._connection = Connection(endpoint)
-        self._table, self._environment, self._clock = table, environment, clock
+        self._table, self._environment = table, environment
 
     def get(self, key_id: str) -> dict[str, Any] | None:
         """The row with plain values, or None. Raises: Unreachable."""
@@ -38,7 +32,7 @@ class ItemReader:
         body = json.dumps(request).encode()
 
         def headers() -> dict[str, str]:
-            return signed_headers(self._connection.host, body, self._environment, self._clock())
+            return signed_headers(self._connection.host, body, self._environment, time.time())
 
         status, said = self._connection.post(body, headers)
         if status != 200:

@@ -36,25 +36,22 @@ CHANGES = (
     ("      CodeUri: handler/\n", "      PackageType: Image\n"),
     ("      Handler: handler.function.lambda_handler\n", "      ImageUri: !Ref ImageUri\n"),
     ("      Runtime: python3.13\n", ""),
+    # Lambda manages none of an image's.
     (
         "      RuntimeManagementConfig: {UpdateRuntimeOn: FunctionUpdate}  # it is extended: "
         "a new one comes with a rollout only\n",
         "",
-    ),  # Lambda manages none of an image's
-    (
-        '      SnapStart: {ApplyOn: !If [HasSnapshot, PublishedVersions, "None"]}\n',
-        "",
-    ),  # there is none for images
+    ),
+    # There is none for images.
+    ('      SnapStart: {ApplyOn: !If [HasSnapshot, PublishedVersions, "None"]}\n', ""),
     (
         '      VersionDescription: !Sub "${Architecture} ${MemoryMib} ${SnapStart} ${Exact} ${Tracing} '
         '${DailyTokens} ${SessionTtlDays} ${BundleLocation}"\n',
         '      VersionDescription: !Sub "${Architecture} ${MemoryMib} ${Exact} ${Tracing} '
         '${DailyTokens} ${SessionTtlDays} ${BundleLocation}"\n',
     ),
-    (
-        "          AWS_LAMBDA_EXEC_WRAPPER: /var/task/handler/runtime.sh\n",
-        "",
-    ),  # the image's entry point does it
+    # The image's entry point does it.
+    ("          AWS_LAMBDA_EXEC_WRAPPER: /var/task/handler/runtime.sh\n", ""),
 )
 
 

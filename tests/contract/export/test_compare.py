@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from export.__main__ import main
 from export.compare.chart import draw
 from export.compare.lambda_fit import DEPENDENCY_BYTES, Fit, fit
-from export.compare.quality import READ_ROWS, Quality, quality, surprise
+from export.compare.prediction import READ_ROWS, Quality, quality, surprise
 from export.compare.results import Result
 from export.errors import ExportError
 from export.evaluate import log_softmax

@@ -139,24 +139,6 @@ def test_a_given_text_is_what_is_read(
     assert data[0] != data[1]
 
 
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        ({"calibration": Path("missing.txt")}, "--calibration: missing.txt cannot be read"),
-        ({"calibration": Path("LICENSE"), "quant": "int8"}, "read by --rounding gptq alone, int8 is"),
-        ({"rounding": "gptq", "quant": "fp32"}, "--rounding: gptq, fp32 rounds nothing"),
-        ({"rounding": "gptq", "way": "universal"}, "gptq is for fused graphs"),
-    ],
-)
-def test_what_cannot_be_is_refused(
-    options: dict[str, Any], said: str, tiny_checkpoint: TinyCheckpoint, tmp_path: Path
-) -> None:
-    """The option is named, and nothing is left behind."""
-    with pytest.raises(ExportError, match=said):
-        export(tiny_checkpoint("llama"), tmp_path / "out", **options)
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_a_failure_under_way_leaves_nothing(tmp_path: Path) -> None:
     """A tensor found missing in the last layer, others being rounded already: no file stays."""
     source = write_checkpoint(tmp_path / "source", "llama")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 
@@ -9,11 +10,17 @@ import pytest
 
 from handler.routes.events import LOCAL_TENANT
 from tests.contract.retries.crew import Crew
-from tests.contract.sessions.stores import Place
+from tests.contract.sessions.stores import Place, everything_in
 from tests.unit.handler.scripted_engine import MODEL
 
 LIMIT_MS = 2_000
 PACE_S = 0.03
+CLAIMED_WITHIN_S = 30.0
+
+
+def attempts_in(place: Place) -> int:
+    """How often claims and notes of attempts are spoken of in what is stored."""
+    return len(re.findall("key:|try:", everything_in(place)))
 
 
 @pytest.mark.parametrize("place", ["sqlite", "dynamodb"], indirect=True)
@@ -24,7 +31,7 @@ def test_the_lease_of_the_dead_runs_out(place: Place, key: str | None) -> None:
     headers = {"x-request-timeout-ms": str(LIMIT_MS), **({"Idempotency-Key": key} if key else {})}
     with Crew(place, 1, pace_s=PACE_S) as crew, crew.client(max_retries=12, timeout=60) as client:
         conversation = client.conversations.create().id
-        store = place.open(time.time)
+        store, idle = place.open(time.time), attempts_in(place)
         answered: list[str] = []
 
         def ask() -> None:
@@ -35,7 +42,10 @@ def test_the_lease_of_the_dead_runs_out(place: Place, key: str | None) -> None:
 
         asking = threading.Thread(target=ask)
         asking.start()
-        time.sleep(0.5)  # the model is at work by now
+        give_up_s = time.monotonic() + CLAIMED_WITHIN_S
+        while attempts_in(place) == idle:
+            assert time.monotonic() < give_up_s, "nobody took up the request"
+            time.sleep(PACE_S)
         assert not answered
         crew.kill(0)
         asking.join(60)

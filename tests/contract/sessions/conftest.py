@@ -32,6 +32,14 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     return made
 
 
+@pytest.fixture
+def dynamodb_place(dynamodb_endpoint: str) -> Place:
+    """An empty table on a server that behaves."""
+    made = Place("dynamodb", dynamodb_endpoint, f"sessions-{uuid.uuid4().hex}")
+    made.dynamo_table().create()
+    return made
+
+
 @pytest.fixture(autouse=True)
 def patient_reads(monkeypatch: pytest.MonkeyPatch) -> None:
     """The servers here are Python: how long they take says nothing of DynamoDB, and no read is sent twice."""

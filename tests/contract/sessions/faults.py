@@ -9,11 +9,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler
 from typing import Literal
 from urllib.parse import urlsplit
 
-from tests.contract.sessions.stores import Place
+from handler.sessions import SessionStore
+from tests.contract.sessions.stores import HandClock, Place
 from tests.loopback import serving
 
 Fault = Literal["none", "throttled", "broken", "contended", "unacknowledged", "late", "torn"]
@@ -95,6 +97,15 @@ def faulty(endpoint: str, plan: Plan, witness: Witness = lambda *_: None) -> Ite
 
     with serving(Handler) as address:
         yield f"http://{address}"
+
+
+@contextmanager
+def seen_through(place: Place, plan: Plan) -> Iterator[SessionStore]:
+    """Open the store on the same table, behind a proxy with this plan."""
+    with faulty(place.address, plan) as url:
+        opened = replace(place, address=url).open(HandClock())
+        yield opened
+        opened.close()
 
 
 @contextmanager

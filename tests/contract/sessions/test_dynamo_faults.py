@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import uuid
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -17,7 +14,7 @@ from handler.sessions import dynamo_rows as rows
 from handler.sessions.dynamo_request import Put
 from handler.settings import Settings
 from tests.contract.sessions.conftest import RETENTION_S
-from tests.contract.sessions.faults import Fault, Plan, faulty
+from tests.contract.sessions.faults import Fault, Plan, faulty, seen_through
 from tests.contract.sessions.stores import HandClock, Place
 from tests.contract.sessions.turns import TENANT, conversation, grow, message, response, seqs
 from tests.unit.handler.conftest import Answer, Door
@@ -25,26 +22,15 @@ from tests.unit.handler.scripted_engine import scripted_engine
 
 
 @pytest.fixture
-def place(dynamodb_endpoint: str) -> Place:
-    """An empty table on a server that behaves."""
-    made = Place("dynamodb", dynamodb_endpoint, f"sessions-{uuid.uuid4().hex}")
-    made.dynamo_table().create()
-    return made
+def place(dynamodb_place: Place) -> Place:
+    """Here it is always a table."""
+    return dynamodb_place
 
 
 @pytest.fixture
 def store(place: Place) -> SessionStore:
     """The store as it is seen without faults."""
     return place.open(HandClock())
-
-
-@contextmanager
-def seen_through(place: Place, plan: Plan) -> Iterator[SessionStore]:
-    """Open the store on the same table, behind a proxy with this plan."""
-    with faulty(place.address, plan) as url:
-        opened = replace(place, address=url).open(HandClock())
-        yield opened
-        opened.close()
 
 
 def always(operation: str, fault: Fault) -> Plan:

@@ -8,7 +8,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -313,14 +312,6 @@ def test_an_erasure_that_runs_out_of_time_goes_on(dynamodb_place: Place) -> None
     assert statuses == [503] * (len(statuses) - 1) + [200]
     assert len(statuses) > 2
     assert rows_of(dynamodb_place) == 0
-
-
-@pytest.fixture
-def dynamodb_place(dynamodb_endpoint: str) -> Place:
-    """An empty table."""
-    made = Place("dynamodb", dynamodb_endpoint, f"erasure-{time.time_ns()}")
-    made.dynamo_table().create()
-    return made
 
 
 def test_what_only_a_fork_holds_is_erased(place: Place, store: SessionStore, clock: HandClock) -> None:

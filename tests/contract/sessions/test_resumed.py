@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import threading
-import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -14,7 +12,7 @@ from handler.errors import Conflict, NotFound, Unavailable, VersionConflict
 from handler.sessions import Conversation, Item, SessionStore, StoredResponse, Usage
 from handler.sessions.records import CANCEL_RETENTION_S
 from tests.contract.sessions.conftest import RETENTION_S
-from tests.contract.sessions.faults import Fault, Plan, faulty
+from tests.contract.sessions.faults import Fault, Plan, seen_through
 from tests.contract.sessions.stores import HandClock, Place
 from tests.contract.sessions.turns import TENANT, conversation, grow, message, response
 
@@ -215,23 +213,6 @@ def test_a_wish_to_cancel_is_seen_and_forgotten(store: SessionStore, clock: Hand
     assert not store.is_cancel_requested(TENANT, "resp_1")
 
 
-@pytest.fixture
-def table(dynamodb_endpoint: str) -> Place:
-    """An empty table on a server that behaves."""
-    made = Place("dynamodb", dynamodb_endpoint, f"sessions-{uuid.uuid4().hex}")
-    made.dynamo_table().create()
-    return made
-
-
-@contextmanager
-def seen_through(table: Place, plan: Plan) -> Iterator[SessionStore]:
-    """The store behind a proxy with this plan."""
-    with faulty(table.address, plan) as url:
-        opened = replace(table, address=url).open(HandClock())
-        yield opened
-        opened.close()
-
-
 def writes(fault: Fault) -> Plan:
     """Plan: a fault at every transaction."""
     return lambda called: fault if called == "TransactWriteItems" else "none"
@@ -243,37 +224,40 @@ def first_write(fault: Fault) -> Plan:
     return lambda called: left.pop() if called == "TransactWriteItems" and left else "none"
 
 
-def test_a_lost_acknowledgement_is_found(table: Place) -> None:
+def test_a_lost_acknowledgement_is_found(dynamodb_place: Place) -> None:
     """Where no answer to the transaction arrives at all, the stored response proves that it was done."""
-    store = table.open(HandClock())
+    store = dynamodb_place.open(HandClock())
     begun = begin(store)
     item, whole = further(begun, "Once upon")
-    with seen_through(table, writes("unacknowledged")) as faulted:
+    with seen_through(dynamodb_place, writes("unacknowledged")) as faulted:
         written = faulted.replace_last(TENANT, begun[0], item, response=whole, usage=Usage(0, 0, 2, 0))
     assert written == store.get(TENANT, "conv_a")
     assert written.usage.output_tokens == 3
     assert store.response(TENANT, "resp_1") == whole
 
 
-def test_anothers_longer_answer_is_not_mistaken_for_mine(table: Place) -> None:
+def test_anothers_longer_answer_is_not_mistaken_for_mine(dynamodb_place: Place) -> None:
     """Where somebody else went on first, a lost refusal stays a conflict."""
-    store = table.open(HandClock())
+    store = dynamodb_place.open(HandClock())
     begun = begin(store)
     theirs = further(begun, "Once more")
     store.replace_last(TENANT, begun[0], theirs[0], response=theirs[1])
     mine = further(begun, "Once upon")
-    with seen_through(table, first_write("unacknowledged")) as faulted, pytest.raises(VersionConflict):
+    with (
+        seen_through(dynamodb_place, first_write("unacknowledged")) as faulted,
+        pytest.raises(VersionConflict),
+    ):
         faulted.replace_last(TENANT, begun[0], mine[0], response=mine[1])
     assert store.response(TENANT, "resp_1") == theirs[1]
 
 
 @pytest.mark.parametrize("fault", ["throttled", "broken", "contended"])
-def test_what_could_not_be_written_is_reported(table: Place, fault: Fault) -> None:
+def test_what_could_not_be_written_is_reported(dynamodb_place: Place, fault: Fault) -> None:
     """A fault that stays is `Unavailable`, and the beginning stands as it was."""
-    store = table.open(HandClock())
+    store = dynamodb_place.open(HandClock())
     begun = begin(store)
     item, whole = further(begun, "Once upon")
-    with seen_through(table, writes(fault)) as faulted, pytest.raises(Unavailable):
+    with seen_through(dynamodb_place, writes(fault)) as faulted, pytest.raises(Unavailable):
         faulted.replace_last(TENANT, begun[0], item, response=whole)
     assert store.response(TENANT, "resp_1") == begun[2]
     assert store.replace_last(TENANT, begun[0], item, response=whole).version == begun[0].version + 1

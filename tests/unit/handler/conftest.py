@@ -15,7 +15,7 @@ import pytest
 
 from handler.assembly import Application, assemble
 from handler.engine.engine import Engine
-from handler.routes.answers import PRELUDE_END
+from handler.runtime_stream import PRELUDE_END
 from handler.sessions.sqlite import SqliteSessions
 from handler.settings import Settings
 from tests.unit.handler.scripted_engine import MODEL, scripted_engine
@@ -75,7 +75,7 @@ class Door:
 
     def look_never(self) -> Door:
         """Look after no slow answer for a cancel, so that the calls of one are as many on any machine."""
-        self.application.running._look_s = 3600.0
+        self.application.running.look_s = 3600.0
         return self
 
     def post(self, path: str, **body: Any) -> Answer:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Generator
 from typing import Any
 
-from handler.routes.answers import PRELUDE_END
+from handler.runtime_stream import PRELUDE_END
 from tests.unit.handler.conftest import Door, rest_event
 from tests.unit.handler.scripted_engine import MODEL
 

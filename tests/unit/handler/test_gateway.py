@@ -12,7 +12,7 @@ import pytest
 
 from handler import gateway as module
 from handler.gateway import MAX_WAITING_REQUESTS, Gateway, LocalContext, Message, Receive, Send
-from handler.routes.answers import PRELUDE_END
+from handler.runtime_stream import PRELUDE_END
 from tests.unit.handler.conftest import OpenDoor, rest_event
 from tests.unit.handler.scripted_engine import MODEL, noisy_engine
 

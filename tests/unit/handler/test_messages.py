@@ -50,7 +50,7 @@ def test_a_turn_without_an_answer_blocks_nothing(open_door: OpenDoor) -> None:
     said = {"input": "Anybody?", "conversation": conversation}
     counted = door.post(f"{RESPONSES}/input_tokens", **said).json["input_tokens"]
     made = door.post(RESPONSES, **said, max_output_tokens=3).json
-    expected = engine.prompt.count([message("user", "Hi\n\nHello?\n\nAnybody?")])
+    expected = len(engine.prompt.encode([message("user", "Hi\n\nHello?\n\nAnybody?")]))
     assert made["usage"]["input_tokens"] == counted == expected
 
 
@@ -62,7 +62,7 @@ def test_what_one_turn_says_in_two_messages_stays_two(open_door: OpenDoor) -> No
     conversation = door.call("POST", CONVERSATIONS, {"items": said}).json["id"]
     for place, before in (({}, []), ({"conversation": conversation}, said)):
         made = door.post(RESPONSES, input=said, **place).json
-        assert made["usage"]["input_tokens"] == engine.prompt.count([*before, *said])
+        assert made["usage"]["input_tokens"] == len(engine.prompt.encode([*before, *said]))
 
 
 def test_what_a_template_refuses_is_told_by_the_apis_own_name(open_door: OpenDoor) -> None:

@@ -272,7 +272,7 @@ def test_the_time_that_went_into_waiting_is_nobodys_fault() -> None:
     for has_waited, expected in ((True, errors.StillRunning), (False, errors.DeadlineTooShort)):
         terms = Terms(key="k") if has_waited else Terms()
         attempt = retries.attempt(
-            caller, Budget(caller, lambda: now[0]), "POST /v1/conversations", ConversationCreate(), terms
+            Budget(caller, lambda: now[0]), "POST /v1/conversations", ConversationCreate(), terms
         )
         assert attempt.earlier() is None
         with pytest.raises(expected), attempt.under_way():
@@ -662,12 +662,13 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "PreconditionFailed": (1, 2),
     "QuotaExceeded": (100, 100, 40),
 }
+NAMED = {"InvalidValue": {"param": "n"}}
 
 
 @pytest.mark.parametrize("leaf", leaves(), ids=lambda leaf: leaf.__name__)
 def test_openais_client_retries_what_may_be_retried(leaf: type[errors.RequestError]) -> None:
     """OpenAI's own client repeats exactly the errors that say so, and waits as long as they say."""
-    error = leaf(*ARGUMENTS.get(leaf.__name__, ("No.",)))
+    error = leaf(*ARGUMENTS.get(leaf.__name__, ("No.",)), **NAMED.get(leaf.__name__, {}))
     answer = error_answer(error, "r-1")
     client = openai.OpenAI(api_key="none")
     response = httpx2.Response(answer["statusCode"], headers=answer["headers"])
