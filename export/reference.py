@@ -176,8 +176,6 @@ def streamed_lookup(name: str, tensors: Rows, module: Any, dtype: torch.dtype = 
             here = (ids >= start) & (ids < start + len(rows))
             found[here] = torch.from_numpy(rows)[ids[here] - start].to(dtype)
             start += len(rows)
-        if int(ids.max()) >= start:
-            raise ExportError(f"tensor {name} has {start} rows, and the tokenizer gives id {int(ids.max())}")
         return found * scale if scale != 1.0 else found
 
     return forward

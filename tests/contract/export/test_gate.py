@@ -264,14 +264,6 @@ def test_a_model_that_overflows_is_told_whatever_is_accepted(
         export_bundle(options, Stages(Console(quiet=True)))
 
 
-def test_a_vocabulary_too_small_for_the_tokenizer_is_told(tmp_path: Path) -> None:
-    """Where its embedding is looked up row by row, no row is made up for an id that it has not."""
-    source = write_checkpoint(tmp_path / "source", "llama", vocab_size=300)
-    said = r"tensor model\.embed_tokens\.weight has 300 rows, and the tokenizer gives id \d+"
-    with pytest.raises(ExportError, match=said):
-        export_bundle(Options(str(source), tmp_path / "bundle"), Stages(Console(quiet=True)))
-
-
 def rewrite(source: Path, change: Callable[[str, Any], Any]) -> None:
     """Change each tensor of a checkpoint where it lies."""
     file = source / "model.safetensors"
