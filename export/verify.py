@@ -59,7 +59,7 @@ class Check:
 
 def compare_values(name: str, found: Sequence[Computed], expected: Sequence[Computed], detail: str) -> Check:
     """The largest difference between two models' logits against the limit."""
-    square = sum(float(np.square(each.logits, dtype=np.float64).sum()) for each in expected)
+    square = sum(float(np.square(each.logits).sum(dtype=np.float64)) for each in expected)
     scale = max(1.0, math.sqrt(square / sum(each.logits.size for each in expected)))
     worst = max(difference(f.logits, e.logits) for f, e in zip(found, expected, strict=True))
     limit = VALUE_LIMIT * scale

@@ -79,5 +79,5 @@ def _error(rows: NDArray[np.float32], unit: Unit, recipe: Recipe) -> float:
     block = recipe.block_in(unit.width, is_table=unit.is_table)
     packed = quantize_rows(rows, recipe.bits, block, symmetric=recipe.symmetric)
     change = dequantize_rows(packed, recipe.bits, unit.width) - rows
-    size = float(np.square(rows).sum(dtype=np.float64))
-    return float(np.square(change).sum(dtype=np.float64)) / size if size else 0.0  # zeros stay zeros
+    size = np.square(rows).mean()
+    return float(np.square(change).mean() / size) if size else 0.0  # zeros stay zeros
