@@ -15,7 +15,7 @@ from handler.sessions import dynamo_items as stored_items
 from handler.sessions import dynamo_renewal, dynamo_sweep, records
 from handler.sessions import dynamo_responses as stored_responses
 from handler.sessions import dynamo_rows as rows
-from handler.sessions.dynamo_request import Delete, Expression, Put, Update
+from handler.sessions.dynamo_request import Delete, Put, Update, changing
 from handler.sessions.dynamo_table import BATCH_READ_ROWS, ConditionFailed, DynamoTable
 from handler.sessions.dynamo_turn import write_turn
 from handler.sessions.records import CANCEL_RETENTION_S, USAGE_RETENTION_S, Turn, absent
@@ -77,7 +77,7 @@ class DynamoSessions:
             return self._head(tenant, conversation_id, if_version)
         if not is_id(conversation_id):
             raise absent("conversation", conversation_id)
-        change = Expression(f"SET {', '.join(f'#{name} = :{name}' for name in texts)}", texts)
+        change = changing(texts)
         now_s = self._clock()
         condition = rows.live(now_s) if if_version is None else rows.at_version(if_version, now_s)
         try:
@@ -206,11 +206,8 @@ class DynamoSessions:
             held = self._head(tenant, conversation_id, if_version)
             seq = self._number(tenant, conversation_id, item_id)
             new = replace(held, version=held.version + 1, title=held.title if title is None else title)
-            change = Expression("SET #version = :version", {"version": new.version})
-            if title is not None:
-                change = Expression(
-                    f"{change.text}, #title = :title", {**change.values, "title": records.dump_json(title)}
-                )
+            titled = {} if title is None else {"title": records.dump_json(title)}
+            change = changing({"version": new.version, **titled})
             unmoved = rows.at_version(held.version, self._clock())
             try:
                 self._table.write(
@@ -297,9 +294,7 @@ class DynamoSessions:
         """See `SessionStore.add_usage`."""
         ttl = rows.expiry(self._clock(), USAGE_RETENTION_S)
         counted = {name: getattr(usage, name) for name in rows.COUNTERS}
-        change = Expression(
-            f"SET #ttl = :ttl ADD {', '.join(f'#{name} :{name}' for name in counted)}", {**counted, **ttl}
-        )
+        change = changing(ttl, counted)
         return rows.load_usage(self._table.update(Update(rows.usage_key(tenant, period), change)))
 
     def usage(self, tenant: str, period: str) -> Usage:

@@ -18,7 +18,7 @@ from itertools import dropwhile
 
 from handler.errors import Unavailable
 from handler.sessions import dynamo_rows as rows
-from handler.sessions.dynamo_request import Expression, Row, Update
+from handler.sessions.dynamo_request import Row, Update, changing
 from handler.sessions.dynamo_table import ConditionFailed, DynamoTable
 from handler.sessions.records import RETENTION_SLACK
 from handler.sessions.values import Conversation, Renewal
@@ -53,8 +53,7 @@ def renew(
     with suppress(ConditionFailed, Unavailable):
         if reached != noted:
             facts = rows.renewal_facts(reached)
-            change = Expression(f"SET {', '.join(f'#{name} = :{name}' for name in facts)}", facts)
-            table.update(Update(rows.head_key(tenant, conversation.id), change, rows.live(now_s)))
+            table.update(Update(rows.head_key(tenant, conversation.id), changing(facts), rows.live(now_s)))
     return replace(conversation, renewal=reached)
 
 
@@ -81,7 +80,7 @@ def _pages(
 
 def _keep(table: DynamoTable, page: list[Row], begun_s: int, now_s: float, retention_s: float) -> None:
     due_s = rows.long_expiry(begun_s, retention_s)["ttl"]
-    change = Expression("SET #ttl = :ttl", rows.long_expiry(now_s, retention_s))
+    change = changing(rows.long_expiry(now_s, retention_s))
     due = [row for row in page if rows.is_live(row, now_s) and int(row.get("ttl", 0)) < due_s]
     if due:
         table.write(*(Update((str(row["pk"]), str(row["sk"])), change, rows.present()) for row in due))

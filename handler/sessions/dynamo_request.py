@@ -23,6 +23,14 @@ class Expression:
     values: Row = field(default_factory=dict)
 
 
+def changing(to: Row, by: Row | None = None) -> Expression:
+    """Set attributes `to` these values, and add to those of `by`, which begin at zero."""
+    text = f"SET {', '.join(f'#{name} = :{name}' for name in to)}"
+    if by:
+        text += f" ADD {', '.join(f'#{name} :{name}' for name in by)}"
+    return Expression(text, {**to, **(by or {})})
+
+
 @dataclass(frozen=True)
 class Put:
     """Write a whole row."""

@@ -23,7 +23,7 @@ from collections.abc import Mapping
 from handler.errors import Conflict, RequestError, Unavailable
 from handler.sessions import dynamo_claims as claims
 from handler.sessions import dynamo_rows as rows
-from handler.sessions.dynamo_request import Action, Expression, Put, Update
+from handler.sessions.dynamo_request import Action, Put, Update, changing
 from handler.sessions.dynamo_table import ConditionFailed, DynamoTable
 from handler.sessions.records import RETENTION_SLACK, Turn, absent
 from handler.sessions.values import Claim, Conversation
@@ -74,11 +74,7 @@ def _head_action(tenant: str, turn: Turn, now_s: float, ttl: Mapping[str, int]) 
     counted = {name: getattr(turn.usage, name) for name in rows.COUNTERS}
     return Update(
         rows.head_key(tenant, turn.after.id),
-        Expression(
-            f"SET {', '.join(f'#{name} = :{name}' for name in changes)} "
-            f"ADD {', '.join(f'#{name} :{name}' for name in counted)}",
-            {**changes, **counted},
-        ),
+        changing(changes, counted),
         rows.at_version(turn.before.version, now_s),
     )
 
