@@ -1,6 +1,6 @@
 """The pipeline of the embedded model, one command a stage: `python -m export.house COMMAND`.
 
-corpus -> tokenizer -> train -> save -> calibration -> evaluate; `all` makes the shipped model in two runs.
+corpus -> tokenizer -> train -> save -> calibration -> evaluate; `all` makes the shipped model in four runs.
 Every stage reads and writes files, so each can be run again alone. Knows the commands; the stages the rest.
 """
 
@@ -17,6 +17,8 @@ from pathlib import Path
 from export.command import run
 from export.errors import ExportError
 from export.house import stages
+from export.house.dialogue import ENGLISH
+from export.house.train import Schedule
 
 COMMANDS = {
     "corpus": stages.corpus,
@@ -58,6 +60,18 @@ def main() -> int:
         type=int,
         default=0,
         help="with --start: questions to practise as well, those that its weights answer wrong several times",
+    )
+    parser.add_argument(
+        "--kept",
+        type=float,
+        default=1.0,
+        help="with --questions: the part of them that is practised once, right or wrong",
+    )
+    parser.add_argument(
+        "--english", type=float, default=ENGLISH, help="the part of the corpus that begins in English"
+    )
+    parser.add_argument(
+        "--batch-tokens", type=int, default=Schedule.batch_tokens, help="places of a training step"
     )
     parser.add_argument("--steps", type=int, default=stages.STEPS, help="training steps")
     parser.add_argument("--seed", type=int, default=7)

@@ -16,12 +16,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from export.house.dialogue import Composer
+from export.house.dialogue import ENGLISH, Composer
 from export.house.turns import Dialogue, Turn
 
-_VALID_PART = 50  # one valid dialogue for so many in training
-_HELD_OUT_PART = 50
-_MOST_BESIDE = 3_000  # dialogues of these two parts: enough to measure on
+_BESIDE_PART = 50  # one dialogue of the valid part, and one held out, for so many in training
+_MOST_BESIDE = 3_000  # of them each: enough to measure on
 HEAD_DIALOGUES = 100  # hashed apart: composing these alone shows whether the generator is still the same
 _MAX_TRIES = 3  # draws for one new dialogue before the corpus counts as exhausted
 
@@ -38,20 +37,23 @@ def write_corpus(
     before: Sequence[Path] = (),
     practice: Sequence[Dialogue] = (),
     reworded: bool = True,
+    english: float = ENGLISH,
 ) -> dict[str, Any]:
     """Write all parts and return the record also stored in `corpus.json`.
 
     What the corpora in `before` asked in training is not held out. `practice` is added to the training part.
-    Without `reworded`, no word of a trained question stands for another.
+    Without `reworded`, no word of a trained question stands for another. `english` is the part of the
+    training dialogues that begin in English.
 
     Raises: LeakError.
     """
     folder.mkdir(parents=True, exist_ok=True)
     asked = questions(practice) | questions(d for made in before for d in read_part(made, "train"))
-    parts = compose_parts(dialogues, seed, asked, reworded=reworded)
+    parts = compose_parts(dialogues, seed, asked, len(practice), reworded=reworded, english=english)
     parts["train"] += practice
     check_leaks(parts["train"], parts["held_out"])
-    record: dict[str, Any] = {"seed": seed, "dialogues": {}, "practice": len(practice), "sha256": {}}
+    record: dict[str, Any] = {"seed": seed, "english": english, "dialogues": {}, "practice": len(practice)}
+    record["sha256"] = {}
     for part, made in parts.items():
         data = "".join(json.dumps(_as_json(d), ensure_ascii=False) + "\n" for d in made).encode()
         (folder / f"{part}.jsonl").write_bytes(data)
@@ -65,18 +67,28 @@ def write_corpus(
 
 
 def compose_parts(
-    dialogues: int, seed: int, asked: Set[str] = frozenset(), *, reworded: bool = True
+    dialogues: int,
+    seed: int,
+    asked: Set[str] = frozenset(),
+    practised: int = 0,
+    *,
+    reworded: bool = True,
+    english: float = ENGLISH,
 ) -> dict[str, list[Dialogue]]:
-    """Return part -> dialogues, no two alike in all parts together; questions `asked` are not held out."""
+    """Return part -> dialogues, no two alike in all parts together; questions `asked` are not held out.
+
+    The parts beside training are sized as if those practised were in it.
+    """
     seen: set[str] = set()
-    train = Composer(random.Random(f"{seed}/train"), reworded=reworded)
+    beside = min(max(1, (dialogues + practised) // _BESIDE_PART), _MOST_BESIDE)
+    train = Composer(random.Random(f"{seed}/train"), reworded=reworded, english=english)
     held_out = Composer(random.Random(f"{seed}/held_out"), held_out=True, typo=0.0)
     parts = {
         "train": _distinct(train, dialogues, seen),
-        "valid": _distinct(train, _beside(dialogues, _VALID_PART), seen),
+        "valid": _distinct(train, beside, seen),
     }
     asked = asked | questions(parts["train"])
-    candidates = _distinct(held_out, _beside(dialogues, _HELD_OUT_PART), seen)
+    candidates = _distinct(held_out, beside, seen)
     parts["held_out"] = [without_leaks for d in candidates if (without_leaks := _unseen_only(d, asked))]
     return parts
 
@@ -93,9 +105,9 @@ def check_leaks(train: Iterable[Dialogue], held_out: Iterable[Dialogue]) -> None
                 raise LeakError(f"held-out question {turn.user!r} is in the training part")
 
 
-def calibration_text(dialogues: int, seed: int) -> str:
+def calibration_text(dialogues: int, seed: int, *, reworded: bool = True, english: float = ENGLISH) -> str:
     """The training part's first dialogues, in the form that the export's calibration text has."""
-    composer = Composer(random.Random(f"{seed}/train"))
+    composer = Composer(random.Random(f"{seed}/train"), reworded=reworded, english=english)
     chats = (dialogue.messages() for dialogue in _distinct(composer, dialogues, set()))
     return "\n".join("".join(f"{m['role'].title()}: {m['content']}\n" for m in chat) for chat in chats)
 
@@ -142,10 +154,6 @@ def _unseen_only(dialogue: Dialogue, asked: Set[str]) -> Dialogue | None:
         for turn in dialogue.turns
     )
     return Dialogue(turns, dialogue.system) if any(turn.facts for turn in turns) else None
-
-
-def _beside(dialogues: int, part: int) -> int:
-    return min(max(1, dialogues // part), _MOST_BESIDE)
 
 
 def _distinct(composer: Composer, count: int, seen: set[str]) -> list[Dialogue]:

@@ -15,10 +15,18 @@ from export.house.turns import Dialogue, Told, Turn, TurnWriter
 
 _LENGTHS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 24)
 _LENGTH_WEIGHTS = (13, 10, 12, 13, 13, 12, 9, 7, 5, 3, 1.5, 1.5)
-_ENGLISH = 0.58  # part of dialogues that begin in English
+ENGLISH = 0.58  # part of dialogues that begin in English
 _SWITCH = 0.03  # chance at each turn that the person changes the language
 _SYSTEM = 0.08  # part of dialogues under a system message
-_FAMILY_WEIGHTS = {"medical": 3.0, "statement": 3.0, "your_name": 1.5, "what_is_dormouse": 1.5, "sad": 1.5}
+_FAMILY_WEIGHTS = {
+    "medical": 3.0,
+    "emergency": 2.0,
+    "crisis": 1.5,
+    "statement": 3.0,
+    "your_name": 1.5,
+    "what_is_dormouse": 1.5,
+    "sad": 1.5,
+}
 _OUTSIDE, _OUTSIDE_PART = "outside", 0.28  # the world is wide: part of the questions that lie outside
 _NAME_WEIGHT = 2.5  # the name is asked for more often than any other fact
 _SUMMARY_SLOTS = 3
@@ -45,6 +53,7 @@ class Composer:
 
     With `held_out`, told values are ones never trained on, and questions are held-out phrasings unless
     `rephrased` says otherwise. Without `reworded`, no word of a trained question stands for another.
+    `english` is the part that begins in English.
     """
 
     def __init__(
@@ -55,8 +64,9 @@ class Composer:
         rephrased: bool | None = None,
         reworded: bool = True,
         typo: float = 0.2,
+        english: float = ENGLISH,
     ) -> None:
-        self.rng = rng
+        self.rng, self.english = rng, english
         words_unseen = held_out if rephrased is None else rephrased
         families = load_families()
         self.write = TurnWriter(
@@ -77,7 +87,7 @@ class Composer:
     def dialogue(self) -> Dialogue:
         """Return a dialogue of any kind."""
         rng = self.rng
-        language = "en" if rng.random() < _ENGLISH else "zh"
+        language = self._language()
         system = self.write.system_message(language) if rng.random() < _SYSTEM else ""
         draw = rng.random()
         if draw < _DRILLS:
@@ -92,12 +102,12 @@ class Composer:
 
     def questions(self) -> Dialogue:
         """Return a question about nothing told, an exercise or a lesson, at times with what leans on it."""
-        language = "en" if self.rng.random() < _ENGLISH else "zh"
+        language = self._language()
         return Dialogue(tuple(self._small_turns(language, self.rng.choice(_QUESTIONS))))
 
     def told_facts(self) -> Dialogue:
         """Return a short dialogue about told facts alone: told, mended, asked for, perhaps never told."""
-        language = "en" if self.rng.random() < _ENGLISH else "zh"
+        language = self._language()
         return Dialogue(tuple(self._turns(language, self.rng.randint(*_TOLD_TURNS), _SMALL)))
 
     def recall_dialogue(self, slot_name: str, language: str, distance: int) -> Dialogue:
@@ -229,6 +239,9 @@ class Composer:
         meant = bool(family) and self.rng.random() < _MEANT / (1 - _FOLLOW_UP)
         family = self.rng.choices(self.families[language], weights=self.weights[language])[0]
         return [self.write.question(family, meant=meant)], family
+
+    def _language(self) -> str:
+        return "en" if self.rng.random() < self.english else "zh"
 
     def _slot(self, name: str, told: Told) -> MemorySlot:
         return self.memory[name, told.language]

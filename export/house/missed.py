@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from export.house.batches import IGNORED, encode_all, epoch_batches, pad_id, stack
-from export.house.dialogue import Composer
+from export.house.dialogue import ENGLISH, Composer
 from export.house.train import answer_logits
 from export.house.turns import Dialogue
 
@@ -28,7 +28,13 @@ _BATCH_TOKENS = 16384
 
 
 def practice(
-    model: LlamaForCausalLM, pieces: PreTrainedTokenizerFast, *, questions: int, seed: int
+    model: LlamaForCausalLM,
+    pieces: PreTrainedTokenizerFast,
+    *,
+    questions: int,
+    seed: int,
+    english: float = ENGLISH,
+    kept: float = 1.0,
 ) -> tuple[list[Dialogue], int]:
     """Return dialogues in which the missed ones come several times, and the number of these.
 
@@ -36,11 +42,12 @@ def practice(
     was told in one would be known in the next.
     """
     rng = random.Random(f"{seed}/questions")
-    composer = Composer(rng, typo=_TYPO)
+    composer = Composer(rng, typo=_TYPO, english=english)
     drawn = [composer.questions() for _ in range(questions)]
     told = [composer.told_facts() for _ in range(int(questions * _TOLD))]
     wrong, mistold = ([d for d in missed(model, pieces, all_of) if _is_sure(d)] for all_of in (drawn, told))
-    dialogues = [*_joined(drawn, rng), *told]
+    once = [all_of[: round(kept * len(all_of))] for all_of in (drawn, told)]
+    dialogues = [*_joined(once[0], rng), *once[1]]
     for _ in range(_TIMES):
         dialogues += [*_joined(wrong, rng), *mistold]
     return dialogues, len(wrong) + len(mistold)

@@ -53,7 +53,7 @@ def save_checkpoint(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast,
     """Write the checkpoint as a Hugging Face folder, weights in bfloat16."""
     model.generation_config = GenerationConfig(
         do_sample=True,
-        temperature=0.7,
+        temperature=0.3,  # it is asked for facts; at 0.7 it now and then draws another family's answer
         top_p=0.9,
         max_new_tokens=256,
         eos_token_id=model.config.eos_token_id,

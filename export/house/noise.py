@@ -50,6 +50,9 @@ _FILE, _ALIKE = _WORDS / "typing.toml", _WORDS / "alike.toml"
 _OPENED, _CLOSED, _SLANG, _SPACED = 0.12, 0.06, 0.08, 0.02  # chances of each
 _ZH_LETTER = "一"  # the first Chinese character of Unicode
 _MARKS = tuple("?!.？！。…~)")
+_AFTER_A_WORD = ",.;:?!"
+_LATIN = re.compile("[A-Za-z]")
+_YES_OR_NO = re.compile(r"(.{1,2})[不没]\1")  # X不X: asks whether X
 _LEAST_WORDS, _LEAST_CHARACTERS = 4, 5  # a sentence of fewer keeps them all
 _SHORT_WORD = 4  # letters of the words that are left out most
 _NEGATIONS = frozenset(("not", "no", "never", "without", "don't", "can't", "isn't", *"不没无别未"))
@@ -107,18 +110,24 @@ def in_other_words(sentence: str, rng: random.Random, language: str) -> str:
     """Return the sentence with up to three of its words exchanged for others of the same meaning.
 
     A model that reads nothing but this corpus learns only so that "halt" is "stop". Told values (in braces)
-    stay.
+    stay, and so do commands and the names of things.
     Source: synonym replacement, Wei and Zou, "EDA: easy data augmentation" (2019).
     """
     alike, longest = _alike(language)
     units, glue = _units(sentence, language)
+    kept = _kept_places(sentence, language)
     found: list[tuple[int, int]] = []
     at = 0
     while at < len(units):
-        spans = range(min(longest, len(units) - at), 0, -1)
-        span = next((n for n in spans if glue.join(units[at : at + n]).lower() in alike), 0)
-        found += [(at, span)] if span else []
-        at += max(span, 1)
+        spans = [
+            n
+            for n in range(min(longest, len(units) - at), 0, -1)
+            if glue.join(units[at : at + n]).lower() in alike
+            and kept.isdisjoint(range(at, at + n))
+            and not (language == "zh" and _is_cut_out(sentence, at, at + n))
+        ]
+        found += [(at, span) for span in spans[:1]]
+        at += spans[0] if spans else 1
     chosen = rng.sample(found, min(len(found), rng.choice((1, 1, 2, 3))))
     for at, span in sorted(chosen, reverse=True):
         word = glue.join(units[at : at + span]).lower()
@@ -147,6 +156,30 @@ def with_word_lost(sentence: str, rng: random.Random, language: str) -> str:
 def _units(sentence: str, language: str) -> tuple[list[str], str]:
     """The words of a sentence, in Chinese its characters, and what stands between them."""
     return (list(sentence), "") if language == "zh" else (sentence.split(" "), " ")
+
+
+def _kept_places(sentence: str, language: str) -> set[int]:
+    """The words of a sentence, in Chinese the characters, that belong to a phrase never exchanged."""
+    units, glue = _units(sentence.lower(), language)
+    phrases, longest = _kept_phrases(language)
+    return {
+        place
+        for at in range(len(units))
+        for n in range(1, min(longest, len(units) - at) + 1)
+        if glue.join(units[at : at + n]).rstrip(_AFTER_A_WORD) in phrases
+        for place in range(at, at + n)
+    }
+
+
+def _is_cut_out(sentence: str, start: int, end: int) -> bool:
+    """Tell whether a Chinese match is part of something longer: of a Latin word, or of "喜不喜欢"."""
+    before, word, after = sentence[:start].rstrip(" "), sentence[start:end], sentence[end:].lstrip(" ")
+    if _LATIN.match(word) and (_LATIN.match(before[-1:]) or _LATIN.match(after)):
+        return True
+    return any(
+        start < found.end() and found.start() < end and not (start <= found.start() and found.end() <= end)
+        for found in _YES_OR_NO.finditer(sentence)
+    )
 
 
 def _chinese_slip(character: str, rng: random.Random) -> str:
@@ -195,6 +228,14 @@ def _alike(language: str) -> tuple[dict[str, list[list[str]]], int]:
             if language == "en" or len(word) > 1:
                 alike[word.lower()].append(group)
     return dict(alike), max(len(word if language == "zh" else word.split(" ")) for word in alike)
+
+
+@cache
+def _kept_phrases(language: str) -> tuple[frozenset[str], int]:
+    """The phrases that are never exchanged, and the most words (characters in Chinese) that one has."""
+    phrases = [phrase for line in _read(_ALIKE)["kept"][language] for phrase in line.split("|")]
+    longest = max(len(_units(phrase, language)[0]) for phrase in phrases)
+    return frozenset(phrase.lower() for phrase in phrases), longest
 
 
 @cache

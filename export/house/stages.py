@@ -70,30 +70,61 @@ _TOKENIZER_DIALOGUES = 20_000
 _VALID_DIALOGUES = 150
 _ONWARD: dict[str, Any] = {"peak_lr": 3e-3, "fall": 1 / 3}
 """How weights that were trained before go on: at a lower rate, that falls over the last third."""
-_AGAIN_DIALOGUES, _AGAIN_QUESTIONS, _AGAIN_STEPS = 300_000, 60_000, 4500
+_AFTER_THE_FIRST: tuple[dict[str, Any], ...] = (
+    {"dialogues": 300_000, "questions": 60_000, "steps": 4500},
+    {
+        "dialogues": 8_000,
+        "questions": 80_000,
+        "kept": 0.2,
+        "english": 0.75,
+        "steps": 500,
+        "batch_tokens": 8192,
+    },
+    {
+        "dialogues": 4_000,
+        "questions": 14_000,
+        "kept": 0.5,
+        "english": 0.6,
+        "steps": 260,
+        "batch_tokens": 8192,
+    },
+)
 
 
 def everything(options: argparse.Namespace) -> None:
-    """Make the shipped model in two runs, and measure it.
+    """Make the shipped model in four runs, and measure it.
 
-    The second reads new dialogues, in other words too, and practises what the weights of the first miss. With
-    fewer dialogues or steps than these it has fewer as well.
+    The second reads new dialogues, in other words too, and practises what the weights of the first miss; the
+    others do little else, in English above all. With fewer dialogues or steps than these they have fewer.
     """
-    first = _with(options, work=options.work / "first", checkpoint=options.work / "first" / "checkpoint")
+    run = _with(options, work=options.work / "run1", checkpoint=options.work / "run1" / "checkpoint")
     for stage in (corpus, tokenizer, train, save):
-        stage(first)
-    again = _with(
-        options,
-        work=options.work / "again",
-        start=first.checkpoint,
-        before=[first.work / "corpus"],
-        seed=options.seed + 1,
-        dialogues=_AGAIN_DIALOGUES * options.dialogues // DIALOGUES,
-        questions=_AGAIN_QUESTIONS * options.dialogues // DIALOGUES,
-        steps=_AGAIN_STEPS * options.steps // STEPS,
-    )
-    for stage in (corpus, train, save, calibration, evaluate):
-        stage(again)
+        stage(run)
+    for number, its in enumerate(_AFTER_THE_FIRST, 2):
+        work, is_last = options.work / f"run{number}", number > len(_AFTER_THE_FIRST)
+        run = _with(
+            run,
+            **_scaled(its, options),
+            work=work,
+            checkpoint=options.checkpoint if is_last else work / "checkpoint",
+            start=run.checkpoint,
+            before=[*run.before, run.work / "corpus"],
+            seed=run.seed + 1,
+        )
+        for stage in (corpus, train, save):
+            stage(run)
+    for stage in (calibration, evaluate):
+        stage(run)
+
+
+def _scaled(its: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+    """The sizes of a run, smaller by as much as the first run is smaller than the shipped model's."""
+    return {
+        **its,
+        "dialogues": max(1, its["dialogues"] * options.dialogues // DIALOGUES),
+        "questions": its["questions"] * options.dialogues // DIALOGUES,
+        "steps": max(1, its["steps"] * options.steps // STEPS),
+    }
 
 
 def _with(options: argparse.Namespace, **others: Any) -> argparse.Namespace:
@@ -111,7 +142,14 @@ def corpus(options: argparse.Namespace) -> None:
         if options.start is None:
             raise ValueError("--questions: --start is missing, the checkpoint whose mistakes are practised")
         model, pieces = load_checkpoint(options.start), load_tokenizer(options.start)
-        practised, missed = practice(model, pieces, questions=options.questions, seed=options.seed)
+        practised, missed = practice(
+            model,
+            pieces,
+            questions=options.questions,
+            seed=options.seed,
+            english=options.english,
+            kept=options.kept,
+        )
         print(
             f"corpus: {missed} missed of {options.questions} questions and the facts told beside", flush=True
         )
@@ -122,6 +160,7 @@ def corpus(options: argparse.Namespace) -> None:
         before=options.before,
         practice=practised,
         reworded=options.start is not None,
+        english=options.english,
     )
     print(f"corpus: {record['dialogues']} dialogues, {record['turns']} training turns")
     print(f"corpus: train sha256 {record['sha256']['train']}")
@@ -130,7 +169,13 @@ def corpus(options: argparse.Namespace) -> None:
 def calibration(options: argparse.Namespace) -> None:
     """Write what the export reads beside the weights: text to round with, dialogues to score answers on."""
     file = options.checkpoint / CALIBRATION_FILE
-    file.write_text(calibration_text(CALIBRATION_DIALOGUES, options.seed), encoding="utf-8")
+    text = calibration_text(
+        CALIBRATION_DIALOGUES,
+        options.seed,
+        reworded=options.start is not None,
+        english=options.english,
+    )
+    file.write_text(text, encoding="utf-8")
     scored = islice(scored_dialogues(read_part(options.work / "corpus", "held_out")), SCORED_DIALOGUES)
     lines = [json.dumps({"messages": d.messages()}, ensure_ascii=False) + "\n" for d in scored]
     (options.checkpoint / DIALOGUES_FILE).write_text("".join(lines), encoding="utf-8")
@@ -272,6 +317,7 @@ def _trainer(
         model, schedule = load_checkpoint(options.start), replace(schedule, **_ONWARD)
     else:
         model = new_model(SIZE, pieces, options.seed)
+    schedule = schedule.of_batch(options.batch_tokens)
     report = functools.partial(print, flush=True) if not workers.rank else _silent
     folder: Path = options.work / "run"
     return Trainer(

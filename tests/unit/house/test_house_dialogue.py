@@ -144,12 +144,70 @@ def test_other_words_mean_the_same() -> None:
 
 
 def test_words_alike_are_several_and_different() -> None:
-    """Every group of words that stand for one another has at least two, none of them twice."""
+    """Every group of words that stand for one another has at least two, none twice; no group comes twice."""
     written = tomllib.loads(Path("export/house/words/alike.toml").read_text(encoding="utf-8"))
+    for language in LANGUAGES:
+        groups = [frozenset(group.split("|")) for group in written[language]]
+        assert len(groups) == len(set(groups))
     for group in (*written["en"], *written["zh"]):
         words = group.split("|")
         assert len(words) == len(set(words)) > 1, group
         assert all(word == word.strip() != "" for word in words), group
+
+
+@pytest.mark.parametrize(
+    ("sentence", "language", "kept"),
+    [
+        ("please show me what make test checks", "en", ("make test",)),
+        ("explain make chat, what is it", "en", ("make chat,",)),
+        ("can I run sam delete quickly", "en", ("sam delete",)),
+        ("is the bot slow after a cold start", "en", ("cold start",)),
+        ("how to explain cloud computing", "en", ("cloud computing",)),
+        ("tell me about a large language model", "en", ("large language model",)),
+        ("is the bot open source", "en", ("open source",)),
+        ("can I use a chatbot in customer service", "en", ("chatbot", "customer service")),
+        ("how big is the context window", "en", ("context window",)),
+        ("怎么避免冷启动", "zh", ("冷启动",)),
+        ("什么是大语言模型和云计算", "zh", ("大语言模型", "云计算")),
+        ("解释神经网络和人工智能", "zh", ("神经网络", "人工智能")),
+        ("今天我的自行车丢了怎么办", "zh", ("自行车", "怎么办")),
+        ("麻烦你告诉我聊天机器人是什么", "zh", ("麻烦你", "聊天机器人")),
+        ("怎么用AutoGPU的GPUs和chat GPU", "zh", ("AutoGPU", "GPUs", "chat GPU")),
+        ("你喜不喜欢这个公司", "zh", ("喜不喜欢",)),
+        ("需不需要电脑", "zh", ("需不需要",)),
+        ("你喜欢不喜欢今天", "zh", ("喜欢不喜欢",)),
+    ],
+)
+def test_commands_and_names_of_things_are_never_exchanged(
+    sentence: str, language: str, kept: tuple[str, ...]
+) -> None:
+    """Other words of the sentence make room for others, these never do."""
+    made = {in_other_words(sentence, random.Random(i), language) for i in range(200)}
+    assert made != {sentence}
+    assert [s for s in made if not all(phrase in s for phrase in kept)] == []
+
+
+def test_a_whole_yes_or_no_is_exchanged() -> None:
+    """What asks "can or cannot" stands in a group itself, and goes as one."""
+    made = {in_other_words("能不能唱", random.Random(i), "zh") for i in range(100)}
+    assert {"可不可以唱", "能否唱"} <= made
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_no_question_of_a_family_loses_what_is_kept(language: str) -> None:
+    """Every kept phrase of a question stands in it as often after its words were exchanged."""
+    written = tomllib.loads(Path("export/house/words/alike.toml").read_text(encoding="utf-8"))
+    phrases = [phrase for line in written["kept"][language] for phrase in line.split("|")]
+    edge = r"(?<!\S)(?:{})(?![^\s,.;:?!])" if language == "en" else "{}"
+    kept = [re.compile(edge.format(re.escape(phrase)), re.IGNORECASE) for phrase in phrases]
+    rng = random.Random(0)
+    write = Composer(rng).write
+    for family in load_families():
+        for _ in range(3 if family.language == language else 0):
+            asked = write.words.question(family, {slot: f"{{{slot}}}" for slot in family.fill})
+            made = in_other_words(asked, rng, language)
+            lost = [one.pattern for one in kept if len(one.findall(made)) < len(one.findall(asked))]
+            assert lost == [], (asked, made)
 
 
 @pytest.mark.parametrize(
@@ -180,3 +238,12 @@ def test_questions_are_known_in_both_languages() -> None:
     assert not is_question("my name is Ada", "en")
     assert is_question("你叫什么", "zh")
     assert not is_question("我叫小明", "zh")
+
+
+def test_the_part_in_english_is_as_asked_for() -> None:
+    """So much of what is composed begins in English, but for who changes the language at once."""
+    for english in (0.0, 0.75, 1.0):
+        composer = Composer(random.Random(5), english=english)
+        made = [composer.dialogue() for _ in range(100)] + [composer.questions() for _ in range(300)]
+        part = sum(dialogue.turns[0].language == "en" for dialogue in made) / len(made)
+        assert part == pytest.approx(english, abs=0.08)

@@ -4,7 +4,7 @@ import argparse
 import json
 import random
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ import torch
 from export.house import stages
 from export.house.batches import IGNORED, encode_all, epoch_batches, pad_id, stack
 from export.house.corpus import compose_parts
+from export.house.dialogue import ENGLISH
 from export.house.model import ModelSize, load_checkpoint, new_model, save_checkpoint
 from export.house.muon import orthogonal
 from export.house.names import make_name
@@ -184,6 +185,16 @@ def test_a_checkpoint_is_a_hugging_face_folder(tokenizer, tmp_path: Path) -> Non
     assert together == alone
 
 
+def test_the_rate_goes_with_the_root_of_the_batch() -> None:
+    """A quarter of the places halves the rate at every step but the last; nothing else changes."""
+    whole = Schedule(steps=600, final_lr=0.0)
+    quarter = whole.of_batch(whole.batch_tokens // 4)
+    assert [quarter.learning_rate(step) for step in (0, 300, 599)] == pytest.approx(
+        [whole.learning_rate(step) / 2 for step in (0, 300, 599)]
+    )
+    assert replace(quarter, batch_tokens=whole.batch_tokens, peak_lr=whole.peak_lr) == whole
+
+
 def test_a_run_can_be_made_longer_before_its_fall() -> None:
     """Until the learning rate falls, a run of 600 steps is also the beginning of one of 1000."""
     short, long = Schedule(steps=600), Schedule(steps=1000)
@@ -221,25 +232,27 @@ def test_a_failed_worker_fails_the_run(capfd: pytest.CaptureFixture[str]) -> Non
     assert "planted in" in capfd.readouterr().err
 
 
-def test_one_command_makes_the_weights_in_two_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`all` trains from nothing, goes on with what was missed, and records both runs with their corpora."""
+def test_one_command_makes_the_weights_in_four_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`all` trains from nothing, goes on with what was missed, and records all runs and their corpora."""
     size = ModelSize(hidden=32, layers=1, heads=1, kv_heads=1, intermediate=32)
     monkeypatch.setattr(stages, "SIZE", size)
     measured: list[argparse.Namespace] = []
     monkeypatch.setattr(stages, "evaluate", measured.append)
     options = argparse.Namespace(
         work=tmp_path / "work", checkpoint=tmp_path / "checkpoint", start=None, before=[], bundle=[],
-        dialogues=80, questions=0, steps=6, seed=7, workers=1, bfloat16=False, device="cpu", compile=False,
+        dialogues=80, questions=0, kept=1.0, english=ENGLISH, steps=6, batch_tokens=32768, seed=7, workers=1,
+        bfloat16=False, device="cpu", compile=False,
     )  # fmt: skip
 
     stages.everything(options)
 
-    made = json.loads((tmp_path / "checkpoint" / "training.json").read_text(encoding="utf-8"))
-    first = made.pop("after")
-    assert (first["steps"], first["seed"], first["corpus"]["practice"]) == (6, 7, 0)
-    assert (made["steps"], made["seed"]) == (5, 8)
-    assert made["corpus"]["practice"] > 0
-    assert made["corpus"]["dialogues"]["train"] - made["corpus"]["practice"] == 40
+    runs = [json.loads((tmp_path / "checkpoint" / "training.json").read_text(encoding="utf-8"))]
+    while "after" in runs[0]:
+        runs.insert(0, runs[0].pop("after"))
+    assert [(run["steps"], run["seed"]) for run in runs] == [(6, 7), (5, 8), (1, 9), (1, 10)]
+    assert [run["corpus"]["practice"] > 0 for run in runs] == [False, True, True, True]
+    assert runs[1]["corpus"]["dialogues"]["train"] - runs[1]["corpus"]["practice"] == 40
+    assert [run["corpus"]["english"] for run in runs] == [ENGLISH, ENGLISH, 0.75, 0.6]
     assert load_checkpoint(tmp_path / "checkpoint").config.hidden_size == 32
-    assert measured[0].before == [tmp_path / "work" / "first" / "corpus"]
+    assert measured[0].before == [tmp_path / "work" / run / "corpus" for run in ("run1", "run2", "run3")]
     assert (tmp_path / "checkpoint" / "calibration.txt").stat().st_size
