@@ -17,11 +17,15 @@ from tests.stack import PROJECT
 
 
 @pytest.fixture(scope="module")
-def found(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What a run of five seconds found: three users, two environments at most, nobody thinks for long."""
+def found(house_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What a run of five seconds found: three users, two environments at most, nobody thinks for long.
+
+    With the embedded model, whose answers sent back are as long as they were: what random weights say is
+    mostly not UTF-8, and three tokens for each of its own soon leave the context.
+    """
     out = tmp_path_factory.mktemp("load") / "found.json"
     command = [sys.executable, "-m", "bench.load", "--environments", "2", "--users", "3", "--seconds", "5"]
-    command += ["--think", "0.2", "--bundle", str(bundle), "--out", str(out)]
+    command += ["--think", "0.2", "--bundle", str(house_bundle), "--out", str(out)]
     run = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=240)
     assert run.returncode == 0, run.stdout + run.stderr
     answer: dict[str, Any] = json.loads(out.read_text())
