@@ -140,7 +140,8 @@ def test_an_answer_is_looked_for_as_long_as_it_may_take(open_page: Any) -> None:
     chat.page.clock.install()
     looks: list[str] = []
     chat.page.on("request", lambda request: looks.append(request.url) if "/items?" in request.url else None)
-    conversation = unanswered(chat, response="resp_0")
+    with chat.page.expect_response("**/items?*"):
+        conversation = unanswered(chat, response="resp_0")
     steps = 50
     for _ in range(steps):
         chat.page.clock.run_for(5_000)
