@@ -9,6 +9,7 @@ import pytest
 
 from handler.local import UNLESS_SET
 from tests.readme import READMES, ROOT, text_of
+from tests.stack import template
 
 FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 ASSIGNED_WORDS = re.compile(r'="[^"$]*"')
@@ -66,3 +67,13 @@ def test_what_the_local_server_sets_is_told(name: str) -> None:
     assert UNLESS_SET
     for variable, value in UNLESS_SET.items():
         assert f"`{variable}={value}`" in text_of(name)
+
+
+@readmes
+def test_the_limits_of_a_fresh_stack_are_told(name: str) -> None:
+    """Whoever deploys learns how many requests come through before they are refused."""
+    (row,) = re.findall(r"^\| API Gateway \|.*", text_of(name), re.MULTILINE)
+    for parameter in ("RequestsPerSecond", "RequestsPerDay"):
+        assert f"`{parameter}`" in row
+        default = template()["Parameters"][parameter]["Default"]
+        assert re.search(rf"(?<![\d,]){default:,}(?!,?\d)", row)
