@@ -107,8 +107,11 @@ def _run(command: list[str], folder: Path) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Print the results as JSON; the exit code is 0, 1 for a failure, 2 for wrong usage."""
-    parser = argparse.ArgumentParser(prog="python -m export.lm_eval")
-    parser.add_argument("bundle", type=Path, metavar="BUNDLE")
+    parser = argparse.ArgumentParser(
+        prog="python -m export.lm_eval",
+        description="Serve a bundle and run lm-evaluation-harness against it.",
+    )
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder of the bundle")
     parser.add_argument("--task", required=True, metavar="NAME", help="a task by the name in its file")
     parser.add_argument("--tasks", type=Path, default=TASKS, metavar="DIR", help="the folder of task files")
     got = parser.parse_args(arguments)

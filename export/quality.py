@@ -195,10 +195,16 @@ def _section(answered: Sequence[tuple[Dialogue, str]], scores: dict[str, Scores]
 
 def main(arguments: list[str] | None = None) -> int:
     """Print a bundle's scores as JSON; the exit code is 0, 1 for a failure, 2 for wrong usage."""
-    parser = argparse.ArgumentParser(prog="python -m export.quality", description=__doc__)
-    parser.add_argument("bundle", type=Path, metavar="BUNDLE")
+    parser = argparse.ArgumentParser(
+        prog="python -m export.quality", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder of the bundle")
     parser.add_argument(
-        "--dialogues", required=True, type=Path, metavar="FILE", help="JSON lines of messages"
+        "--dialogues",
+        required=True,
+        type=Path,
+        metavar="FILE",
+        help="JSON lines of messages, the last one wanted",
     )
     got = parser.parse_args(arguments)
     return run("export.quality", lambda: _print(got.bundle, got.dialogues))

@@ -30,6 +30,9 @@ Cloud Run kills after ten seconds, SageMaker and Container Apps after thirty.
 Source: https://cloud.google.com/run/docs/container-contract#instance-shutdown
 """
 
+UNLESS_SET = {"DORMOUSE_STREAMING": "1", "DORMOUSE_GATEWAY_TIMEOUT_S": "900"}
+"""It can stream, and no gateway in front of it gives up earlier."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
@@ -42,8 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def serve(host: str, port: int, platform: Platform | None) -> int:
     """Serve until interrupted, or told to stop by a signal; the process's exit status."""
-    os.environ.setdefault("DORMOUSE_STREAMING", "1")
-    os.environ.setdefault("DORMOUSE_GATEWAY_TIMEOUT_S", "900")  # no gateway in front of us gives up earlier
+    for name, value in UNLESS_SET.items():
+        os.environ.setdefault(name, value)
     try:
         keys = open_keys(read_settings(os.environ).keys, host, platform)
         listener = _listen(host, port)

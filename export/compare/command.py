@@ -125,8 +125,12 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("sources", nargs="+", metavar="SOURCE", help="a bundle, a model folder or a hub id")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="for table, chart and bundles")
-    parser.add_argument("--quant", choices=("int4", "int8", "fp32"), default="int4")
-    parser.add_argument("--block", type=int, default=128, metavar="N")
+    parser.add_argument(
+        "--quant", choices=("int4", "int8", "fp32"), default="int4", help="of what is exported first (int4)"
+    )
+    parser.add_argument(
+        "--block", type=int, default=128, metavar="N", help="weights of it that share a scale (128)"
+    )
     parser.add_argument(
         "--text",
         type=Path,

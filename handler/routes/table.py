@@ -34,7 +34,10 @@ ERRORS = {
     415: "The body is not JSON.",
     429: "The allowance is spent.",
     500: "A bug; it has been logged under the request id.",
-    503: "Something behind the server does not answer.",
+    503: (
+        "The model is busy, the server is about to end, or something behind it does not answer; "
+        "`x-should-retry` says whether to send the request again."
+    ),
 }
 
 

@@ -134,6 +134,13 @@ def test_a_zip_holds_what_dependencies_leave_room_for() -> None:
     assert not fit(10 << 30, SPEED, 4.0).packaging["image"]
 
 
+def test_a_bundle_from_s3_takes_more_memory_than_from_a_folder() -> None:
+    """One of 3 GB fits in Lambda's memory in an image, and not where it is held three times for a moment."""
+    found = fit(3 << 30, Speed(0.3, 500.0, 50.0, 4 << 30), 4.0).packaging
+    assert found == {"zip": False, "image": True, "S3": False, "SnapStart": False}
+    assert fit(2 << 30, Speed(0.3, 500.0, 50.0, 3 << 30), 4.0).packaging["S3"]
+
+
 def test_a_slower_model_and_smaller_tokens_cost_more() -> None:
     """Half the speed is twice the price of the time; so are tokens of half the length."""
 
