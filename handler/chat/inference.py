@@ -251,7 +251,8 @@ class Inference:
             if found is None:
                 return
             yield None
-            if part.prompt_ids is not None:
+            # Without a system message a template may write a longer one of its own.
+            if part.prompt_ids and len(part.prompt_ids) + len(answer) <= model.context_tokens:
                 found = certainties(model, scratch, part.prompt_ids, answer, budget.should_stop)
                 read.without[at] = None if found is None else sum(one.logprob for one in found)
 
