@@ -1,12 +1,12 @@
 """One model, one queue: ids in, text out, with the facts that a receipt needs.
 
-Answers are made one after another: two at once would each be half as fast and compete for the one warm cache.
+Answers are made one after another, in the order in which their requests came: two at once would each be half
+as fast and compete for the one warm cache.
 Knows no messages, sessions or OpenAI names.
 """
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Generator, Iterator
 from contextlib import closing
@@ -14,6 +14,7 @@ from itertools import islice
 from typing import TypeVar
 
 from handler.chat.budget import Budget, Caller, Clock, Closing, Margin
+from handler.chat.fair_lock import FairLock
 from handler.chat.pace import Pace
 from handler.chat.parts import Read
 from handler.chat.run import Job, Run
@@ -41,7 +42,7 @@ class Inference:
         self._margin = Margin(margin_s)
         self._closing = Closing()
         self._reading, self._scoring = Pace(lambda: engine.prefill_tokens_per_s), Pace()
-        self._lock = threading.Lock()  # not re-entrant: a stream may be begun and ended by different threads
+        self._lock = FairLock()  # not re-entrant: a stream may be begun and ended by different threads
         self._cold = True
         self._warm_tokens = 0
         self._tenant: str | None = None  # whose words are warm; None: nobody's yet
@@ -155,7 +156,7 @@ class Inference:
 
     def _alone(self, run: Run, budget: Budget, work: Iterator[T]) -> Iterator[T | None]:
         """Wait for the model, showing signs of life, and do the work while nobody else has it."""
-        if not self._lock.acquire(blocking=False) and not (yield from self._waited(budget)):
+        if not self._lock.acquire(budget.started_s) and not (yield from self._waited(budget)):
             return
         try:
             run.cold, self._cold = run.cold or self._cold, False
@@ -176,7 +177,8 @@ class Inference:
 
         Raises: Unavailable where time is up first, if only just: nothing could be answered any more.
         """
-        while not (is_ours := self._lock.acquire(timeout=min(QUEUE_LOOK_S, budget.remaining_s()))):
+        came_s, look_s = budget.started_s, QUEUE_LOOK_S
+        while not (is_ours := self._lock.acquire(came_s, min(look_s, budget.remaining_s()))):
             if budget.should_stop() == "cancelled":
                 return False
             if not budget.remaining_s():

@@ -272,13 +272,13 @@ class LastMoment:
     def __init__(self, now: list[float], free: int = 0) -> None:
         self.now, self.free, self.releases = now, free, 0
 
-    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+    def acquire(self, came_s: float, limit_s: float = 0.0) -> bool:
         self.free -= 1
         if self.free >= 0:
             return True
-        if blocking:
+        if limit_s:
             self.now.append(self.now[-1] + 60)
-        return blocking
+        return bool(limit_s)
 
     def release(self) -> None:
         self.releases += 1
