@@ -192,7 +192,7 @@ class Inference:
 
     def _score(self, run: Run, budget: Budget, scores: list[Token]) -> Iterator[None]:
         """Score a prompt whole: who sums scores up would take a part of them for all."""
-        started, allowed_s = self._clock(), budget.remaining_s()
+        started, allowed_s, reader_s = self._clock(), budget.remaining_s(), 0.0
         scoring = self.engine.score(
             run.job.prompt_ids, top_logprobs=run.job.top_logprobs or 0, should_stop=budget.should_stop
         )
@@ -200,9 +200,11 @@ class Inference:
         with closing(iter(scoring)) as tokens:
             while step := tuple(islice(tokens, PREFILL_STEP_TOKENS)):
                 scores += step
+                told = self._clock()
                 yield None
-        taken_s, fresh = self._clock() - started, len(scores) - 1 - scoring.cached_tokens
-        run.prefill_ms += taken_s * 1000
+                reader_s += self._clock() - told
+        taken_s, fresh = self._clock() - started - reader_s, len(scores) - 1 - scoring.cached_tokens
+        run.prefill_ms += (taken_s + reader_s) * 1000
         self._scoring.learn(fresh, taken_s)
         if scoring.stop_reason is not None:
             needed_s = taken_s * (run.prompt_tokens - 1 - scoring.cached_tokens) / fresh if fresh else None
@@ -210,7 +212,7 @@ class Inference:
 
     def _generate(self, run: Run, budget: Budget) -> Iterator[Token | None]:
         job = run.job
-        started = self._clock()
+        started, reader_s = self._clock(), 0.0
         generation = self.engine.generate(
             job.prompt_ids,
             job.params,
@@ -224,7 +226,7 @@ class Inference:
             run.cached_tokens = generation.cached_tokens
         first: float | None = None
         try:
-            yield from self._prefill(generation, budget, refuses=not run.follows)
+            reader_s = yield from self._prefill(generation, budget, refuses=not run.follows)
             tokens = iter(generation)
             for token in islice(tokens, 1):  # the clock is not looked at for the others
                 first = self._clock()
@@ -239,7 +241,7 @@ class Inference:
             run.prefill_ms += (first - started) * 1000
             run.decode_ms = (ended - first) * 1000
             if run.output_ids and not job.is_scored:
-                self._reading.learn(run.prompt_tokens - run.cached_tokens, first - started)
+                self._reading.learn(run.prompt_tokens - run.cached_tokens, first - started - reader_s)
 
     def _read_again(self, run: Run, read: Read, budget: Budget) -> Iterator[None]:
         """The parts nearest to the answer first."""
@@ -258,12 +260,15 @@ class Inference:
                 found = certainties(model, scratch, part.prompt_ids, answer, budget.should_stop)
                 read.without[at] = None if found is None else sum(one.logprob for one in found)
 
-    def _prefill(self, generation: Generation, budget: Budget, *, refuses: bool) -> Iterator[None]:
+    def _prefill(
+        self, generation: Generation, budget: Budget, *, refuses: bool
+    ) -> Generator[None, None, float]:
         """Compute the prompt step by step; stop as soon as the steps tell that the time will not do.
 
-        Raises: DeadlineTooShort.
+        Returns the seconds that whoever reads the signs of life took for it. Raises: DeadlineTooShort.
         """
         left, before = generation.prompt_tokens - generation.cached_tokens, self._clock()
+        reader_s = 0.0
         if left > PREFILL_STEP_TOKENS:  # now it is known what is warm, and what the queue took
             self._judge(self._reading, left, generation.prompt_tokens, budget, refuses=refuses)
         for step, now_left in enumerate(generation.prefill()):
@@ -272,7 +277,9 @@ class Inference:
                 self._reading.learn(left - now_left, now - before)
                 self._judge(self._reading, now_left, generation.prompt_tokens, budget, refuses=refuses)
             yield None
-            left, before = now_left, self._clock()  # whoever listens may have taken its time
+            left, before = now_left, self._clock()
+            reader_s += before - now
+        return reader_s
 
 
 class _Source:

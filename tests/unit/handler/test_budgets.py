@@ -414,6 +414,24 @@ def test_signs_of_life_while_the_prompt_is_read(open_door: OpenDoor) -> None:
         assert ": ping" not in raw[raw.rindex(": ping") + 6 :]
 
 
+@pytest.mark.parametrize("is_scored", [False, True])
+def test_a_slow_reader_is_no_slow_model(open_door: OpenDoor, is_scored: bool) -> None:
+    """What a client takes to read the signs of life is not in the pace by which others are refused."""
+    engine, steps = slow_engine()
+    door = open_door(engine, clock=steps, streaming=True)
+    steps.restart([1_000])
+    scored = {"echo": True, "logprobs": 0, "max_tokens": 0} if is_scored else {}
+    sent = {"model": MODEL, "prompt": "fox 1 " * 250, "stream": True, **scored}
+    reading = Reading(door, "POST", "/v1/completions", sent)
+    while reading.read():
+        steps.now_s += 0 if reading.events else 60
+    assert reading.pings > 3
+    inference = door.application.inference
+    pace = inference._scoring if is_scored else inference._reading
+    assert pace.tokens_per_s is not None
+    assert pace.tokens_per_s > 0.7 * PREFILL_STEP_TOKENS  # a second for each step, the last one shorter
+
+
 def test_a_client_that_leaves_while_the_prompt_is_read_is_heard(open_door: OpenDoor) -> None:
     """Not one step more is computed, and the turn is kept with what there is: nothing yet."""
     engine, steps = slow_engine()
