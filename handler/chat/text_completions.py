@@ -33,7 +33,7 @@ class TextCompletions(Stateless[CompletionRequest, Completion, Completion]):
             job = Job(
                 ids,
                 params,
-                max_tokens=request.max_tokens,
+                max_tokens=request.token_limit,
                 stop=stop_strings(request.stop),
                 top_logprobs=request.logprobs,
                 is_text=True,
