@@ -21,6 +21,7 @@ class TextPart(Request):
 
     type: Annotated[Literal["text"], only("text")]
     text: str
+    prompt_cache_breakpoint: Refused = None
 
 
 Content = str | Annotated[list[TextPart], Field(min_length=1)]
