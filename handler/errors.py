@@ -95,7 +95,11 @@ class InvalidValue(InvalidRequest):
 
 
 class ContextOverflow(InvalidRequest):
-    """The prompt does not fit the context window; the message gives the counts."""
+    """The prompt does not fit the context window; the message gives the counts.
+
+    Clients that try a larger model then look for "This model's maximum context length is" in it.
+    Source: `is_error_str_context_window_exceeded` of the litellm package.
+    """
 
     code = "context_length_exceeded"
 

@@ -61,8 +61,8 @@ def fit(
         kept = max(min(1, turns), newest_that_fit(turns, fits))
     if prompts.tokens(kept) >= limit:
         raise ContextOverflow(
-            f"This model's context is {limit} tokens, of which the answer needs at least 1; the prompt has "
-            f"{prompts.told_tokens(turns, more=older_left_out)} tokens"
+            f"This model's maximum context length is {limit} tokens, of which the answer needs at least 1; "
+            f"the prompt has {prompts.told_tokens(turns, more=older_left_out)} tokens"
             + (f", and {prompts.told_tokens(kept)} without its older turns." if truncate else "."),
             param="input" if any(m.item_ids for m in messages) else "messages",
         )

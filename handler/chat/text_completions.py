@@ -33,7 +33,7 @@ class TextCompletions(Stateless[CompletionRequest, Completion, Completion]):
             job = Job(
                 ids,
                 params,
-                max_tokens=request.max_tokens,
+                max_tokens=request.token_limit,
                 stop=stop_strings(request.stop),
                 top_logprobs=request.logprobs,
                 is_text=True,
@@ -104,8 +104,8 @@ class TextCompletions(Stateless[CompletionRequest, Completion, Completion]):
 
 def _overflow(tokens: str, limit: int, needed: int, param: str) -> ContextOverflow:
     return ContextOverflow(
-        f"This model's context is {limit} tokens, of which the answer needs at least {needed}; "
-        f"the prompt has {tokens} tokens.",
+        f"This model's maximum context length is {limit} tokens, of which the answer needs at least "
+        f"{needed}; the prompt has {tokens} tokens.",
         param=param,
     )
 

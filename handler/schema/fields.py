@@ -98,6 +98,7 @@ LogitBias = Annotated[
     dict[Annotated[str, Field(pattern=r"^[0-9]{1,9}$")], Annotated[float, Field(ge=-100, le=100)]],
     Field(max_length=1024),
 ]
+Verbosity = Annotated[Literal["medium"] | None, only("medium")]
 ServiceTier = Annotated[Literal["auto", "default"] | None, only("auto", "default")]
 
 

@@ -6,6 +6,8 @@ import base64
 import json
 from typing import Any
 
+import httpx2
+import openai
 import pytest
 
 from handler.errors import Unavailable
@@ -108,9 +110,36 @@ def test_an_error_after_the_first_byte_is_an_event(open_door: OpenDoor) -> None:
     response = door.post("/v1/responses", input="Hi", stream=True)
     assert response.events[-1]["type"] == "error"
     assert response.events[-1]["message"] == "The model is gone."
+    assert response.events[-1]["error"] == chat.events[-1]["error"]
     numbers = [event["sequence_number"] for event in response.events]
     assert numbers == list(range(len(numbers)))
     assert "[DONE]" not in chat.body + response.body
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses"])
+def test_openais_client_raises_what_ends_a_stream(open_door: OpenDoor, path: str) -> None:
+    """It looks for `error` in an event's data, whatever the event is called, and passes all else on."""
+
+    def broken(_: str) -> str:
+        raise Unavailable("The model is gone.")
+
+    door = open_door(scripted_engine(broken), streaming=True)
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        streamed = door.call("POST", path, json.loads(request.content))
+        return httpx2.Response(streamed.status, headers=streamed.headers, text=streamed.body)
+
+    transport = openai.DefaultHttpxClient(transport=httpx2.MockTransport(answer))
+    with openai.OpenAI(base_url="http://door/v1", api_key="none", http_client=transport) as client:
+        asked: Any = {"model": MODEL, "stream": True}
+        stream = (
+            client.responses.create(**asked, input="Hi")
+            if path == "/v1/responses"
+            else client.chat.completions.create(**asked, messages=HI)
+        )
+        with pytest.raises(openai.APIError, match=r"The model is gone\.") as raised:
+            list(stream)
+    assert raised.value.code == "unavailable"
 
 
 def test_retry_is_told(open_door: OpenDoor) -> None:
