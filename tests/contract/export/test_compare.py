@@ -174,6 +174,8 @@ NOWHERE = "cannot be exported: "
     [
         (["only-one"], ["compare: needs two models at least"]),
         (["same", "same"], ["same: given twice"]),
+        (["one", "two", "--block", "48"], ["--block: 48, must be one of"]),
+        (["one", "two", "--quant", "fp32", "--block", "64"], ["--block: 64, fp32 rounds nothing"]),
         (
             ["./no-such-folder", "./nor-this"],
             [f"./no-such-folder: {NOWHERE}", f"./nor-this: {NOWHERE}", "compare: none of the models"],
