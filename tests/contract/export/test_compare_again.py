@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from export.__main__ import main
-from export.compare.models import is_made
+from export.compare.models import bundle_of, is_made
 from export.pipeline import Options
 from export.stages import Stages
 from handler.engine.bundle import MANIFEST, read_manifest, write_manifest
@@ -85,6 +86,17 @@ def test_an_interrupted_comparison_goes_on_where_it_was(
     assert kept.read_bytes() == content
     models = json.loads((out / "compare.json").read_text())["models"]
     assert [model["name"] for model in models] == ["tiny-llama", "tiny-gpt2"]
+
+
+def test_a_report_tells_the_time_of_its_own_export(tiny_checkpoint: TinyCheckpoint, tmp_path: Path) -> None:
+    """And not that of the model before it, which went through other stages."""
+    stages = Stages(Console(quiet=True))
+    stages.seconds["rounding"] = 1000.0
+    recipe = Options("", tmp_path, "fp32")
+    bundle = bundle_of(str(tiny_checkpoint("llama")), "llama", recipe, tmp_path / "bundles", stages)
+    told = json.loads((bundle / "report" / "report.json").read_text())["run"]["stage_s"]
+    assert "graph" in told
+    assert "rounding" not in told
 
 
 def test_a_bundle_is_taken_again_for_the_same_source_and_recipe_alone(
