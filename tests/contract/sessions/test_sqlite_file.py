@@ -89,6 +89,21 @@ def test_expired_rows_are_swept_by_later_writes(tmp_path: Path) -> None:
         assert db.execute("SELECT id FROM conversations").fetchall() == [("conv_new",)]
 
 
+def test_what_was_kept_for_ever_is_swept_once_it_is_not(tmp_path: Path) -> None:
+    """With a retention that comes later, the next turn gives what was said before an end, too."""
+    clock, path = HandClock(), tmp_path / "sessions.sqlite3"
+    store = SqliteSessions(path, clock=clock)
+    grow(store, store.create(TENANT, conversation("conv_old")), turns=1)
+    store.close()
+    store = SqliteSessions(path, clock=clock, retention_s=10)
+    grow(store, store.renew(TENANT, store.get(TENANT, "conv_old")), turns=1)
+    clock.now_s += 20
+    grow(store, store.create(TENANT, conversation("conv_new")), turns=1)
+    with sqlite3.connect(path) as db:
+        assert db.execute("SELECT DISTINCT conversation_id FROM items").fetchall() == [("conv_new",)]
+    store.close()
+
+
 @pytest.mark.parametrize("is_overwriting", [True, False])
 def test_what_is_deleted_is_in_no_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_overwriting: bool
