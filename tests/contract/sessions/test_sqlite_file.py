@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 import stat
 import subprocess
@@ -74,6 +75,22 @@ def test_a_locked_file_is_unavailable(tmp_path: Path) -> None:
     assert store.get(TENANT, "conv_a") == held
     holder.close()
     assert store.append(TENANT, held, [message("msg_1")]).version == 2
+
+
+def test_an_attempt_is_found_without_a_look_at_other_requests(tmp_path: Path) -> None:
+    """Of a day of notes that sort behind it, and of keys, none is read: fewer instructions than there are."""
+    store = SqliteSessions(tmp_path / "sessions.sqlite3", clock=HandClock())
+    notes = [(TENANT, f"try:{n:04d}:1", "owner", "", 0.0, None, math.inf) for n in range(1_000)]
+    with store._file.write() as db:
+        db.executemany("INSERT INTO claims VALUES (?, ?, ?, ?, ?, ?, ?)", notes)
+    instructions: list[int] = []
+    db.set_progress_handler(lambda: instructions.append(1), 1)
+    found = store.newest_claim(TENANT, "try:0007:", since="0")
+    assert found is not None
+    assert found.key == "try:0007:1"
+    assert store.newest_claim(TENANT, "try:000:", since="0") is None
+    assert len(instructions) < 1_000
+    store.close()
 
 
 def test_expired_rows_are_swept_by_later_writes(tmp_path: Path) -> None:
