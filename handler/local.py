@@ -21,7 +21,7 @@ from handler.access import open_keys
 from handler.errors import StartupError
 from handler.gateway import Gateway
 from handler.platforms import Platform, parse_port
-from handler.settings import read_settings
+from handler.settings import fill_in, read_settings
 
 ANSWERS_END_S = 5.0
 CONNECTIONS_END_S = 8
@@ -42,8 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def serve(host: str, port: int, platform: Platform | None) -> int:
     """Serve until interrupted, or told to stop by a signal; the process's exit status."""
-    os.environ.setdefault("DORMOUSE_STREAMING", "1")
-    os.environ.setdefault("DORMOUSE_GATEWAY_TIMEOUT_S", "900")  # no gateway in front of us gives up earlier
+    fill_in(os.environ, streaming=1, gateway_timeout_s=900)  # no gateway in front of us gives up earlier
     try:
         keys = open_keys(read_settings(os.environ).keys, host, platform)
         listener = _listen(host, port)
