@@ -61,10 +61,11 @@ def _serve(platform: platforms.Platform | None, port: int) -> int:
 
 
 def _ping(port: int) -> int:
-    from urllib.request import urlopen
+    from urllib.request import ProxyHandler, build_opener
 
+    direct = build_opener(ProxyHandler({}))  # a proxy that the environment names knows no loopback of ours
     try:
-        urlopen(f"http://127.0.0.1:{port}/ping", timeout=PING_TIMEOUT_S).close()
+        direct.open(f"http://127.0.0.1:{port}/ping", timeout=PING_TIMEOUT_S).close()
     except OSError as error:
         print(f"dormouse: {error}", file=sys.stderr, flush=True)
         return 1
