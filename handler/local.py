@@ -17,7 +17,7 @@ import sys
 from collections.abc import Callable, Sequence
 from types import FrameType
 
-from handler.access import open_keys
+from handler.access import is_loopback, open_keys
 from handler.errors import StartupError
 from handler.gateway import Gateway
 from handler.platforms import Platform, parse_port
@@ -58,7 +58,8 @@ def serve(host: str, port: int, platform: Platform | None) -> int:
     with contextlib.suppress(KeyboardInterrupt):  # uvicorn has tidied up by then
         from handler.function import APPLICATION, lambda_handler  # here: it loads the model
 
-        gateway = Gateway(lambda_handler, _announcing(listener, host), keys)
+        trusts_machine = keys is None and is_loopback(host)
+        gateway = Gateway(lambda_handler, _announcing(listener, host), keys, trusts_machine=trusts_machine)
         run(listener, gateway, lambda: APPLICATION.end_answers(ANSWERS_END_S))
     print("Dormouse is asleep.", flush=True)
     return 0
