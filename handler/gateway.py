@@ -20,7 +20,7 @@ from urllib.parse import parse_qs
 
 from handler.access import check_page
 from handler.doors import OPEN, PROBED, enter
-from handler.errors import Forbidden, Unauthorized
+from handler.errors import RequestError
 from handler.key_file import KeyFile
 from handler.routes.answers import error_answer
 from handler.runtime_stream import PRELUDE_END
@@ -101,7 +101,7 @@ class Gateway:
             if self._keys is not None and (event["httpMethod"], event["path"]) not in OPEN:
                 tenant = self._keys.tenant(event["headers"].get("authorization"))
                 event["requestContext"]["authorizer"] = {"tenant": tenant}
-        except (Forbidden, Unauthorized) as error:
+        except RequestError as error:
             await _send_buffered(error_answer(error, context.aws_request_id), send)
             return
         event = enter(event)
