@@ -11,6 +11,7 @@
         │   ├── DeadlineTooShort 400 it cannot even be read in the time there is
         │   └── Unsupported     400  OpenAI has it, we do not
         ├── Unauthorized        401
+        ├── Forbidden           403  a web page of strangers asks by way of the browser here
         ├── NotFound            404
         │   └── ModelNotFound   404
         ├── MethodNotAllowed    405
@@ -132,6 +133,14 @@ class Unauthorized(RequestError):
     status = 401
     type = "invalid_request_error"
     code = "invalid_api_key"
+
+
+class Forbidden(RequestError):
+    """A server that trusts its own machine is asked by a web page that it does not trust."""
+
+    status = 403
+    type = "invalid_request_error"
+    code = "forbidden"
 
 
 class NotFound(RequestError):

@@ -23,6 +23,7 @@ except PackageNotFoundError:  # run from its folder, not installed
 ERRORS = {
     400: "The request is wrong; `param` names the field.",
     401: "No key, or one that is not valid.",
+    403: "A web page of another site asks a server that asks this machine for no keys.",
     404: "There is no such thing.",
     405: "The path takes other methods.",
     409: (

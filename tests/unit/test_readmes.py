@@ -8,6 +8,7 @@ import tomllib
 import pytest
 
 from handler.local import UNLESS_SET
+from handler.settings import PREFIX
 from tests.readme import READMES, ROOT, text_of
 from tests.stack import template
 
@@ -65,7 +66,8 @@ def test_both_languages_name_the_same() -> None:
 def test_what_the_local_server_sets_is_told(name: str) -> None:
     """It has other defaults than the settings' table, for it has no gateway before it."""
     assert UNLESS_SET
-    for variable, value in UNLESS_SET.items():
+    for field, value in UNLESS_SET.items():
+        variable = PREFIX + field.upper()
         assert f"`{variable}={value}`" in text_of(name)
 
 

@@ -83,6 +83,26 @@ def test_stage_is_no_part_of_the_path(door: Door) -> None:
     assert door.send(event).status == 200
 
 
+@pytest.mark.parametrize("path", ["/health", "/v1/models", "/v1/responses/resp_none", "/"])
+def test_what_a_gateway_puts_before_the_path_is_not_ours(door: Door, path: str) -> None:
+    """A custom domain's base path, and the stage of an HTTP API, by either payload."""
+    answer = door.call("GET", path)
+    proxy = {"resource": "/{proxy+}", "pathParameters": {"proxy": path[1:]}}
+    one = {"resource": "/v1/responses/{response_id}", "pathParameters": {"response_id": "resp_none"}}
+    route = one if path.endswith("none") else proxy if path != "/" else {"resource": "/"}
+    rest = {**rest_event("GET", f"/llm{path}"), **route}
+    http = {
+        "version": "2.0",
+        "routeKey": f"GET {route['resource']}",
+        "rawPath": f"/prod{path}",
+        "pathParameters": route.get("pathParameters"),
+        "requestContext": {"http": {"method": "GET"}, "stage": "prod"},
+    }
+    for event in (rest, {**rest, "version": "1.0"}, http):
+        found = door.send(event)
+        assert (found.status, found.body) == (answer.status, answer.body)
+
+
 def test_a_bug_is_not_told(open_door: OpenDoor, caplog: pytest.LogCaptureFixture) -> None:
     """An error that nobody foresaw is a bare 500 for the client and a whole story for the log."""
 
