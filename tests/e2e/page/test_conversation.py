@@ -372,6 +372,19 @@ def test_a_conversation_that_is_gone_is_explained(open_page: Any, fragment: str)
     expect(chat.page.get_by_text("Try asking")).to_be_visible()
 
 
+def test_a_message_to_a_conversation_that_is_gone_is_not_lost(open_page: Any) -> None:
+    """It comes into the box of a new conversation, before what has been written since."""
+    chat = open_page(expected="404")
+    chat.ask("Hello!")
+    chat.server("DELETE", f"v1/conversations/{chat.conversation}")
+    chat.send("Are you there?")
+    expect(chat.trouble).to_contain_text("not here any more")
+    chat.box.fill("Hm.")
+    chat.button("Start a new one").click()
+    expect(chat.page.get_by_text("Try asking")).to_be_visible()
+    expect(chat.box).to_have_value("Are you there?\nHm.")
+
+
 def test_a_suggestion_starts_a_conversation(open_page: Any) -> None:
     """One click on a suggestion asks it, and the next message can be written at once."""
     chat = open_page()
