@@ -33,7 +33,7 @@ bug: it is logged whole and answered with a bare 500.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 
 class DormouseError(Exception):
@@ -103,6 +103,15 @@ class ContextOverflow(InvalidRequest):
     """
 
     code = "context_length_exceeded"
+
+    @classmethod
+    def of(cls, prompt: str, limit: int, needed: int, *, param: str) -> Self:
+        """Tell the context's limit, the tokens that the answer needs, and what is said of the prompt's."""
+        return cls(
+            f"This model's maximum context length is {limit} tokens, of which the answer needs at least "
+            f"{needed}; the prompt has {prompt}.",
+            param=param,
+        )
 
 
 class DeadlineTooShort(InvalidRequest):
