@@ -121,5 +121,5 @@ lock: .venv/dev/.made      ## resolve pyproject's dependency groups into require
 		--override requirements/function-overrides.txt -o requirements/image.txt
 	$(subst 3.11,3.13,$(COMPILE)) --group pyproject.toml:lambda -o requirements/lambda.txt
 
-clean:      ## remove everything that was made, environments included
+clean:      ## remove everything that was made: environments, bundles and conversations
 	rm -rf build .venv .aws-sam

@@ -94,11 +94,23 @@ def _prompt(tokenizer_file: Path) -> str:
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure Dormouse beside its peers.")
     names, keys = sorted(SHAPES), [contender.key for contender in CONTENDERS]
-    parser.add_argument("--shapes", type=_choice(names), default=["smollm2-135m", "qwen2.5-0.5b", "gpt2"])
+    parser.add_argument(
+        "--shapes",
+        type=_choice(names),
+        default=["smollm2-135m", "qwen2.5-0.5b", "gpt2"],
+        help=f"some of {', '.join(names)}",
+    )
     parser.add_argument("--only", type=_choice(keys), default=[], help=f"some of {', '.join(keys)}")
-    parser.add_argument("--sections", type=_choice(list(SECTIONS)), default=list(SECTIONS))
-    parser.add_argument("--rounds", type=int, default=8)
-    parser.add_argument("--threads", type=int, default=THREADS)
+    parser.add_argument(
+        "--sections",
+        type=_choice(list(SECTIONS)),
+        default=list(SECTIONS),
+        help=f"some of {', '.join(SECTIONS)}",
+    )
+    parser.add_argument("--rounds", type=int, default=8, help="rounds of each shape (default: %(default)s)")
+    parser.add_argument(
+        "--threads", type=int, default=THREADS, help="threads of every contender (default: %(default)s)"
+    )
     parser.add_argument(
         "--report", type=Path, metavar="JSON", help="only write the table and charts of a saved run"
     )

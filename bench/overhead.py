@@ -222,7 +222,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m bench.overhead", description="Microseconds a token beside the model."
     )
-    parser.add_argument("--shapes", default=",".join(VOCABULARIES))
+    parser.add_argument(
+        "--shapes", default=",".join(VOCABULARIES), help="comma-separated (default: %(default)s)"
+    )
     shapes = parser.parse_args().shapes.split(",")
     results: dict[str, Result] = {
         shape: {name: measure(case) for name, case in cases(shape).items()} for shape in shapes

@@ -219,8 +219,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m bench.shapes", description="Write a random-weight checkpoint."
     )
-    parser.add_argument("shape", choices=sorted(SHAPES))
-    parser.add_argument("out", type=Path)
+    parser.add_argument("shape", choices=sorted(SHAPES), help="whose config to take")
+    parser.add_argument("out", type=Path, help="folder to write")
     got = parser.parse_args()
     write_shape(got.shape, got.out)
     return 0

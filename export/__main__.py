@@ -44,7 +44,9 @@ def _parse(arguments: list[str]) -> Options:
     parser.add_argument(
         "--out", required=True, type=Path, metavar="DIR", help="the bundle to write or replace"
     )
-    parser.add_argument("--quant", choices=("int4", "int8", "fp32"), default="int4")
+    parser.add_argument(
+        "--quant", choices=("int4", "int8", "fp32"), default="int4", help="how weights are stored (int4)"
+    )
     parser.add_argument(
         "--block", type=int, default=128, metavar="N", help="weights that share a scale (128)"
     )
@@ -55,7 +57,12 @@ def _parse(arguments: list[str]) -> Options:
         metavar="N",
         help="tokens the bundle may hold (trained, up to 8192)",
     )
-    parser.add_argument("--way", choices=("auto", "fused", "universal"), default="auto")
+    parser.add_argument(
+        "--way",
+        choices=("auto", "fused", "universal"),
+        default="auto",
+        help="by a graph of our own or by optimum's (auto: fused, for the families that have one)",
+    )
     parser.add_argument("--name", help="the model's name in the API (the source's last part)")
     parser.add_argument(
         "--rounding", choices=("gptq", "nearest"), help="of the weights (gptq for int4, nearest for int8)"

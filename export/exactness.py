@@ -1,7 +1,8 @@
 """Whether a bundle's bits depend on how they are computed: cuts, a cached prefix, guesses, threads.
 
-Owns the ways that are compared. What fails here is not refused: the bundle says so in its manifest, and is
-served without guesses. Does not know which model it looks at, nor on which instruction set.
+Owns the ways that are compared. Whether what fails here stops the export, the judge decides; a bundle that is
+made all the same says so in its manifest, and is served without guesses. Does not know which model it looks
+at, nor on which instruction set.
 """
 
 from __future__ import annotations

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from export.left_out import LeftOut
 from export.mixed.alternatives import loaded_bytes
 from export.mixed.section import KL_AXIS, SIZE_AXIS
 from export.section import Chart, Section, Series, Table
-from export.speed import Speed, measure
+from export.speed import Speed, measure_running
 from export.stages import Stages
 from export.verdict import Verdict
 from export.wording import title
@@ -30,6 +31,7 @@ Export = Callable[["Options", Stages], Manifest]
 
 RECIPES = (("fp32", 128), ("int8", 128), ("int4", 32), ("int4", 64), ("int4", 128))
 ACCEPTED = "a point of the frontier, not to be served"
+ENDS = ("int4-128", "int8-128")
 MIXES = (1 / 4, 1 / 2)  # of the way from the smallest of these recipes to int8
 
 
@@ -54,30 +56,36 @@ class Point:
 
 
 def sweep(options: Options, folder: Path, verdict: Verdict, export: Export, stages: Stages) -> Section:
-    """Export the recipes beside the bundle in `folder`, which is measured as the point chosen."""
-    chosen = title(read_manifest(folder).quantization)
-    with tempfile.TemporaryDirectory(prefix=".frontier-", dir=folder.parent) as scratch:
+    """Export the recipes beside the bundle in `folder`, which is measured as the point chosen.
+
+    They lie in `folder` meanwhile, so that what is killed leaves nothing but that. One that finds no room, on
+    the disk or in memory, is left out: the bundle is none the worse for it.
+    """
+    chosen, left_out = title(read_manifest(folder).quantization), LeftOut()
+    with tempfile.TemporaryDirectory(prefix=".frontier-", dir=folder) as scratch:
         bundles = {chosen: folder}
         with stages.stage("frontier", f"{len(RECIPES) + len(MIXES)} recipes"):
-            bundles |= _exported(options, chosen, Path(scratch), export)
+            bundles |= _exported(options, chosen, Path(scratch), export, left_out)
         with stages.stage("speed", f"{len(bundles)} bundles in turns"):
-            speeds = measure(bundles, Path(scratch))
+            speeds = measure_running(bundles, Path(scratch), left_out.add)
         points = []
-        for name, bundle in bundles.items():
+        for name, speed in speeds.items():
+            bundle = bundles[name]
             told = verdict.as_manifest() if bundle == folder else read_manifest(bundle).fidelity
             failed = tuple(told.get("accepted", {}).get("failed", ()))
             kl, top1 = told["kl_mean"], told["top1_agreement"]
-            points.append(Point(name, loaded_bytes(bundle), kl, top1, speeds[name], failed))
-    return section(points, chosen)
+            points.append(Point(name, loaded_bytes(bundle), kl, top1, speed, failed))
+    return section(points, chosen, left_out.reasons)
 
 
-def section(points: Sequence[Point], chosen: str) -> Section:
-    """The points in a table and two charts."""
+def section(points: Sequence[Point], chosen: str, left_out: Mapping[str, str]) -> Section:
+    """The points in a table and two charts; `left_out` says of other recipes why they are not among them."""
     ordered = sorted(points, key=lambda point: point.size_bytes)
     best = [point for point in ordered if not any(other.beats(point) for other in ordered)]
     names = "; ".join(point.name for point in best)
     words = (
         f"On the frontier, not beaten in size, speed and divergence at once: {names}. Chosen: {chosen}.",
+        *(f"Left out: {recipe}: {reason}" for recipe, reason in left_out.items()),
     )
     rows = tuple(_row(point, point in best, point.name == chosen) for point in ordered)
     head = ("recipe", "MB", "KL, nats", "top-1 agreement", "decode, tokens/s", "prefill, tokens/s", "")
@@ -89,12 +97,16 @@ def section(points: Sequence[Point], chosen: str) -> Section:
         )
     )
     failed = tuple(at for at, point in enumerate(ordered) if point.failed)
-    facts = {"chosen": chosen, "points": [dataclasses.asdict(point) for point in ordered]}
+    facts: dict[str, Any] = {"chosen": chosen, "points": [dataclasses.asdict(point) for point in ordered]}
+    if left_out:
+        facts["left_out"] = dict(left_out)
     return Section("Frontier", "frontier", words, (Table(head, rows, failed=failed),), charts, facts)
 
 
-def _exported(options: Options, chosen: str, scratch: Path, export: Export) -> dict[str, Path]:
-    """The other recipes' bundles by title; mixes only where the way to export can mix."""
+def _exported(
+    options: Options, chosen: str, scratch: Path, export: Export, left_out: LeftOut
+) -> dict[str, Path]:
+    """The other recipes' bundles by title; mixes only where the way to export can mix, between both ends."""
     plain = dataclasses.replace(
         options,
         target_size=None,
@@ -108,24 +120,25 @@ def _exported(options: Options, chosen: str, scratch: Path, export: Export) -> d
     bundles: dict[str, Path] = {}
     quiet = Stages(Console(quiet=True))
 
-    def add(**changes: Any) -> tuple[Manifest, Path]:
-        out = scratch / str(len(bundles))
-        manifest = export(dataclasses.replace(plain, out=out, **changes), quiet)
-        bundles[title(manifest.quantization)] = out
-        return manifest, out
+    def add(recipe: str, **changes: Any) -> None:
+        out = scratch / recipe
+        with left_out.unless_done(recipe):
+            manifest = export(dataclasses.replace(plain, out=out, **changes), quiet)
+            bundles[title(manifest.quantization)] = out
 
-    ends = []
     for quant, block in RECIPES:
-        given: dict[str, Any] = {} if quant == "int4" else {"rounding": None, "calibration": None}
+        recipe, given = f"{quant}-{block}", dict[str, Any]()
+        if quant != "int4":
+            given = {"rounding": None, "calibration": None}
         if quant == "fp32":
-            given["asymmetric"] = False
-        manifest, out = add(quant=quant, block=block, **given)
-        if (quant, block) in (("int8", 128), ("int4", 128)):
-            ends.append(loaded_bytes(out))
-    if manifest.source.way == "fused":
-        most, least = ends
+            recipe, given["asymmetric"] = quant, False
+        add(recipe, quant=quant, block=block, **given)
+    least, most = (scratch / end for end in ENDS)
+    if {least, most} <= set(bundles.values()) and read_manifest(least).source.way == "fused":
+        low, high = loaded_bytes(least), loaded_bytes(most)
         for part in MIXES:
-            add(quant="int4", block=128, target_size=f"{(least + part * (most - least)) / 1e6:.3f}MB")
+            size = f"{(low + part * (high - low)) / 1e6:.3f}MB"
+            add(f"mixed-{size}", quant="int4", block=128, target_size=size)
     bundles.pop(chosen, None)
     return bundles
 

@@ -1,8 +1,9 @@
 """`python -m export.lm_eval BUNDLE --task NAME`: lm-evaluation-harness against the bundle as it is served.
 
 Owns the server's and the harness's processes, and what the harness has to be told: a tokenizer in Hugging
-Face's form, made of the bundle's own. The harness lives in an environment of its own (`make
-.venv/clients/.made`) and reads task files from a folder; nothing is fetched. Knows no task and no measure.
+Face's form, made of the bundle's own, and whether texts begin with bos, which it leaves away unless told. The
+harness lives in an environment of its own (`make .venv/clients/.made`) and reads task files from a folder;
+nothing is fetched. Knows no measure, and of a task only whether it reads texts as wholes.
 
 Source: https://github.com/EleutherAI/lm-evaluation-harness/blob/main/docs/API_guide.md (local-completions)
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -31,7 +33,7 @@ READY = "Dormouse is awake: "
 
 
 def evaluate(bundle: Path, task: str, tasks: Path = TASKS, harness: Path = HARNESS) -> dict[str, Any]:
-    """The harness's results of one task from the folder `tasks`, by name of the measure.
+    """The harness's results of one task from the folder `tasks`, by name of the measure; of several, by task.
 
     Raises: ExportError when the harness is missing, the server does not start or the task fails; BundleError.
     """
@@ -47,18 +49,19 @@ def evaluate(bundle: Path, task: str, tasks: Path = TASKS, harness: Path = HARNE
                 "base_url": f"{url}/v1/completions",
                 "tokenizer": tokenizer,
                 "max_length": manifest.context_tokens,
+                "add_bos_token": _begins_texts(bundle, manifest) and not _reads_wholes(task, tasks),
             }
             command = [str(harness), "run", "--model", "local-completions", "--tasks", task]
             command += ["--include_path", str(tasks), "--output_path", str(folder / "out")]
             command += ["--model_args", ",".join(f"{name}={value}" for name, value in told.items())]
             _run(command, folder)
         (results,) = (folder / "out").rglob("results_*.json")
-        found: dict[str, Any] = json.loads(results.read_text(encoding="utf-8"))["results"][task]
-    return found
+        found: dict[str, dict[str, Any]] = json.loads(results.read_text(encoding="utf-8"))["results"]
+    return found.get(task, found)  # a name may be that of a group, or several
 
 
 def write_tokenizer(bundle: Path, manifest: Manifest, folder: Path) -> Path:
-    """The bundle's tokenizer in a folder that transformers reads; its end of sequence is the bundle's."""
+    """The bundle's tokenizer in a folder that transformers reads; its bos and its end are the bundle's."""
     content = (bundle / TOKENIZER_FILE).read_text(encoding="utf-8")
     added = {token["id"]: token["content"] for token in json.loads(content)["added_tokens"]}
     ends = [added[id_] for id_ in manifest.tokens.eos if id_ in added]
@@ -67,8 +70,25 @@ def write_tokenizer(bundle: Path, manifest: Manifest, folder: Path) -> Path:
     folder.mkdir()
     (folder / TOKENIZER_FILE).write_text(content, encoding="utf-8")
     config = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": ends[0]}
+    if manifest.tokens.bos in added:
+        config["bos_token"] = added[manifest.tokens.bos]
     (folder / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
     return folder
+
+
+def _begins_texts(bundle: Path, manifest: Manifest) -> bool:
+    """Whether the tokenizer puts bos before a text."""
+    from tokenizers import Tokenizer
+
+    ids = Tokenizer.from_file(str(bundle / TOKENIZER_FILE)).encode("").ids
+    return bool(ids) and ids[0] == manifest.tokens.bos
+
+
+def _reads_wholes(task: str, tasks: Path) -> bool:
+    """Whether a task scores texts from their first token on: the harness itself puts bos before those."""
+    named = re.compile(rf"^task: *['\"]?{re.escape(task)}['\"]? *$", re.MULTILINE)
+    files = (file.read_text(encoding="utf-8", errors="replace") for file in tasks.rglob("*.yaml"))
+    return any("loglikelihood_rolling" in file for file in files if named.search(file))
 
 
 @contextmanager
@@ -98,6 +118,7 @@ def _run(command: list[str], folder: Path) -> None:
         "HF_HUB_OFFLINE": "1",
         "HF_HOME": str(folder / "hf"),
         "OPENAI_API_KEY": "none",
+        "no_proxy": "127.0.0.1",
     }
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     if done.returncode != 0:
@@ -107,8 +128,11 @@ def _run(command: list[str], folder: Path) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Print the results as JSON; the exit code is 0, 1 for a failure, 2 for wrong usage."""
-    parser = argparse.ArgumentParser(prog="python -m export.lm_eval")
-    parser.add_argument("bundle", type=Path, metavar="BUNDLE")
+    parser = argparse.ArgumentParser(
+        prog="python -m export.lm_eval",
+        description="Serve a bundle and run lm-evaluation-harness against it.",
+    )
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder of the bundle")
     parser.add_argument("--task", required=True, metavar="NAME", help="a task by the name in its file")
     parser.add_argument("--tasks", type=Path, default=TASKS, metavar="DIR", help="the folder of task files")
     got = parser.parse_args(arguments)

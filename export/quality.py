@@ -94,10 +94,13 @@ def check_dialogues(dialogues: Sequence[Dialogue], prompt: ChatPrompt) -> None:
 def quality(
     engine: Engine, dialogues: Sequence[Dialogue], progress: Callable[[int], None] = lambda _: None
 ) -> Section:
-    """Let the engine answer every dialogue that fits in its context, and score the answers."""
+    """Let the engine answer every dialogue that fits in its context, and score the answers.
+
+    Raises: ExportError, before the first is answered, for one that the model cannot be asked.
+    """
     answered: list[tuple[Dialogue, str]] = []
-    for dialogue in dialogues:
-        prompt = _asked(dialogue, engine.prompt)
+    prompts = [_asked(dialogue, engine.prompt) for dialogue in dialogues]
+    for dialogue, prompt in zip(dialogues, prompts, strict=True):
         room = engine.model.context_tokens - len(prompt)
         if room >= 1:
             answered.append((dialogue, _answer(engine, prompt, min(ANSWER_TOKENS, room))))
@@ -112,8 +115,12 @@ def quality(
 def scored(answered: Sequence[tuple[Dialogue, str]]) -> Scores:
     """Score answers to dialogues of one language."""
     wanted, told = [dialogue.wanted for dialogue, _ in answered], [answer for _, answer in answered]
-    exact = sum(" ".join(a.split()) == " ".join(b.split()) for a, b in zip(told, wanted, strict=True))
+    exact = sum(_is_exact(*pair) for pair in answered)
     return Scores(len(answered), bleu(told, wanted, answered[0][0].language), chrf(told, wanted), exact)
+
+
+def _is_exact(dialogue: Dialogue, answer: str) -> bool:
+    return answer.split() == dialogue.wanted.split()
 
 
 def _dialogue(line: str, where: str) -> Dialogue:
@@ -171,9 +178,7 @@ def _section(answered: Sequence[tuple[Dialogue, str]], scores: dict[str, Scores]
         )
         for language, one in scores.items()
     )
-    missed = [
-        (dialogue, answer) for dialogue, answer in answered if answer.strip() != dialogue.wanted.strip()
-    ]
+    missed = [(dialogue, answer) for dialogue, answer in answered if not _is_exact(dialogue, answer)]
     shown = tuple((d.messages[-1]["content"], d.wanted, answer) for d, answer in missed[:SHOWN])
     left_out = available - len(answered)
     said = f"{len(answered)} of {available} dialogues were answered; {left_out} do not fit in the context."
@@ -195,10 +200,16 @@ def _section(answered: Sequence[tuple[Dialogue, str]], scores: dict[str, Scores]
 
 def main(arguments: list[str] | None = None) -> int:
     """Print a bundle's scores as JSON; the exit code is 0, 1 for a failure, 2 for wrong usage."""
-    parser = argparse.ArgumentParser(prog="python -m export.quality", description=__doc__)
-    parser.add_argument("bundle", type=Path, metavar="BUNDLE")
+    parser = argparse.ArgumentParser(
+        prog="python -m export.quality", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder of the bundle")
     parser.add_argument(
-        "--dialogues", required=True, type=Path, metavar="FILE", help="JSON lines of messages"
+        "--dialogues",
+        required=True,
+        type=Path,
+        metavar="FILE",
+        help="JSON lines of messages, the last one wanted",
     )
     got = parser.parse_args(arguments)
     return run("export.quality", lambda: _print(got.bundle, got.dialogues))

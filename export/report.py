@@ -21,7 +21,7 @@ from export.page import page
 from export.section import Section, Table
 from export.verdict import Verdict
 from export.wording import in_full
-from handler.engine.bundle import CARD_FILE, Manifest
+from handler.engine.bundle import CARD_FILE, MANIFEST, Manifest
 from handler.engine.ort import usable_cores
 
 FORMAT = 1
@@ -42,9 +42,11 @@ def write_report(
 ) -> None:
     """Write the report and the card into the bundle; `sections` come after the gate's own.
 
-    `uses` are for the card: what the source's says of the model's uses and limits.
+    `uses` are for the card: what the source's says of the model's uses and limits. Sizes are without the
+    manifest's, whose length is that of the digits measured.
     """
-    sizes = {str(p.relative_to(folder)): p.stat().st_size for p in sorted(folder.rglob("*")) if p.is_file()}
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    sizes = {str(path.relative_to(folder)): path.stat().st_size for path in files if path.name != MANIFEST}
     model = _model(manifest, sizes, source_bytes)
     said = [model, checks(verdict), *fidelity(verdict), *sections, _answers(transcripts), _time(seconds)]
     facts = {

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import statistics
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ import numpy as np
 
 from bench.process import WorkerFailed, WorkerProcess
 from export.errors import ExportError
-from handler.engine.bundle import Manifest, read_manifest
+from handler.engine.bundle import read_manifest
 from handler.engine.ort import usable_cores
 
 PROJECT = Path(__file__).parents[1]
@@ -64,6 +64,23 @@ def measure(bundles: Mapping[str, Path], scratch: Path, rounds: int = ROUNDS) ->
         return {name: runner.summary() for name, runner in runners.items()}
 
 
+def measure_running(
+    bundles: Mapping[str, Path], scratch: Path, leave_out: Callable[[str, str], None]
+) -> dict[str, Speed]:
+    """The speeds of those that run; `leave_out` is told the name of each that does not, and why.
+
+    The others begin again then, since they take turns.
+    """
+    running = dict(bundles)
+    while running:
+        try:
+            return measure(running, scratch)
+        except CannotRun as error:
+            leave_out(error.name, f"cannot be run: {error.failure}")
+            del running[error.name]
+    return {}
+
+
 class _Runner:
     """One bundle's process, held still but for its turns."""
 
@@ -82,7 +99,7 @@ class _Runner:
     def answer(self, number: int) -> None:
         """Read a prompt that no round had before, and answer it."""
         self.process.resume()
-        prompt, answer = _lengths(self._manifest)
+        prompt, answer = lengths(self._manifest.context_tokens)
         random = np.random.default_rng(number)
         ids = [int(i) for i in random.integers(0, self._manifest.dims.vocabulary, prompt)]
         found = self._ask("generate", ids=ids, tokens=answer)
@@ -105,7 +122,7 @@ class _Runner:
             raise CannotRun(self._name, error) from None
 
 
-def _lengths(manifest: Manifest) -> tuple[int, int]:
-    """Tokens of prompt and answer, fewer where the context is short."""
-    prompt = min(PROMPT_TOKENS, manifest.context_tokens // 2)
-    return prompt, min(ANSWER_TOKENS, manifest.context_tokens - prompt - 2)
+def lengths(context_tokens: int) -> tuple[int, int]:
+    """Tokens of prompt and answer, fewer where the context is short; it takes two to time a step."""
+    prompt = min(PROMPT_TOKENS, context_tokens // 2)
+    return prompt, min(ANSWER_TOKENS, max(2, context_tokens - prompt - 2))

@@ -16,6 +16,7 @@ from export.golden import QUESTIONS
 from export.passage import PASSAGES
 from export.rounding.text import encode_passage, passages, read_text
 from handler.engine.generate import generate
+from handler.engine.warm import common_prefix
 
 LOGITS_BYTES = 32 << 20  # of one model, which sets how many tokens are read ...
 FEWEST_TOKENS = 192  # ... within these
@@ -64,16 +65,26 @@ def given_samples(file: Path | None, tokenizer: Any, context_tokens: int, vocabu
     most = _most(vocabulary) * (ANSWERS_SHARE - 1) // ANSWERS_SHARE
     room = max(2, context_tokens - 2)  # rows are computed in pairs, and cuts are padded
     length = min(WINDOW_TOKENS, room, most // len(named) if file is None else WINDOW_TOKENS)
-    windows = []
+    windows, empty = list[Sample](), list(tokenizer.encode(""))
     for kind, passage in named:
-        ids = encode_passage(passage, tokenizer)
-        starts = range(0, max(1, len(ids) - SHORTEST_WINDOW), length) if file else (0,)
-        windows += [Sample(kind, ids[at : at + length]) for at in starts]
+        first, *others = cut(encode_passage(passage, tokenizer), empty, length) or [[]]
+        whole = [first, *(each for each in others if file and len(each) > SHORTEST_WINDOW)]
+        windows += [Sample(kind, ids) for ids in whole]
     windows = [window for window in windows if len(window.ids) >= FEWEST_PREDICTED]
     rows = max(1, most // length)
     if len(windows) > rows:  # some from everywhere rather than the beginning
         windows = [windows[at * len(windows) // rows] for at in range(rows)]
     return windows
+
+
+def cut(ids: Sequence[int], empty: Sequence[int], length: int) -> list[list[int]]:
+    """A text's ids in windows of at most `length`; `empty` are those of an empty text, mostly bos.
+
+    Every window begins with those that the text does: models that never read without predict badly there.
+    """
+    start = common_prefix(empty, ids)
+    step = max(1, length - start)
+    return [[*ids[:start], *ids[at : at + step]] for at in range(start, len(ids), step)]
 
 
 def own_prompts(tokenizer: Any, vocabulary: int) -> list[list[int]]:

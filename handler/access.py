@@ -1,19 +1,26 @@
 """Who may come in: anybody on loopback; whoever has a key of the file; or whoever a platform has let through.
 
-Knows no sockets and no requests. The last of the three is never assumed, and believed only on a platform.
+Knows no sockets and no requests. The last of the three is never assumed, and believed only on a platform. On
+loopback a browser is not anybody: it also carries what web pages of strangers send.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import re
+from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import SplitResult, urlsplit
 
-from handler.errors import StartupError
+from handler.errors import Forbidden, StartupError
 from handler.key_file import KeyFile
 from handler.platforms import Platform
 
 PLATFORM = "platform"
 """The value of `DORMOUSE_KEYS` that leaves it to the platform around us."""
+
+UNOWNED = re.compile(r"[^.]*|.*\.(localhost|local|internal|[0-9]+)")
+"""Names that no stranger can own, and addresses. Sources: RFC 6761; RFC 6762; ICANN's board, 2024-07-29."""
 
 
 def open_keys(keys: str, host: str, platform: Platform | None) -> KeyFile | None:
@@ -34,14 +41,44 @@ def open_keys(keys: str, host: str, platform: Platform | None) -> KeyFile | None
     return KeyFile(Path(keys)) if keys else None
 
 
+def check_page(headers: Mapping[str, str]) -> None:
+    """Let in, where no key is asked for, no web page but our own and those of this machine.
+
+    Strangers may have a name of theirs lead here (DNS rebinding), and their pages may send what they cannot
+    read (cross-site request forgery). Raises: Forbidden.
+    Source: https://developer.mozilla.org/en-US/docs/Web/Security/Attacks/CSRF
+    """
+    host = headers.get("host", "")
+    name = _parts(f"//{host}").hostname or ""
+    if not UNOWNED.fullmatch(name):
+        raise Forbidden(
+            f"This server asks for no keys, so it answers to no name that others could own, as {name!r}: "
+            "call it localhost or 127.0.0.1, or give it keys (--keys)."
+        )
+    if "origin" not in headers or headers.get("sec-fetch-site") == "same-origin":
+        return
+    page = _parts(headers["origin"])
+    is_ours = page.netloc == host or is_loopback(page.hostname or "")
+    if page.scheme in ("", "http", "https") and not is_ours:
+        raise Forbidden("This server asks for no keys, so it takes nothing from pages of other sites.")
+
+
 def is_loopback(host: str) -> bool:
     """Whether only this machine reaches this address."""
-    if host == "localhost":
+    if host == "localhost" or host.endswith(".localhost"):
         return True
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _parts(address: str) -> SplitResult:
+    """All of them are empty for what is no address, as most are of `null`, where a page hides its origin."""
+    try:
+        return urlsplit(address)
+    except ValueError:
+        return urlsplit("")
 
 
 def _check_trust(host: str, platform: Platform | None) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from handler import platforms
 from handler.errors import StartupError
+from handler.settings import fill_in
 
 HANDLER = "handler.function.lambda_handler"
 EVERYWHERE = "0.0.0.0"
@@ -29,7 +30,7 @@ def main(arguments: Sequence[str]) -> int:
     if platforms.is_lambda(os.environ):
         from handler import runtime
 
-        _fill_in(DORMOUSE_BUNDLE=BUNDLE)
+        fill_in(os.environ, bundle=BUNDLE)
         runtime.main(["-m", "awslambdaric", HANDLER])
         return 0
     try:
@@ -47,11 +48,12 @@ def main(arguments: Sequence[str]) -> int:
 def _serve(platform: platforms.Platform | None, port: int) -> int:
     """Raises: StartupError where what is mounted is no bundle."""
     if not os.environ.get("DORMOUSE_BUNDLE"):
-        _fill_in(DORMOUSE_BUNDLE=platforms.mounted_bundle(platform) or BUNDLE)
+        fill_in(os.environ, bundle=platforms.mounted_bundle(platform) or BUNDLE)
     if platform is not None:
-        _fill_in(
-            DORMOUSE_GATEWAY_TIMEOUT_S=platform.timeout_s,
-            DORMOUSE_GATEWAY_STREAM_TIMEOUT_S=platform.stream_timeout_s,
+        fill_in(
+            os.environ,
+            gateway_timeout_s=platform.timeout_s,
+            gateway_stream_timeout_s=platform.stream_timeout_s,
         )
     from handler import local
 
@@ -59,20 +61,15 @@ def _serve(platform: platforms.Platform | None, port: int) -> int:
 
 
 def _ping(port: int) -> int:
-    from urllib.request import urlopen
+    from urllib.request import ProxyHandler, build_opener
 
+    direct = build_opener(ProxyHandler({}))  # a proxy that the environment names knows no loopback of ours
     try:
-        urlopen(f"http://127.0.0.1:{port}/ping", timeout=PING_TIMEOUT_S).close()
+        direct.open(f"http://127.0.0.1:{port}/ping", timeout=PING_TIMEOUT_S).close()
     except OSError as error:
         print(f"dormouse: {error}", file=sys.stderr, flush=True)
         return 1
     return 0
-
-
-def _fill_in(**defaults: object) -> None:
-    for name, value in defaults.items():
-        if not os.environ.get(name):
-            os.environ[name] = str(value)
 
 
 if __name__ == "__main__":

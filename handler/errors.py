@@ -11,6 +11,7 @@
         │   ├── DeadlineTooShort 400 it cannot even be read in the time there is
         │   └── Unsupported     400  OpenAI has it, we do not
         ├── Unauthorized        401
+        ├── Forbidden           403  a web page of strangers asks by way of the browser here
         ├── NotFound            404
         │   └── ModelNotFound   404
         ├── MethodNotAllowed    405
@@ -32,7 +33,7 @@ bug: it is logged whole and answered with a bare 500.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 
 class DormouseError(Exception):
@@ -95,9 +96,22 @@ class InvalidValue(InvalidRequest):
 
 
 class ContextOverflow(InvalidRequest):
-    """The prompt does not fit the context window; the message gives the counts."""
+    """The prompt does not fit the context window; the message gives the counts.
+
+    Clients that try a larger model then look for "This model's maximum context length is" in it.
+    Source: `is_error_str_context_window_exceeded` of the litellm package.
+    """
 
     code = "context_length_exceeded"
+
+    @classmethod
+    def of(cls, prompt: str, limit: int, needed: int, *, param: str) -> Self:
+        """Tell the context's limit, the tokens that the answer needs, and what is said of the prompt's."""
+        return cls(
+            f"This model's maximum context length is {limit} tokens, of which the answer needs at least "
+            f"{needed}; the prompt has {prompt}.",
+            param=param,
+        )
 
 
 class DeadlineTooShort(InvalidRequest):
@@ -128,6 +142,14 @@ class Unauthorized(RequestError):
     status = 401
     type = "invalid_request_error"
     code = "invalid_api_key"
+
+
+class Forbidden(RequestError):
+    """A server that trusts its own machine is asked by a web page that it does not trust."""
+
+    status = 403
+    type = "invalid_request_error"
+    code = "forbidden"
 
 
 class NotFound(RequestError):

@@ -1,8 +1,9 @@
 """HTTP -> the events that API Gateway would send -> the same `lambda_handler`, as an ASGI application.
 
 A streamed answer leaves chunk by chunk, and a client that hangs up closes the generator; whoever makes a
-whole answer may ask to be told. With a file of keys it asks for keys, as the authorizer does in the cloud.
-Knows no sockets, and nothing of what is served.
+whole answer may ask to be told. With a file of keys it asks for keys, as the authorizer does in the cloud;
+where it trusts its own machine, it does not trust the web pages that are open there. Knows no sockets, and
+nothing of what is served.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 from urllib.parse import parse_qs
 
+from handler.access import check_page
 from handler.doors import OPEN, PROBED, enter
-from handler.errors import Unauthorized
+from handler.errors import RequestError
 from handler.key_file import KeyFile
 from handler.routes.answers import error_answer
 from handler.runtime_stream import PRELUDE_END
@@ -61,9 +63,15 @@ class Gateway:
     """An ASGI application that plays API Gateway."""
 
     def __init__(
-        self, handler: Handler, on_ready: Callable[[], None] = lambda: None, keys: KeyFile | None = None
+        self,
+        handler: Handler,
+        on_ready: Callable[[], None] = lambda: None,
+        keys: KeyFile | None = None,
+        *,
+        trusts_machine: bool = False,
     ) -> None:
         self._handler, self._on_ready, self._keys = handler, on_ready, keys
+        self._trusts_machine = trusts_machine
         self._pool = ThreadPoolExecutor(MAX_WAITING_REQUESTS, thread_name_prefix="request")
         self._probes = ThreadPoolExecutor(1, thread_name_prefix="probe")  # it never waits behind requests
 
@@ -88,10 +96,12 @@ class Gateway:
         context = LocalContext()
         event = proxy_event(scope, body, context.aws_request_id)
         try:
+            if self._trusts_machine:
+                check_page(event["headers"])
             if self._keys is not None and (event["httpMethod"], event["path"]) not in OPEN:
                 tenant = self._keys.tenant(event["headers"].get("authorization"))
                 event["requestContext"]["authorizer"] = {"tenant": tenant}
-        except Unauthorized as error:
+        except RequestError as error:
             await _send_buffered(error_answer(error, context.aws_request_id), send)
             return
         event = enter(event)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from pathlib import Path
 
-from handler.errors import StartupError, Unauthorized
+from handler.errors import StartupError, Unauthorized, Unavailable
 from handler.keys import KeyRecord, Refused, bearer_key, judge
+
+log = logging.getLogger(__name__)
 
 
 class KeyFile:
@@ -16,16 +19,21 @@ class KeyFile:
     def __init__(self, path: Path) -> None:
         """Read the file. Raises: StartupError with one line when it cannot be used."""
         self._path = path
+        self._problem = ""
         try:
             self._stamp = self._look()
             self._records = read_key_file(path)
         except (OSError, ValueError) as error:
-            raise StartupError(f"keys: {path}: {getattr(error, 'strerror', None) or error}") from error
+            raise StartupError(f"keys: {path}: {_reason(error)}") from error
         if not self._records:
             raise StartupError(f"keys: {path}: there is no key in it")
 
     def tenant(self, authorization: str | None) -> str:
-        """Whose request it is. Raises: Unauthorized, which tells a typing error from all that is secret."""
+        """Whose request it is.
+
+        Raises: Unauthorized, which tells a typing error from all that is secret; Unavailable while the file
+        cannot be read, when nobody comes in and nobody is told that a key is wrong.
+        """
         try:
             key = bearer_key(authorization)
         except ValueError as error:
@@ -40,13 +48,21 @@ class KeyFile:
             stamp = self._look()
             if stamp != self._stamp:
                 self._records, self._stamp = read_key_file(self._path), stamp
-        except (OSError, ValueError):
-            return {}  # a file that cannot be read admits nobody
+        except (OSError, ValueError) as error:
+            if self._problem != _reason(error):
+                self._problem = _reason(error)
+                log.error("nobody is let in: keys: %s: %s", self._path, self._problem)
+            raise Unavailable("Keys cannot be checked right now.") from error
+        self._problem = ""
         return self._records
 
     def _look(self) -> tuple[int, int]:
         facts = self._path.stat()
         return facts.st_mtime_ns, facts.st_ino
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
 
 
 def read_key_file(path: Path) -> dict[str, KeyRecord]:

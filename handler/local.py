@@ -17,11 +17,11 @@ import sys
 from collections.abc import Callable, Sequence
 from types import FrameType
 
-from handler.access import open_keys
+from handler.access import is_loopback, open_keys
 from handler.errors import StartupError
 from handler.gateway import Gateway
 from handler.platforms import Platform, parse_port
-from handler.settings import read_settings
+from handler.settings import fill_in, read_settings
 
 ANSWERS_END_S = 5.0
 CONNECTIONS_END_S = 8
@@ -29,6 +29,9 @@ CONNECTIONS_END_S = 8
 Cloud Run kills after ten seconds, SageMaker and Container Apps after thirty.
 Source: https://cloud.google.com/run/docs/container-contract#instance-shutdown
 """
+
+UNLESS_SET = {"streaming": 1, "gateway_timeout_s": 900}
+"""It can stream, and no gateway in front of it gives up earlier."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,8 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def serve(host: str, port: int, platform: Platform | None) -> int:
     """Serve until interrupted, or told to stop by a signal; the process's exit status."""
-    os.environ.setdefault("DORMOUSE_STREAMING", "1")
-    os.environ.setdefault("DORMOUSE_GATEWAY_TIMEOUT_S", "900")  # no gateway in front of us gives up earlier
+    fill_in(os.environ, **UNLESS_SET)
     try:
         keys = open_keys(read_settings(os.environ).keys, host, platform)
         listener = _listen(host, port)
@@ -59,7 +61,8 @@ def serve(host: str, port: int, platform: Platform | None) -> int:
     with contextlib.suppress(KeyboardInterrupt):  # uvicorn has tidied up by then
         from handler.function import APPLICATION, lambda_handler  # here: it loads the model
 
-        gateway = Gateway(lambda_handler, _announcing(listener, host), keys)
+        trusts_machine = keys is None and is_loopback(host)
+        gateway = Gateway(lambda_handler, _announcing(listener, host), keys, trusts_machine=trusts_machine)
         run(listener, gateway, lambda: APPLICATION.end_answers(ANSWERS_END_S))
     print("Dormouse is asleep.", flush=True)
     return 0

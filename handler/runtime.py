@@ -46,6 +46,9 @@ STREAMED_ROUTES = frozenset(
     }
 )
 
+FUNCTION_URL = ".lambda-url."
+"""In the domain names of all. Source: https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html"""
+
 POLL_PAUSES_S = (0.1, 0.2)
 
 log = logging.getLogger("handler.runtime")  # this file runs as __main__
@@ -54,15 +57,18 @@ log = logging.getLogger("handler.runtime")  # this file runs as __main__
 def answer_form(event: Any) -> Literal["stream", "whole"] | None:
     """Which form of answer the caller can read: with a prelude, as a proxy answer, or (None) whatever comes.
 
+    An HTTP API, whose events name their version as a REST API's do not, reads whole answers only.
     Source: https://docs.aws.amazon.com/apigateway/latest/developerguide/response-transfer-mode-lambda.html
     """
     if not isinstance(event, Mapping):
         return None
-    if "http" in (event.get("requestContext") or {}):
-        return "stream"  # a Function URL: template.yaml gives it InvokeMode RESPONSE_STREAM
+    context = event.get("requestContext") or {}
+    if "http" in context:  # template.yaml gives a Function URL InvokeMode RESPONSE_STREAM
+        return "stream" if FUNCTION_URL in str(context.get("domainName")) else "whole"
     if not {"httpMethod", "resource"} <= event.keys():
         return None
-    return "stream" if (event["httpMethod"], event["resource"]) in STREAMED_ROUTES else "whole"
+    is_streamed = "version" not in event and (event["httpMethod"], event["resource"]) in STREAMED_ROUTES
+    return "stream" if is_streamed else "whole"
 
 
 def framed(answer: Mapping[str, Any]) -> Generator[bytes, None, None]:

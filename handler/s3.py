@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 import botocore.session
 from botocore import exceptions
 from botocore.config import Config
+from urllib3.exceptions import HTTPError
 
 from handler.errors import BundleError
 from handler.location import S3Location
@@ -41,6 +42,7 @@ BROKEN = (  # connections, not requests: another attempt may help
     exceptions.HTTPClientError,
     exceptions.IncompleteReadError,
     exceptions.ResponseStreamingError,
+    HTTPError,  # which botocore leaves as it is while a body is read: a damaged TLS record
     OSError,
 )
 WEATHER = {"RequestTimeout", "SlowDown", "Throttling", "ThrottlingException", "OperationAborted"}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
@@ -189,6 +189,13 @@ def variables() -> dict[str, tuple[str, Variable]]:
     return found
 
 
+def fill_in(environment: MutableMapping[str, str], **fields: object) -> None:
+    """Give fields that nobody has set a value in the environment; an empty variable counts as absent."""
+    for field, value in fields.items():
+        name = PREFIX + field.upper()
+        environment[name] = environment.get(name) or str(value)
+
+
 def read_settings(environment: Mapping[str, str]) -> Settings:
     """Build the settings from environment variables; an empty one counts as absent.
 
@@ -210,6 +217,14 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
                 problems.append(f"{name}={text!r}: {error}")
     if values.get("sessions") == "dynamodb" and not values.get("table"):
         problems.append(f"{PREFIX}TABLE: needed when {PREFIX}SESSIONS is dynamodb")
+    margin_ms = values.get("deadline_margin_ms", Settings.deadline_margin_ms)
+    for field in ("gateway_timeout_s", "gateway_stream_timeout_s"):
+        limit_s = values.get(field, getattr(Settings, field))
+        if margin_ms >= limit_s * 1000:
+            problems.append(
+                f"{PREFIX}DEADLINE_MARGIN_MS={margin_ms}: must be below {PREFIX}{field.upper()}={limit_s:g}, "
+                "or no answer has time for a word"
+            )
     memory = environment.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "")
     if memory and values.get("keys"):
         problems.append(f"{PREFIX}KEYS: in Lambda the authorizer in front of the function asks for keys")

@@ -30,7 +30,7 @@ https://docs.aws.amazon.com/AmazonS3/latest/userguide/optimizing-performance-gui
 
 ATTEMPTS = 5
 BACKOFF_S = 0.1
-"""Before attempt n a pause of up to BACKOFF_S * 2**n: at most 6 s in all, and no two wait alike."""
+"""After attempt n a pause of up to BACKOFF_S * 2**n: at most 3 s in all, and no two wait alike."""
 
 PROGRESS_S = 1.0
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +69,30 @@ def write_tokenizer(folder: Path, *, chat: bool = True, thinking: bool = False) 
         wrapped.add_tokens(list(THINKING))
         wrapped.chat_template = THINKING_TEMPLATE
     wrapped.save_pretrained(folder)
+
+
+def with_bos(bundle: Path, copy: Path) -> Path:
+    """A copy of a tiny bundle whose tokenizer puts a token before every text, as Llama's and Gemma's do."""
+    from handler.engine.bundle import PACKED_FILE, TOKENIZER_FILE, read_manifest, write_manifest
+
+    shutil.copytree(bundle, copy)
+    (copy / PACKED_FILE).unlink(missing_ok=True)
+    bos, id_ = SPECIAL[1], 1
+    first, *texts = (
+        {"SpecialToken": {"id": bos, "type_id": 0}},
+        *({"Sequence": {"id": name, "type_id": 0}} for name in "AB"),
+    )
+    told = json.loads((copy / TOKENIZER_FILE).read_text(encoding="utf-8"))
+    told["post_processor"] = {
+        "type": "TemplateProcessing",
+        "single": [first, texts[0]],
+        "pair": [first, *texts],
+        "special_tokens": {bos: {"id": bos, "ids": [id_], "tokens": [bos]}},
+    }
+    (copy / TOKENIZER_FILE).write_text(json.dumps(told), encoding="utf-8")
+    manifest = read_manifest(copy)
+    write_manifest(copy, dataclasses.replace(manifest, tokens=dataclasses.replace(manifest.tokens, bos=id_)))
+    return copy
 
 
 def config_of(family: str, **changes: Any) -> Any:

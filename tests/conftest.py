@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +17,13 @@ TinyBundle = Callable[..., Path]
 
 settings.register_profile("patient", settings(), deadline=None)  # a busy machine is no failure
 settings.load_profile("patient")
+
+# What whoever runs the tests has set for themselves is none of the tests', and no proxy is for this machine.
+for _name in [name for name in os.environ if name.startswith(("AWS_", "DORMOUSE_"))]:
+    del os.environ[_name]
+os.environ["no_proxy"] = os.environ["NO_PROXY"] = "127.0.0.1,localhost," + (
+    os.environ.get("no_proxy") or os.environ.get("NO_PROXY", "")
+)
 
 
 @pytest.fixture(scope="session")

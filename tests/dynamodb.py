@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -12,7 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 CLOUD_BIN = Path(__file__).parents[1] / ".venv/cloud/bin"
@@ -55,14 +56,17 @@ _given: set[int] = set()
 
 
 def free_port() -> int:
-    """Find a port that nobody listens on, and that nobody was given before: some are bound much later."""
+    """Find a port that nobody listens on, and that nobody was given before: some are bound much later.
+
+    It is below those that an operating system gives out by itself, which may give out a free one meanwhile.
+    """
     while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = int(probe.getsockname()[1])
-        if port not in _given:
-            _given.add(port)
-            return port
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            if port not in _given:
+                _given.add(port)
+                return port
 
 
 @contextmanager

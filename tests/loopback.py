@@ -27,10 +27,18 @@ def serving(handler: type[BaseHTTPRequestHandler], port: int = 0) -> Iterator[st
         thread.join()
 
 
+class Quiet(BaseHTTPRequestHandler):
+    """Logs no request."""
+
+    def log_message(self, *_: object) -> None:
+        return
+
+
 class _Server(ThreadingHTTPServer):
     """Says nothing of connections that end with the process at their other end."""
 
     daemon_threads = True
+    request_queue_size = 128  # of the library's 5, clients that come together wait a second for the next try
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         if not isinstance(sys.exception(), ConnectionError):

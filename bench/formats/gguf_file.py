@@ -170,9 +170,11 @@ def _interleaved(values: Any, name: str, config: dict[str, Any]) -> Any:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench.formats.gguf_file")
-    parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("out", type=Path)
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.formats.gguf_file", description="Write a checkpoint as GGUF files."
+    )
+    parser.add_argument("checkpoint", type=Path, help="folder of the checkpoint")
+    parser.add_argument("out", type=Path, help="folder to write")
     got = parser.parse_args()
     convert(got.checkpoint, got.out)
     return 0

@@ -98,14 +98,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--environments", type=int, default=2, help="execution environments at most (default: %(default)s)"
     )
-    parser.add_argument("--users", type=int, default=6)
-    parser.add_argument("--seconds", type=int, default=60)
+    parser.add_argument("--users", type=int, default=6, help="who talk at once (default: %(default)s)")
+    parser.add_argument("--seconds", type=int, default=60, help="how long they talk (default: %(default)s)")
     parser.add_argument(
         "--think", type=float, default=2.0, help="mean seconds between answer and next request"
     )
-    parser.add_argument("--bundle", type=Path, default=ROOT / "models/house/bundle")
+    parser.add_argument(
+        "--bundle", type=Path, default=ROOT / "models/house/bundle", help="folder of the model's bundle"
+    )
     parser.add_argument("--dynamodb", help="URL of a DynamoDB-protocol server (default: a SQLite file)")
-    parser.add_argument("--out", type=Path, default=ROOT / "build/load/latest.json")
+    parser.add_argument(
+        "--out", type=Path, default=ROOT / "build/load/latest.json", help="file of the results"
+    )
     options = parser.parse_args(arguments)
     if not LOCUST.exists():
         parser.error(f"{LOCUST} is missing: make .venv/load/.made")

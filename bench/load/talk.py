@@ -31,6 +31,9 @@ class Failed(Exception):
     """Not the answer that was asked for."""
 
 
+PROBLEMS = (requests.RequestException, Failed, KeyError, ValueError)
+
+
 class Talker(User):
     """Somebody who has one conversation after the other."""
 
@@ -47,7 +50,7 @@ class Talker(User):
         place: dict[str, Any] = {}
         turns = self.dice.randint(*kind.turns)
         if kind.api == "conversation":
-            place = {"conversation": self._post("/v1/conversations", {}).json()["id"]}
+            place = {"conversation": self._begun(kind)}
         for turn in range(turns):
             said = mix.utterance(self.dice, turn)
             streamed = self.dice.random() < kind.streamed
@@ -64,6 +67,15 @@ class Talker(User):
             pause = mix.PAUSE_FACTOR if kind.pauses and turn == turns // 2 else 1
             gevent.sleep(mix.think_s(self.dice, THINK_S) * pause)
 
+    def _begun(self, kind: mix.Kind) -> str:
+        """The id of a new conversation; none is a failure as much as an answer that does not come."""
+        try:
+            return str(self._post("/v1/conversations", {}).json()["id"])
+        except PROBLEMS as problem:
+            SAMPLES.write(json.dumps({"kind": kind.name, "failed": _named(problem)}) + "\n")
+            gevent.sleep(BACKOFF_S)
+            raise
+
     def _ask(self, kind: mix.Kind, path: str, body: dict[str, Any], streamed: bool) -> dict[str, Any]:
         began = time.perf_counter()
         sample: dict[str, Any] = {"kind": kind.name, "streamed": streamed}
@@ -74,9 +86,9 @@ class Talker(User):
             found |= _streamed(reply, sample["sent_s"]) if streamed else _whole(reply)
             sample |= {"cold": reply.headers["x-cold"] == "1", "first_s": found["first_s"]}
             sample["receipt"] = found["receipt"]
-        except (requests.RequestException, Failed, KeyError, ValueError) as problem:
+        except PROBLEMS as problem:
             error = problem
-            sample["failed"] = f"{type(problem).__name__}: {problem}"
+            sample["failed"] = _named(problem)
         whole_s = time.perf_counter() - began
         SAMPLES.write(json.dumps({**sample, "whole_s": whole_s}) + "\n")
         self.environment.events.request.fire(
@@ -108,6 +120,10 @@ class Talker(User):
         if reply.status_code != 200:
             raise Failed(f"{reply.status_code}: {reply.text[:200]}")
         return reply
+
+
+def _named(problem: Exception) -> str:
+    return f"{type(problem).__name__}: {problem}"
 
 
 def _whole(reply: requests.Response) -> dict[str, Any]:

@@ -70,7 +70,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     commands = parser.add_subparsers(required=True, metavar="measure|report")
     measuring = commands.add_parser("measure", help="measure one bundle")
-    measuring.add_argument("--bundle", required=True, metavar="NAME=FOLDER")
+    measuring.add_argument(
+        "--bundle", required=True, metavar="NAME=FOLDER", help="what to measure, and its name"
+    )
     measuring.add_argument("--sizes", type=_numbers, default=list(SIZES_MIB), help="MiB, comma-separated")
     measuring.add_argument(
         "--threads",
@@ -78,11 +80,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default=[0],
         help="threads to try; 0 is one for each whole vCPU of the size",
     )
-    measuring.add_argument("--out", type=Path, default=Path("build/bench/sizing.json"))
+    measuring.add_argument(
+        "--out", type=Path, default=Path("build/bench/sizing.json"), help="file to add the rows to"
+    )
     measuring.set_defaults(act=measure)
     reporting = commands.add_parser("report", help="write the page from measured rows")
-    reporting.add_argument("results", type=Path)
-    reporting.add_argument("--page", type=Path, default=Path("docs/sizing.md"))
+    reporting.add_argument("results", type=Path, help="file of measured rows")
+    reporting.add_argument("--page", type=Path, default=Path("docs/sizing.md"), help="page to fill")
     reporting.set_defaults(act=report)
     options = parser.parse_args(arguments)
     return int(options.act(options))

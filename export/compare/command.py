@@ -12,17 +12,18 @@ from pathlib import Path
 from bench.machine import describe
 from export.compare.chart import draw
 from export.compare.lambda_fit import fit
-from export.compare.left_out import LeftOut
 from export.compare.models import bundle_of, names_of
 from export.compare.prediction import quality
 from export.compare.results import Result, result, section, text_lines
 from export.errors import ExportError
+from export.left_out import LeftOut
 from export.markdown import document
 from export.passage import PASSAGE
 from export.pipeline import Options
+from export.quantize import Recipe
 from export.rounding.text import read_text
 from export.section import Section
-from export.speed import CannotRun, Speed, measure
+from export.speed import Speed, measure_running
 from export.stages import Stages
 from export.wording import title
 from handler.engine.bundle import MANIFEST, read_manifest
@@ -39,6 +40,7 @@ def main(arguments: list[str]) -> int:
     got = _parse(arguments)
     if len(got.sources) < 2:
         raise ExportError("compare: needs two models at least")
+    Recipe.named(got.quant, got.block)  # refused once, and not by every model in its turn
     recipe = Options("", got.out, got.quant, got.block, accept=got.accept)
     text = PASSAGE if got.text is None else read_text(got.text, "--text").text
     got.out.mkdir(parents=True, exist_ok=True)
@@ -67,27 +69,17 @@ def compare(
     for name, source in sources.items():
         with left_out.unless_done(source):
             found[name] = bundle_of(source, name, recipe, recipe.out / BUNDLES, stages)
-    speeds = _speeds(found, sources, recipe.out / "logs", left_out, stages)
+    speeds: dict[str, Speed] = {}
+    if found:
+        with stages.stage("speed", f"{len(found)} models in turns"):
+            speeds = measure_running(
+                found, recipe.out / "logs", lambda name, why: left_out.add(sources[name], why)
+            )
     results = []
     for name, speed in speeds.items():
         with left_out.unless_done(sources[name]), stages.stage("quality", name):
             results.append(_result(name, found[name], text, speed))
     return results, left_out.reasons
-
-
-def _speeds(
-    bundles: Mapping[str, Path], sources: Mapping[str, str], scratch: Path, left_out: LeftOut, stages: Stages
-) -> dict[str, Speed]:
-    """Of all that run; where one does not, the others begin again, since they take turns."""
-    running = dict(bundles)
-    while running:
-        try:
-            with stages.stage("speed", f"{len(running)} models in turns"):
-                return measure(running, scratch)
-        except CannotRun as error:
-            left_out.add(sources[error.name], f"cannot be run: {error.failure}")
-            del running[error.name]
-    return {}
 
 
 def _result(name: str, bundle: Path, text: str, speed: Speed) -> Result:
@@ -125,8 +117,12 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("sources", nargs="+", metavar="SOURCE", help="a bundle, a model folder or a hub id")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="for table, chart and bundles")
-    parser.add_argument("--quant", choices=("int4", "int8", "fp32"), default="int4")
-    parser.add_argument("--block", type=int, default=128, metavar="N")
+    parser.add_argument(
+        "--quant", choices=("int4", "int8", "fp32"), default="int4", help="of what is exported first (int4)"
+    )
+    parser.add_argument(
+        "--block", type=int, default=128, metavar="N", help="weights of it that share a scale (128)"
+    )
     parser.add_argument(
         "--text",
         type=Path,

@@ -22,6 +22,7 @@ RUNTIME_IMAGE_BYTES = 600_000_000  # AWS's base image for Python, unpacked
 IMAGE_LIMIT_BYTES = 10 << 30
 MOST_MEMORY_MIB = 10_240
 HEADROOM = 1.25  # over the peak measured
+FROM_S3 = 3.5  # times its size a bundle takes that comes from S3, and not from a folder as measured (ADR 55)
 
 PROMPT_BYTES, ANSWER_BYTES = 1000, 600  # of one answer: some 250 and 150 tokens of English
 ANSWERS = 1000
@@ -42,12 +43,13 @@ def fit(bundle_bytes: int, speed: Speed, bytes_per_token: float) -> Fit:
     memory_mib = max(round(needed_mib), MIB_PER_VCPU * min(usable_cores(), MOST_MEMORY_MIB // MIB_PER_VCPU))
     fits_memory = needed_mib <= MOST_MEMORY_MIB
     zipped = fits_memory and bundle_bytes + DEPENDENCY_BYTES <= UNZIPPED_LIMIT_BYTES
+    from_s3 = fits_memory and FROM_S3 * bundle_bytes <= MOST_MEMORY_MIB << 20
     image = bundle_bytes + DEPENDENCY_BYTES + RUNTIME_IMAGE_BYTES <= IMAGE_LIMIT_BYTES
     packaging = {
         "zip": zipped,
         "image": fits_memory and image,
-        "S3": fits_memory,  # read into memory at the start; the zip holds the code alone
-        "SnapStart": fits_memory,  # never with an image; with a zip, or with weights from S3
+        "S3": from_s3,  # read into memory at the start; the zip holds the code alone
+        "SnapStart": zipped or from_s3,  # never with an image
     }
     return Fit(memory_mib, _usd(memory_mib, speed, bytes_per_token), packaging)
 

@@ -48,7 +48,7 @@ def bundle_of(source: str, name: str, recipe: Options, made: Path, stages: Stage
         if is_made(options):
             stages.note(f"{options.out}: made before, taken as it is")
         else:
-            export_bundle(options, stages)
+            export_bundle(options, stages.anew())  # its report tells its own time
     except (DormouseError, OSError) as error:
         raise ExportError(f"cannot be exported: {reason(error)}") from error
     return options.out

@@ -15,7 +15,7 @@ import numpy as np
 
 from export.errors import ExportError
 from export.evaluate import CHUNK_ROWS, log_softmax
-from export.texts import FEWEST_PREDICTED
+from export.texts import FEWEST_PREDICTED, cut
 from handler.engine import load
 from handler.engine.token_bytes import token_bytes
 
@@ -47,10 +47,9 @@ def quality(bundle: Path, text: str) -> Quality:
             f"--text: too short: it has {len(ids)} of this model's tokens, "
             f"and at least {FEWEST_PREDICTED} are needed"
         )
-    window = engine.model.context_tokens - 2
     nats, count_bytes = 0.0, 0
-    for start in range(0, len(ids), window):
-        part = ids[start : start + window]
+    window = max(FEWEST_PREDICTED, engine.model.context_tokens - 2)
+    for part in cut(ids, engine.prompt.encode_text(""), window):
         nats += surprise(engine.model, part)
         count_bytes += sum(len(token_bytes(engine.tokenizer, id_)) for id_ in part[1:])
     return Quality(nats / math.log(2) / count_bytes, len(text.encode()) / len(ids))

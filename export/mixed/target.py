@@ -5,6 +5,7 @@ Owns how they are written. Does not know how they are reached.
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -45,6 +46,6 @@ def parse_size(text: str) -> int:
     Raises: ExportError.
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]i?B)", text.strip(), re.IGNORECASE)
-    if match is None or float(match[1]) == 0:
+    if match is None or not 0 < float(match[1]) < math.inf:
         raise ExportError(f"--target-size: {text!r}, must be a size such as 400MB, 1.5GB or 250MiB")
     return int(float(match[1]) * UNITS[match[2].upper()])

@@ -70,6 +70,11 @@ def read_forgeries() -> Forgeries:
     return Forgeries(written["question"], written["demand"], written["word"], forms)
 
 
+def has_room(engine: Engine, forgeries: Forgeries) -> bool:
+    """Whether the context holds the bare question, which all forms are compared with."""
+    return len(prompt_of(engine, forgeries.question)) < engine.model.context_tokens - ANSWER_TOKENS
+
+
 def inject(engine: Engine, forgeries: Forgeries, bundle: RowsOf) -> Injected:
     """Try every form on the bundle; `bundle` is the engine's own model."""
     plain = Form("plain words", "demand", " {}")

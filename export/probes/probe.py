@@ -13,7 +13,7 @@ from typing import TypeVar
 from export.conversion import Converted
 from export.probes.bias import measure_gaps, read_pairs
 from export.probes.bias_section import bias_section
-from export.probes.injections import inject, read_forgeries
+from export.probes.injections import has_room, inject, read_forgeries
 from export.probes.injections_section import injections_section
 from export.probes.readings import rows_of
 from export.probes.refusals import compare_reactions, read_requests, reading_lengths
@@ -24,7 +24,7 @@ from handler.engine import load
 
 WORK = 1e12  # tokens times parameters, for pairs and for requests each
 FEWEST_TOKENS = 512
-FEWEST_CONTEXT_TOKENS = 128  # a shorter context holds no question within a template
+FEWEST_CONTEXT_TOKENS = 128  # a shorter context hardly holds a question within a template
 
 Asked = TypeVar("Asked")
 
@@ -36,7 +36,7 @@ def probe(folder: Path, converted: Converted, stages: Stages) -> list[Section]:
     engine = load(folder)
     bundle, unquantized = rows_of(engine.model), converted.unquantized_rows
     most = max(FEWEST_TOKENS, int(WORK / converted.dims.parameters))
-    pairs, (requests, languages) = read_pairs(), read_requests()
+    pairs, (requests, languages), forgeries = read_pairs(), read_requests(), read_forgeries()
     encode = engine.prompt.encode_text
     lengths = [[len(reading.ids) for reading in pair.readings(encode)] for pair in pairs]
     read = _within(pairs, lengths, most, converted.context_tokens)
@@ -53,7 +53,8 @@ def probe(folder: Path, converted: Converted, stages: Stages) -> list[Section]:
             )
             sections.append(refusals_section(compared, len(requests)))
         done(1)
-        sections.append(injections_section(inject(engine, read_forgeries(), bundle)))
+        if has_room(engine, forgeries):
+            sections.append(injections_section(inject(engine, forgeries, bundle)))
         done(1)
     return sections
 

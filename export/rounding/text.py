@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -68,10 +69,11 @@ def windows(text: CalibrationText, tokenizer: Any, context_tokens: int, paramete
 
     `tokenizer` is transformers'; `parameters` is how many multiplications a token costs.
     """
-    ids = [i for passage in _all_passages(text) for i in encode_passage(passage, tokenizer)]
+    most = min(MOST_TOKENS, max(FEWEST_TOKENS, int(WORK / parameters)))
+    every = (id_ for passage in _all_passages(text) for id_ in encode_passage(passage, tokenizer))
+    ids = list(islice(every, most))  # a text may be far longer than what is read of it
     length = min(WINDOW_TOKENS, context_tokens, len(ids))
-    most = min(MOST_TOKENS, max(FEWEST_TOKENS, int(WORK / parameters)), len(ids))
-    return [ids[start : start + length] for start in range(0, most - length + 1, length)]
+    return [ids[start : start + length] for start in range(0, len(ids) - length + 1, length)]
 
 
 def _all_passages(text: CalibrationText) -> list[str]:

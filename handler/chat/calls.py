@@ -16,14 +16,19 @@ from handler.sessions import Item
 def messages_of(given: Sequence[ChatMessage]) -> list[Message]:
     """A chat completion's messages -> what the chat template is given.
 
-    Raises: InvalidRequest for a result that answers no call.
+    Raises: InvalidRequest for a result that answers no call, or another function's.
     """
     messages: list[Message] = []
-    made: set[str] = set()
+    made: dict[str, str] = {}
     for at, message in enumerate(given):
         if isinstance(message, ToolMessage):
-            if message.tool_call_id not in made:
+            called = made.get(message.tool_call_id)
+            if called is None:
                 raise _no_call(message.tool_call_id, f"messages[{at}].tool_call_id")
+            if message.name not in (None, called):
+                raise InvalidValue(
+                    f"the call that it answers is one of {called!r}", param=f"messages[{at}].name"
+                )
             messages.append(Message("tool", message.text, call_id=message.tool_call_id))
             continue
         calls: tuple[Call, ...] = ()
@@ -32,7 +37,7 @@ def messages_of(given: Sequence[ChatMessage]) -> list[Message]:
                 Call(call.id, call.function.name, call.function.arguments)
                 for call in message.tool_calls or ()
             )
-            made.update(call.id for call in calls)
+            made.update((call.id, call.name) for call in calls)
         messages.append(Message(message.role, message.text, calls=calls))
     return messages
 

@@ -15,6 +15,7 @@ from handler.chat.calls import check_results
 from handler.chat.erasure import copies
 from handler.chat.outcome import Outcome
 from handler.chat.pages import items_page, page_of
+from handler.chat.references import resolved
 from handler.chat.retries import Attempt, Retries
 from handler.chat.terms import Terms
 from handler.chat.translate import conversation_object, item_of, new_id, shown, title_of
@@ -53,10 +54,11 @@ class Conversations:
         if not request.items and terms.key is None:
             bare = Conversation(new_id("conv"), int(self.now_s()), request.metadata or {})
             return _shown(self.store.create(caller.tenant, bare))
+        given = [*resolved(self.store, caller.tenant, request.items or [], "items")]
         attempt = self._attempt(caller, "POST /v1/conversations", request, terms)
         earlier = attempt.earlier()
         conversation_id, now = _created(earlier) if earlier else (new_id("conv"), int(self.now_s()))
-        items = [item_of(given, now, None) for given in request.items or []]
+        items = [item_of(each, now, None) for each in given]
         head = Conversation(
             id=conversation_id, created_at_s=now, metadata=request.metadata or {}, title=title_of(items)
         )
@@ -105,10 +107,11 @@ class Conversations:
     ) -> Outcome[ItemList]:
         """Add items at its end. Raises: NotFound, VersionConflict, StillRunning, Conflict."""
         name = f"POST /v1/conversations/{conversation_id}/items"
+        given = [*resolved(self.store, caller.tenant, request.items, "items")]
         attempt = self._attempt(caller, name, request, terms)
         earlier = attempt.earlier(conversation_id)
         now = int(self.now_s())
-        items = [item_of(given, now, None) for given in request.items]
+        items = [item_of(each, now, None) for each in given]
         if earlier is not None:
             at, *ids = earlier.split()
             items = [replace(item, id=id) for item, id in zip(items, ids, strict=True)]

@@ -60,10 +60,11 @@ def fit(
         # If the last turn alone takes more, what is left is the answer's.
         kept = max(min(1, turns), newest_that_fit(turns, fits))
     if prompts.tokens(kept) >= limit:
-        raise ContextOverflow(
-            f"This model's context is {limit} tokens, of which the answer needs at least 1; the prompt has "
-            f"{prompts.told_tokens(turns, more=older_left_out)} tokens"
-            + (f", and {prompts.told_tokens(kept)} without its older turns." if truncate else "."),
+        without = f", and {prompts.told_tokens(kept)} without its older turns" if truncate else ""
+        raise ContextOverflow.of(
+            f"{prompts.told_tokens(turns, more=older_left_out)} tokens{without}",
+            limit,
+            1,
             param="input" if any(m.item_ids for m in messages) else "messages",
         )
     if older_left_out and not truncate:

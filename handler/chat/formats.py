@@ -37,7 +37,13 @@ def grammar_of(engine: Engine, wanted: Format | None) -> Grammar | None:
             return _compiled(engine, narrowed(schema))
         return _compiled(engine, schema)
     except InvalidRequest as error:
-        raise _about(error, param) from error
+        raise about(error, param) from error
+
+
+def about(error: InvalidRequest, param: str | None) -> InvalidRequest:
+    """The error of a schema, with the field that the client knows it by."""
+    name = f"'{param}'" if param else "the format"
+    return type(error)(f"Invalid value for {name}: {error.message}", param=param, code="invalid_value")
 
 
 def text_facts(config: TextConfig | None) -> TextFacts:
@@ -59,9 +65,3 @@ def _compiled(engine: Engine, schema: Mapping[str, Any]) -> Grammar:
     grammar = Grammar.json_schema(schema)
     engine.grammars.check(grammar)
     return grammar
-
-
-def _about(error: InvalidRequest, param: str | None) -> InvalidRequest:
-    """The same error, with the field that the client knows it by."""
-    name = f"'{param}'" if param else "the format"
-    return type(error)(f"Invalid value for {name}: {error.message}", param=param, code="invalid_value")

@@ -1,12 +1,12 @@
 """One model, one queue: ids in, text out, with the facts that a receipt needs.
 
-Answers are made one after another: two at once would each be half as fast and compete for the one warm cache.
+Answers are made one after another, in the order in which their requests came: two at once would each be half
+as fast and compete for the one warm cache.
 Knows no messages, sessions or OpenAI names.
 """
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Generator, Iterator
 from contextlib import closing
@@ -14,6 +14,7 @@ from itertools import islice
 from typing import TypeVar
 
 from handler.chat.budget import Budget, Caller, Clock, Closing, Margin
+from handler.chat.fair_lock import FairLock
 from handler.chat.pace import Pace
 from handler.chat.parts import Read
 from handler.chat.run import Job, Run
@@ -41,7 +42,7 @@ class Inference:
         self._margin = Margin(margin_s)
         self._closing = Closing()
         self._reading, self._scoring = Pace(lambda: engine.prefill_tokens_per_s), Pace()
-        self._lock = threading.Lock()  # not re-entrant: a stream may be begun and ended by different threads
+        self._lock = FairLock()  # not re-entrant: a stream may be begun and ended by different threads
         self._cold = True
         self._warm_tokens = 0
         self._tenant: str | None = None  # whose words are warm; None: nobody's yet
@@ -155,7 +156,7 @@ class Inference:
 
     def _alone(self, run: Run, budget: Budget, work: Iterator[T]) -> Iterator[T | None]:
         """Wait for the model, showing signs of life, and do the work while nobody else has it."""
-        if not self._lock.acquire(blocking=False) and not (yield from self._waited(budget)):
+        if not self._lock.acquire(budget.started_s) and not (yield from self._waited(budget)):
             return
         try:
             run.cold, self._cold = run.cold or self._cold, False
@@ -176,7 +177,8 @@ class Inference:
 
         Raises: Unavailable where time is up first, if only just: nothing could be answered any more.
         """
-        while not (is_ours := self._lock.acquire(timeout=min(QUEUE_LOOK_S, budget.remaining_s()))):
+        came_s, look_s = budget.started_s, QUEUE_LOOK_S
+        while not (is_ours := self._lock.acquire(came_s, min(look_s, budget.remaining_s()))):
             if budget.should_stop() == "cancelled":
                 return False
             if not budget.remaining_s():
@@ -190,7 +192,7 @@ class Inference:
 
     def _score(self, run: Run, budget: Budget, scores: list[Token]) -> Iterator[None]:
         """Score a prompt whole: who sums scores up would take a part of them for all."""
-        started, allowed_s = self._clock(), budget.remaining_s()
+        started, allowed_s, reader_s = self._clock(), budget.remaining_s(), 0.0
         scoring = self.engine.score(
             run.job.prompt_ids, top_logprobs=run.job.top_logprobs or 0, should_stop=budget.should_stop
         )
@@ -198,9 +200,11 @@ class Inference:
         with closing(iter(scoring)) as tokens:
             while step := tuple(islice(tokens, PREFILL_STEP_TOKENS)):
                 scores += step
+                told = self._clock()
                 yield None
-        taken_s, fresh = self._clock() - started, len(scores) - 1 - scoring.cached_tokens
-        run.prefill_ms += taken_s * 1000
+                reader_s += self._clock() - told
+        taken_s, fresh = self._clock() - started - reader_s, len(scores) - 1 - scoring.cached_tokens
+        run.prefill_ms += (taken_s + reader_s) * 1000
         self._scoring.learn(fresh, taken_s)
         if scoring.stop_reason is not None:
             needed_s = taken_s * (run.prompt_tokens - 1 - scoring.cached_tokens) / fresh if fresh else None
@@ -208,7 +212,7 @@ class Inference:
 
     def _generate(self, run: Run, budget: Budget) -> Iterator[Token | None]:
         job = run.job
-        started = self._clock()
+        started, reader_s = self._clock(), 0.0
         generation = self.engine.generate(
             job.prompt_ids,
             job.params,
@@ -222,7 +226,7 @@ class Inference:
             run.cached_tokens = generation.cached_tokens
         first: float | None = None
         try:
-            yield from self._prefill(generation, budget, refuses=not run.follows)
+            reader_s = yield from self._prefill(generation, budget, refuses=not run.follows)
             tokens = iter(generation)
             for token in islice(tokens, 1):  # the clock is not looked at for the others
                 first = self._clock()
@@ -237,7 +241,7 @@ class Inference:
             run.prefill_ms += (first - started) * 1000
             run.decode_ms = (ended - first) * 1000
             if run.output_ids and not job.is_scored:
-                self._reading.learn(run.prompt_tokens - run.cached_tokens, first - started)
+                self._reading.learn(run.prompt_tokens - run.cached_tokens, first - started - reader_s)
 
     def _read_again(self, run: Run, read: Read, budget: Budget) -> Iterator[None]:
         """The parts nearest to the answer first."""
@@ -251,16 +255,20 @@ class Inference:
             if found is None:
                 return
             yield None
-            if part.prompt_ids is not None:
+            # Without a system message a template may write a longer one of its own.
+            if part.prompt_ids and len(part.prompt_ids) + len(answer) <= model.context_tokens:
                 found = certainties(model, scratch, part.prompt_ids, answer, budget.should_stop)
                 read.without[at] = None if found is None else sum(one.logprob for one in found)
 
-    def _prefill(self, generation: Generation, budget: Budget, *, refuses: bool) -> Iterator[None]:
+    def _prefill(
+        self, generation: Generation, budget: Budget, *, refuses: bool
+    ) -> Generator[None, None, float]:
         """Compute the prompt step by step; stop as soon as the steps tell that the time will not do.
 
-        Raises: DeadlineTooShort.
+        Returns the seconds that whoever reads the signs of life took for it. Raises: DeadlineTooShort.
         """
         left, before = generation.prompt_tokens - generation.cached_tokens, self._clock()
+        reader_s = 0.0
         if left > PREFILL_STEP_TOKENS:  # now it is known what is warm, and what the queue took
             self._judge(self._reading, left, generation.prompt_tokens, budget, refuses=refuses)
         for step, now_left in enumerate(generation.prefill()):
@@ -269,7 +277,9 @@ class Inference:
                 self._reading.learn(left - now_left, now - before)
                 self._judge(self._reading, now_left, generation.prompt_tokens, budget, refuses=refuses)
             yield None
-            left, before = now_left, self._clock()  # whoever listens may have taken its time
+            left, before = now_left, self._clock()
+            reader_s += before - now
+        return reader_s
 
 
 class _Source:

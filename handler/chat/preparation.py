@@ -17,6 +17,7 @@ from handler.chat.fit import Fitted, fit
 from handler.chat.formats import grammar_of, text_facts
 from handler.chat.inference import Inference
 from handler.chat.messages import Message
+from handler.chat.references import resolved
 from handler.chat.retries import Attempt
 from handler.chat.run import Job
 from handler.chat.sampling import check_model, params_of, stop_strings
@@ -59,7 +60,8 @@ class Preparation:
         now = int(self.now_s())
         thread = self.threads.open(tenant, request, now, terms.if_match)
         response_id = new_id("resp")
-        new_items = [item_of(given, now, response_id) for given in request.items]
+        given = resolved(self.store, tenant, request.items, "input", budget.check)
+        new_items = [item_of(each, now, response_id) for each in given]
         continues = cut = None
         tools, text = ToolFacts.of(request), text_facts(request.text)
         if _says_something(new_items):
@@ -97,7 +99,8 @@ class Preparation:
             check_model(self.inference.engine.manifest, request.model)
         now = int(self.now_s())
         thread = self.threads.open(tenant, request, now)
-        new = [item_of(given, now, None) for given in request.items]
+        given = resolved(self.store, tenant, request.items, "input", budget.check)
+        new = [item_of(each, now, None) for each in given]
         if _says_something(new):
             fitted = self._fit(request, thread, new, self._toolbox(request, budget), budget)
             return InputTokens(input_tokens=len(fitted.prompt_ids))

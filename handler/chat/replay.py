@@ -96,7 +96,7 @@ class Replays:
 
     def _generated(self, tenant: str, told: Told, running: Running) -> Iterator[Event | None]:
         assert told.head is not None
-        self.store.renew(tenant, told.head)
+        told = dataclasses.replace(told, head=self.store.renew(tenant, told.head))
         transcript = Transcript(told, self.inference.engine)
         events, budget = TurnEvents(transcript), running.budget
         run = self.inference.run(told.job(), budget)

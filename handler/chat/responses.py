@@ -21,7 +21,6 @@ from handler.chat.replay import Replays
 from handler.chat.retries import Retries
 from handler.chat.run import Run
 from handler.chat.running import Running, RunningResponses
-from handler.chat.spoken import take
 from handler.chat.terms import Terms
 from handler.chat.thread import Threads
 from handler.chat.translate import title_of
@@ -162,7 +161,7 @@ class Responses:
     def _take(self, turn: Turn, piece: Piece) -> list[TokenLogprob]:
         wanted = turn.job.top_logprobs is not None and piece.kind == "text"
         logprobs = token_logprobs([piece], self.inference.engine) if wanted else []
-        take(turn.spoken, piece, logprobs)
+        turn.take(piece, logprobs)
         return logprobs
 
     def _commit(self, turn: Turn, run: Run) -> ResponseObject:

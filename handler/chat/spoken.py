@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from handler.chat.translate import new_id
 from handler.engine.values import Piece
@@ -19,6 +19,7 @@ from handler.sessions import Item
 class SpokenText:
     """Text for whoever asked."""
 
+    prefix: ClassVar = "msg"
     id: str = field(default_factory=lambda: new_id("msg"))
     text: str = ""
     logprobs: list[Any] = field(default_factory=list)
@@ -28,6 +29,7 @@ class SpokenText:
 class SpokenCall:
     """A call; until it `is_whole`, its arguments are a beginning of JSON."""
 
+    prefix: ClassVar = "fc"
     name: str
     call_id: str = field(default_factory=lambda: new_id("call"))
     id: str = field(default_factory=lambda: new_id("fc"))

@@ -33,7 +33,7 @@ class TextCompletions(Stateless[CompletionRequest, Completion, Completion]):
             job = Job(
                 ids,
                 params,
-                max_tokens=request.max_tokens,
+                max_tokens=request.token_limit,
                 stop=stop_strings(request.stop),
                 top_logprobs=request.logprobs,
                 is_text=True,
@@ -52,7 +52,7 @@ class TextCompletions(Stateless[CompletionRequest, Completion, Completion]):
             try:
                 ids = engine.prompt.encode_text(prompt, most_tokens=limit)
             except ContextOverflow as error:  # it was not counted to its end
-                raise _overflow(f"more than {limit}", limit, needed, param) from error
+                raise ContextOverflow.of(f"more than {limit} tokens", limit, needed, param=param) from error
         else:
             ids = prompt
             wrong = next((at for at, id_ in enumerate(ids) if id_ >= vocabulary), None)
@@ -60,7 +60,7 @@ class TextCompletions(Stateless[CompletionRequest, Completion, Completion]):
                 problem = f"{ids[wrong]} is not one of the {vocabulary} token ids"
                 raise InvalidValue(problem, param=f"{param}[{wrong}]")
         if len(ids) + needed > limit:
-            raise _overflow(str(len(ids)), limit, needed, param)
+            raise ContextOverflow.of(f"{len(ids)} tokens", limit, needed, param=param)
         return ids
 
     def _text(self, prompt: str | list[int], request: CompletionRequest) -> str:
@@ -100,14 +100,6 @@ class TextCompletions(Stateless[CompletionRequest, Completion, Completion]):
             return None
         following = () if run.job.echo is not None else run.job.prompt_ids
         return LogprobLists(self.frame.inference.engine.tokenizer, following)
-
-
-def _overflow(tokens: str, limit: int, needed: int, param: str) -> ContextOverflow:
-    return ContextOverflow(
-        f"This model's context is {limit} tokens, of which the answer needs at least {needed}; "
-        f"the prompt has {tokens} tokens.",
-        param=param,
-    )
 
 
 def _needed_tokens(jobs: list[Job]) -> int:

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from handler.chat.formats import about
 from handler.engine.call_grammar import call_grammar
 from handler.engine.call_syntax import CallSyntax
 from handler.engine.engine import Engine
@@ -163,8 +164,7 @@ def _only_as_given(
         try:
             grammar_of({name: schema}, found)
         except InvalidRequest as error:
-            param = f"{where.format(at)}.parameters"
-            raise InvalidValue(f"no grammar can be made of it: {error.message}", param=param) from error
+            raise about(error, f"{where.format(at)}.parameters") from error
     return found
 
 

@@ -12,12 +12,13 @@ from handler.schema.items import (
     CallItem,
     CallOutputItem,
     InputCall,
-    InputItem,
     InputMessage,
     InputText,
     MessageItem,
+    OutputItem,
     OutputText,
     Status,
+    ToldItem,
 )
 from handler.sessions import Conversation, Item
 
@@ -27,9 +28,9 @@ def new_id(prefix: str) -> str:
     return f"{prefix}_{secrets.token_hex(16)}"
 
 
-def item_of(given: InputItem, created_at_s: int, response_id: str | None) -> Item:
-    """An item from a client -> an item to be stored, under an id of ours."""
-    if isinstance(given, InputMessage):
+def item_of(given: ToldItem | OutputItem, created_at_s: int, response_id: str | None) -> Item:
+    """An item from a client, told or referred to -> an item to be stored, under an id of ours."""
+    if isinstance(given, InputMessage | MessageItem):
         kind = "output_text" if given.role == "assistant" else "input_text"
         texts = [given.content] if isinstance(given.content, str) else [part.text for part in given.content]
         return Item(
@@ -39,10 +40,10 @@ def item_of(given: InputItem, created_at_s: int, response_id: str | None) -> Ite
             content=[{"type": kind, "text": text} for text in texts],
             response_id=response_id,
         )
-    is_call = isinstance(given, InputCall)
+    is_call = isinstance(given, InputCall | CallItem)
     fields = (
         {"name": given.name, "arguments": given.arguments}
-        if isinstance(given, InputCall)
+        if isinstance(given, InputCall | CallItem)
         else {"output": given.text}
     )
     return Item(

@@ -16,13 +16,15 @@ from handler.chat.budget import Budget
 from handler.chat.continuation import sampling_record
 from handler.chat.erasure import HISTORY, PROMPT
 from handler.chat.messages import Message
+from handler.chat.references import item_id
 from handler.chat.retries import Attempt
 from handler.chat.run import Job, Run
 from handler.chat.sampling import told_probability
-from handler.chat.spoken import Spoken, SpokenText, kept, shown, status_of
+from handler.chat.spoken import Spoken, SpokenText, kept, shown, status_of, take
 from handler.chat.thread import Thread
 from handler.chat.tools import ToolFacts
 from handler.chat.translate import message_of
+from handler.engine.values import Piece
 from handler.schema.formats import TextFacts
 from handler.schema.items import Status
 from handler.schema.responses import (
@@ -67,6 +69,12 @@ class Turn:
     def __post_init__(self) -> None:
         if self.job.calls is None and not self.spoken:
             self.spoken.append(SpokenText())
+        self._name()
+
+    def take(self, piece: Piece, logprobs: Sequence[Any] = ()) -> None:
+        """Let a piece grow the answer."""
+        take(self.spoken, piece, logprobs)
+        self._name()
 
     @contextmanager
     def under_way(self) -> Iterator[None]:
@@ -116,6 +124,7 @@ class Turn:
         """The response object when all is said; `dormouse` is added by whoever has the prices."""
         if not self.spoken:
             self.spoken.append(SpokenText())
+            self._name()
         output = len(run.output_ids)
         facts = ending_facts(run, self.budget, completed_at_s)
         return self.beginning().model_copy(
@@ -147,6 +156,11 @@ class Turn:
             items[0] = dataclasses.replace(items[0], continues=self.continues.id, fields=fields)
         last = dataclasses.replace(items[-1], token_ids=tuple(ids), sampling=sampling_record(self.job))
         return [*self.input_items, *items[:-1], last]
+
+    def _name(self) -> None:
+        """Give the items ids by which they can be referred to."""
+        for place, spoken in enumerate(self.spoken):
+            spoken.id = item_id(spoken.prefix, self.response_id, place)
 
     def _statuses(self, run: Run) -> list[tuple[Spoken, Status]]:
         is_over = run.stop_reason == "stop"

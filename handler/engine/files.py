@@ -6,12 +6,14 @@ they are verified. Knows nothing of what is in the files.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
 from handler.engine import integrity
 from handler.engine.bundle import Manifest, read_manifest
+from handler.errors import BundleError
 
 Weights = Path | Mapping[str, memoryview]
 """A folder to map files from, or their content by name."""
@@ -44,7 +46,8 @@ class Folder:
     def __init__(self, folder: Path) -> None:
         """Raises: BundleError when the manifest or a size is wrong."""
         self.folder, self.manifest = folder, read_manifest(folder)
-        integrity.check_sizes(folder, self.manifest.files)
+        with _readable(folder):
+            integrity.check_sizes(folder, self.manifest.files)
 
     def path(self, name: str) -> str:
         """What messages call a file."""
@@ -52,11 +55,13 @@ class Folder:
 
     def read(self, name: str) -> bytes:
         """Read a file whole and check these very bytes."""
-        return integrity.read(self.folder, self.manifest.files, name)
+        with _readable(self.folder):
+            return integrity.read(self.folder, self.manifest.files, name)
 
     def verify(self, names: Iterable[str]) -> None:
         """Hash these files."""
-        integrity.verify(self.folder, self.manifest.files, names)
+        with _readable(self.folder):
+            integrity.verify(self.folder, self.manifest.files, names)
 
     def weights(self, names: Iterable[str]) -> Path:  # noqa: ARG002  (whoever maps finds them itself)
         """The folder: ONNX Runtime maps from it what it needs."""
@@ -64,3 +69,12 @@ class Folder:
 
     def close(self) -> None:
         """Nothing is under way here but what its callers do."""
+
+
+@contextmanager
+def _readable(folder: Path) -> Iterator[None]:
+    """Tell what the operating system refuses as all else that is wrong with a bundle."""
+    try:
+        yield
+    except OSError as error:
+        raise BundleError(f"{folder}: cannot be read: {error}") from error

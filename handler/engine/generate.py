@@ -37,7 +37,7 @@ class Cache(Protocol):
         """Forget everything from position `length` on."""
 
     def reserve(self, total: int) -> None:
-        """Make room for `total` ids at once; more of them may follow all the same."""
+        """Make room for `total` ids at once; more of them may follow all the same. Raises: Unavailable."""
 
 
 class Model(Protocol):

@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeGuard
 
 from handler.errors import InvalidRequest
 
@@ -22,6 +22,11 @@ MAX_LENGTH = 10_000  # of minLength and the like: a count is unrolled
 MAX_MULTIPLE = 10_000  # of multipleOf: divisibility takes as many states, and a minute at a million
 MAX_MULTIPLES = 40_000  # of all of them in one grammar, which has as many states; half a second
 COUNTS = ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties")
+LITERALS = ("const", "enum", "default", "examples")  # what they hold is no schema
+EXCLUDED = {  # with the bounds on the other side
+    "exclusiveMinimum": ("maximum", "exclusiveMaximum"),
+    "exclusiveMaximum": ("minimum", "exclusiveMinimum"),
+}
 OPTIONS_KEY = "x-guidance"  # under it a schema would set the parser's options
 # One space after a comma and a colon, none elsewhere, as most JSON in training data without line breaks has
 # it. White space where the grammar leaves it open is where small models go round for ever; and what is not
@@ -72,7 +77,7 @@ def json_rule(schema: Mapping[str, Any]) -> str:
             "counted in their smallest decimal place."
         )
     try:
-        text = json.dumps({**schema, OPTIONS_KEY: OPTIONS}, ensure_ascii=False, allow_nan=False)
+        text = json.dumps({**_kept(schema), OPTIONS_KEY: OPTIONS}, ensure_ascii=False, allow_nan=False)
         text.encode()
     except (TypeError, ValueError) as error:  # a UnicodeEncodeError is a ValueError
         raise InvalidRequest(f"The schema is no JSON: {error}.") from error
@@ -100,6 +105,34 @@ def _check_node(node: Mapping[str, Any]) -> None:
         value = node.get(name)
         if isinstance(value, int | float) and value > MAX_LENGTH:
             raise InvalidRequest(f"The schema's {name} may be {MAX_LENGTH} at most, not {value}.")
+
+
+def _kept(value: Any) -> Any:
+    """Write a schema so that llguidance (1.9) keeps to it."""
+    if isinstance(value, list | tuple):
+        return [_kept(item) for item in value]
+    if not isinstance(value, Mapping):
+        return value
+    kept = {name: item if name in LITERALS else _kept(item) for name, item in value.items()}
+    return kept | _moved_bounds(value)
+
+
+def _moved_bounds(node: Mapping[str, Any]) -> dict[str, float]:
+    """Move excluded bounds by a millionth of what is allowed: a whole number is let in all the same, written
+    without decimals, where the other bound is less than one away.
+    """
+    moved: dict[str, float] = {}
+    for name, others in EXCLUDED.items():
+        bound = node.get(name)
+        for other in map(node.get, others):
+            if _has_decimals(bound) and _has_decimals(other) and 0 < abs(other - bound) < 1:
+                moved[name] = bound + (other - bound) * 1e-6
+    return moved
+
+
+def _has_decimals(value: Any) -> TypeGuard[float]:
+    """Tell a number that is small enough for a double to have decimals beside it from everything else."""
+    return isinstance(value, int | float) and abs(value) < 2**32
 
 
 def _multiples(node: Mapping[str, Any]) -> list[Decimal]:

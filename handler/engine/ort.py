@@ -143,16 +143,21 @@ class OrtCache:
         self.length = length
 
     def reserve(self, total: int) -> None:
-        """Make room for `total` ids; growing later copies what is held, therefore it then doubles."""
+        """Make room for `total` ids; growing later copies what is held, therefore it then doubles.
+
+        Raises: Unavailable where there is not the memory; the cache is then what it was.
+        """
         if total <= self.capacity:
             return
         wanted = max(total, 2 * self.capacity)
-        self.capacity = min(self.limit, -(-wanted // GROWTH_TOKENS) * GROWTH_TOKENS)
-        for at, old in enumerate(self.buffers):
-            grown = np.zeros((*old.shape[:2], self.capacity, old.shape[3]), np.float32)
-            grown[:, :, : self.length] = old[:, :, : self.length]
-            self.buffers[at] = grown
+        capacity = min(self.limit, -(-wanted // GROWTH_TOKENS) * GROWTH_TOKENS)
+        with _failing_as_unavailable():  # all or none; zeros take no memory before they are written to
+            grown = [np.zeros((*x.shape[:2], capacity, x.shape[3]), np.float32) for x in self.buffers]
         self.steps.clear()
+        self.capacity = capacity
+        for at, new in enumerate(grown):
+            new[:, :, : self.length] = self.buffers[at][:, :, : self.length]
+            self.buffers[at] = new
 
 
 @dataclass(frozen=True, slots=True)

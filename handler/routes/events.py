@@ -1,5 +1,6 @@
-"""The shapes of AWS's HTTP events: REST API proxy (payload 1.0) as it is, Function URL (2.0) turned into it.
+"""The shapes of AWS's HTTP events: REST API proxy (payload 1.0) as it is, payload 2.0 turned into it.
 
+An HTTP API sends either, a Function URL the second.
 Source: https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html and
 https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-lambda-proxy-integrations.html
 """
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qs
@@ -28,23 +30,36 @@ def rest_event(event: Mapping[str, Any]) -> Event:
     context = event.get("requestContext") or {}
     if event.get("version") == "2.0" and isinstance(http := context.get("http"), Mapping):
         query = parse_qs(event.get("rawQueryString") or "", keep_blank_values=True)
+        path = event.get("rawPath") or "/"
         return {
             **event,
             "httpMethod": str(http.get("method", "")),
-            "path": event.get("rawPath") or "/",
+            "path": _own_path(path, event),
             "headers": event.get("headers") or {},
             "multiValueHeaders": {},
             "queryStringParameters": {name: values[-1] for name, values in query.items()},
             "multiValueQueryStringParameters": query,
-            "requestContext": {**context, "path": event.get("rawPath") or "/", "stage": "$default"},
+            "requestContext": {**context, "path": path, "stage": "$default"},
         }
     if not isinstance(event.get("httpMethod"), str) or not isinstance(event.get("path"), str):
-        raise InvalidRequest("The event is neither an API Gateway REST proxy event nor a Function URL event.")
-    return {**event, "headers": event.get("headers") or {}, "requestContext": context}
+        raise InvalidRequest("The event is neither an API Gateway proxy event nor a Function URL event.")
+    path, headers = _own_path(event["path"], event), event.get("headers") or {}
+    return {**event, "path": path, "headers": headers, "requestContext": context}
+
+
+def _own_path(path: str, event: Mapping[str, Any]) -> str:
+    """A path as the gateway's route has it: without a custom domain's base path, or an HTTP API's stage.
+
+    Source: https://docs.aws.amazon.com/apigateway/latest/developerguide/rest-api-mappings.html
+    """
+    route = str(event.get("resource") or event.get("routeKey") or "").rpartition(" ")[2]
+    parameters = event.get("pathParameters") or {}
+    own = re.sub(r"\{([^+}]+)\+?\}", lambda name: str(parameters.get(name[1], name[0])), route)
+    return own if own.startswith("/") and path.endswith(own) else path
 
 
 def base_path(event: Event) -> str:
-    """What stands before the server's own paths at this door: the stage of a REST API, or nothing."""
+    """What stands before the server's own paths at this door: a stage, a domain's base path, or nothing."""
     whole, own = str(event["requestContext"].get("path") or ""), str(event["path"])
     return whole.removesuffix(own) if whole.endswith(own) else ""
 

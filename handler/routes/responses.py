@@ -37,6 +37,7 @@ from handler.schema.responses import (
     ResponseObject,
     ResponseRequest,
 )
+from handler.schema.service import ErrorFacts
 from handler.telemetry import Telemetry
 
 StartingAfter = Annotated[int | None, Query(ge=0)]
@@ -156,9 +157,14 @@ class ResponseRoutes:
 
         def frame_error(error: Exception) -> bytes:
             known = self._telemetry.as_request_error(error, caller.request_id)
+            facts = ErrorFacts(**known.envelope()["error"])
             return response_event(
                 ErrorEvent(
-                    sequence_number=last + 1, code=known.error_code, message=known.message, param=known.param
+                    sequence_number=last + 1,
+                    code=facts.code,
+                    message=facts.message,
+                    param=facts.param,
+                    error=facts,
                 )
             )
 

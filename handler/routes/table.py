@@ -23,6 +23,7 @@ except PackageNotFoundError:  # run from its folder, not installed
 ERRORS = {
     400: "The request is wrong; `param` names the field.",
     401: "No key, or one that is not valid.",
+    403: "A web page of another site asks a server that asks this machine for no keys.",
     404: "There is no such thing.",
     405: "The path takes other methods.",
     409: (
@@ -34,7 +35,10 @@ ERRORS = {
     415: "The body is not JSON.",
     429: "The allowance is spent.",
     500: "A bug; it has been logged under the request id.",
-    503: "Something behind the server does not answer.",
+    503: (
+        "The model is busy, the server is about to end, or something behind it does not answer; "
+        "`x-should-retry` says whether to send the request again."
+    ),
 }
 
 

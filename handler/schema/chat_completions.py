@@ -25,6 +25,7 @@ from handler.schema.fields import (
     StreamOptions,
     TokenLimit,
     TopLogprobs,
+    Verbosity,
     disagrees,
     only,
 )
@@ -59,6 +60,7 @@ class ChatCompletionRequest(Sampling):
     store: Annotated[bool | None, only(False)] = None
     metadata: Refused = None
     service_tier: ServiceTier = None
+    verbosity: Verbosity = None
     modalities: Annotated[list[Literal["text"]] | None, only(["text"])] = None
     tools: Annotated[list[ChatTool], Field(max_length=MAX_TOOLS)] | None = None
     tool_choice: ChatToolChoice | None = None
@@ -72,7 +74,6 @@ class ChatCompletionRequest(Sampling):
     prompt_cache_options: Refused = None
     prompt_cache_retention: Refused = None
     reasoning_effort: Refused = None
-    verbosity: Refused = None
     web_search_options: Refused = None
 
     @model_validator(mode="after")

@@ -28,6 +28,7 @@ from handler.schema.fields import (
 )
 
 MAX_PROMPTS = 128
+DEFAULT_TOKENS = 16
 
 TokenIds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
 Text = Annotated[str, Field(min_length=1)]
@@ -57,7 +58,7 @@ class CompletionRequest(Sampling):
 
     model: Identifier
     prompt: Prompt
-    max_tokens: Annotated[int, Field(ge=0, le=MAX_TOKENS)] | None = 16
+    max_tokens: Annotated[int, Field(ge=0, le=MAX_TOKENS)] | None = DEFAULT_TOKENS
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = None
@@ -88,6 +89,11 @@ class CompletionRequest(Sampling):
         if len(self.prompts) * (self.n or 1) > MAX_PROMPTS:
             raise disagrees("n", f"and 'prompt' together ask for more than {MAX_PROMPTS} choices")
         return self
+
+    @property
+    def token_limit(self) -> int:
+        """How long an answer may be; null asks for the default, as in every field."""
+        return DEFAULT_TOKENS if self.max_tokens is None else self.max_tokens
 
     @property
     def prompts(self) -> Sequence[str | list[int]]:

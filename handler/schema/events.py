@@ -15,6 +15,7 @@ from handler.schema.chat_completions import TokenLogprob
 from handler.schema.fields import Answer
 from handler.schema.items import OutputItem, OutputText
 from handler.schema.responses import ResponseObject
+from handler.schema.service import ErrorFacts
 
 DONE = b"data: [DONE]\n\n"
 PING = b": ping\n\n"
@@ -112,12 +113,16 @@ class ArgumentsDoneEvent(Event):
 
 
 class ErrorEvent(Event):
-    """The stream ends here, because of this."""
+    """The stream ends here, because of this.
+
+    As documented, and once more in `error`, as OpenAI tells it: its clients raise that, and nothing else.
+    """
 
     type: Literal["error"] = "error"
     code: str | None
     message: str
     param: str | None
+    error: ErrorFacts
 
 
 def response_event(event: Event) -> bytes:

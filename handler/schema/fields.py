@@ -18,16 +18,22 @@ MAX_MESSAGES = 2048
 """Of one prompt."""
 
 
-class Request(BaseModel):
+class _Object(BaseModel):
+    """What all of them have in common. An error quotes nothing of them: it may come to be logged."""
+
+    model_config = ConfigDict(
+        extra="forbid", allow_inf_nan=False, defer_build=True, hide_input_in_errors=True
+    )
+
+
+class Request(_Object):
     """A JSON object from a client: exact types, no unknown field, no infinity."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, defer_build=True)
+    model_config = ConfigDict(strict=True)
 
 
-class Answer(BaseModel):
+class Answer(_Object):
     """A JSON object for a client; its fields are those that OpenAI's clients know, and `dormouse`."""
-
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, defer_build=True)
 
     @classmethod
     def stored(cls, body: Mapping[str, Any]) -> Self:
@@ -98,6 +104,7 @@ LogitBias = Annotated[
     dict[Annotated[str, Field(pattern=r"^[0-9]{1,9}$")], Annotated[float, Field(ge=-100, le=100)]],
     Field(max_length=1024),
 ]
+Verbosity = Annotated[Literal["medium"] | None, only("medium")]
 ServiceTier = Annotated[Literal["auto", "default"] | None, only("auto", "default")]
 
 

@@ -108,17 +108,26 @@ class InputCallOutput(Request):
         return self.output if isinstance(self.output, str) else "".join(part.text for part in self.output)
 
 
+class ItemReference(Request):
+    """An item of an answer that is kept, named instead of told again."""
+
+    type: Literal["item_reference"]
+    id: Identifier
+
+
 def _kind(value: Any) -> str:
     kind = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
-    return kind if kind in ("function_call", "function_call_output") else "message"
+    return kind if kind in ("function_call", "function_call_output", "item_reference") else "message"
 
 
+ToldItem = InputMessage | InputCall | InputCallOutput
 InputItem = Annotated[
     Annotated[InputMessage, Tag("message")]
     | Annotated[InputCall, Tag("function_call")]
-    | Annotated[InputCallOutput, Tag("function_call_output")],
+    | Annotated[InputCallOutput, Tag("function_call_output")]
+    | Annotated[ItemReference, Tag("item_reference")],
     Discriminator(_kind),
-    only_types("message", "function_call", "function_call_output"),
+    only_types("message", "function_call", "function_call_output", "item_reference"),
 ]
 
 

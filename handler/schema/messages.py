@@ -21,13 +21,13 @@ class TextPart(Request):
 
     type: Annotated[Literal["text"], only("text")]
     text: str
+    prompt_cache_breakpoint: Refused = None
 
 
 Content = str | Annotated[list[TextPart], Field(min_length=1)]
 
 
 class _Message(Request):
-    name: Refused = None
     refusal: Refused = None
     function_call: Refused = None
     audio: Refused = None
@@ -44,6 +44,7 @@ class SpokenMessage(_Message):
     """What a user says, or whoever runs the server."""
 
     role: Literal["system", "developer", "user"]
+    name: Refused = None
     content: Content
     tool_calls: Refused = None
     tool_call_id: Refused = None
@@ -70,6 +71,7 @@ class AssistantInput(_Message):
     """What the model said, which may be sent back exactly as it came, with its empty fields."""
 
     role: Literal["assistant"]
+    name: Refused = None
     content: Content | None = None
     tool_calls: Annotated[list[RequestedCall], Field(min_length=1, max_length=MAX_TOOLS)] | None = None
     tool_call_id: Refused = None
@@ -83,9 +85,10 @@ class AssistantInput(_Message):
 
 
 class ToolMessage(_Message):
-    """What a called function returned."""
+    """What a called function returned; its name only repeats the call's."""
 
     role: Literal["tool"]
+    name: FunctionName | None = None
     tool_call_id: CallId
     content: Content
     tool_calls: Refused = None

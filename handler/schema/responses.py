@@ -24,6 +24,7 @@ from handler.schema.fields import (
     Stop,
     TokenLimit,
     TopLogprobs,
+    Verbosity,
     disagrees,
     only,
 )
@@ -54,7 +55,7 @@ class TextConfig(Request):
     """How the text is to look."""
 
     format: ResponseFormat | None = None
-    verbosity: Annotated[Literal["medium"] | None, only("medium")] = None
+    verbosity: Verbosity = None
 
 
 class ResponseStreamOptions(Request):

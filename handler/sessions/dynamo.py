@@ -147,7 +147,8 @@ class DynamoSessions:
     ) -> Conversation:
         """See `SessionStore.append`."""
         now_s = self._clock()
-        turn = Turn.of(conversation, items, response, usage, now_s=now_s)
+        begun = dynamo_renewal.begun(conversation, now_s, self._retention_s)
+        turn = Turn.of(begun, items, response, usage, now_s=now_s)
         return write_turn(self._table, tenant, turn, claim, now_s=now_s, retention_s=self._retention_s)
 
     def replace_last(
@@ -239,8 +240,6 @@ class DynamoSessions:
 
     def renew(self, tenant: str, conversation: Conversation) -> Conversation:
         """See `SessionStore.renew`."""
-        if self._retention_s is None:
-            return conversation
         return dynamo_renewal.renew(
             self._table, tenant, conversation, now_s=self._clock(), retention_s=self._retention_s
         )

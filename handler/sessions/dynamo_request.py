@@ -23,11 +23,14 @@ class Expression:
     values: Row = field(default_factory=dict)
 
 
-def changing(to: Row, by: Row | None = None) -> Expression:
-    """Set attributes `to` these values, and add to those of `by`, which begin at zero."""
-    text = f"SET {', '.join(f'#{name} = :{name}' for name in to)}"
-    if by:
-        text += f" ADD {', '.join(f'#{name} :{name}' for name in by)}"
+def changing(to: Row, by: Row | None = None, without: Sequence[str] = ()) -> Expression:
+    """Set attributes `to` these values, add to those of `by`, which begin at zero, and remove some."""
+    parts = {
+        "SET": [f"#{name} = :{name}" for name in to],
+        "ADD": [f"#{name} :{name}" for name in by or ()],
+        "REMOVE": [f"#{name}" for name in without],
+    }
+    text = " ".join(f"{verb} {', '.join(changes)}" for verb, changes in parts.items() if changes)
     return Expression(text, {**to, **(by or {})})
 
 

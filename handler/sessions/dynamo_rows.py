@@ -24,7 +24,7 @@ from typing import Any
 from urllib.parse import quote
 
 from handler.sessions import records
-from handler.sessions.dynamo_request import Expression, Key, Row
+from handler.sessions.dynamo_request import Expression, Key, Row, changing
 from handler.sessions.values import Claim, Conversation, Item, Renewal, StoredResponse, Usage
 
 PART_BYTES = 380_000
@@ -117,6 +117,11 @@ def expiry(now_s: float, retention_s: float | None) -> dict[str, int]:
     return {} if retention_s is None else {"ttl": math.ceil(now_s + retention_s)}
 
 
+def renewing(ttl: Row, to: Row | None = None, by: Row | None = None) -> Expression:
+    """Change a row as `changing` does, and its expiry; without one, it loses what it had."""
+    return changing({**(to or {}), **ttl}, by, () if ttl else ("ttl",))
+
+
 def long_expiry(now_s: float, retention_s: float | None) -> dict[str, int]:
     """Make the expiry of rows that not every turn renews; their head decides whether they are seen."""
     return expiry(now_s, None if retention_s is None else retention_s * (1 + records.RETENTION_SLACK))
@@ -182,9 +187,13 @@ def head_row(tenant: str, conversation: Conversation, ttl: Mapping[str, int]) ->
     }
 
 
-def renewal_facts(renewal: Renewal) -> dict[str, str | int]:
+def renewal_facts(renewal: Renewal) -> dict[str, str | int | float]:
     """Write how far a head's items are renewed."""
-    return {"renewal_begun_s": renewal.begun_s, "renewal_place": renewal.place}
+    return {
+        "renewal_begun_s": renewal.begun_s,
+        "renewal_retention_s": renewal.retention_s,
+        "renewal_place": renewal.place,
+    }
 
 
 def load_head(row: Row) -> Conversation:
@@ -200,7 +209,11 @@ def load_head(row: Row) -> Conversation:
         last_seq=int(row["last_seq"]),
         usage=load_usage(row),
         updated_at_s=int(row["updated_at_s"]),
-        renewal=Renewal(int(row.get("renewal_begun_s", 0)), str(row.get("renewal_place", ""))),
+        renewal=Renewal(
+            int(row.get("renewal_begun_s", 0)),
+            float(row.get("renewal_retention_s", -1)),
+            str(row.get("renewal_place", "")),
+        ),
     )
 
 

@@ -23,7 +23,7 @@ from collections.abc import Mapping
 from handler.errors import Conflict, RequestError, Unavailable
 from handler.sessions import dynamo_claims as claims
 from handler.sessions import dynamo_rows as rows
-from handler.sessions.dynamo_request import Action, Put, Update, changing
+from handler.sessions.dynamo_request import Action, Put, Update
 from handler.sessions.dynamo_table import ConditionFailed, DynamoTable
 from handler.sessions.records import RETENTION_SLACK, Turn, absent
 from handler.sessions.values import Claim, Conversation
@@ -69,12 +69,11 @@ def _head_action(tenant: str, turn: Turn, now_s: float, ttl: Mapping[str, int]) 
         "version": turn.after.version,
         "last_seq": turn.after.last_seq,
         "updated_at_s": turn.after.updated_at_s,
-        **ttl,
     }
     counted = {name: getattr(turn.usage, name) for name in rows.COUNTERS}
     return Update(
         rows.head_key(tenant, turn.after.id),
-        changing(changes, counted),
+        rows.renewing(ttl, changes, counted),
         rows.at_version(turn.before.version, now_s),
     )
 
@@ -97,13 +96,14 @@ def _item_actions(tenant: str, turn: Turn, now_s: float, retention_s: float | No
 
 
 def _listing_actions(tenant: str, turn: Turn, now_s: float, retention_s: float | None) -> list[Action]:
-    """Put the directory entry: of a new conversation, and again each time half of its slack has gone by."""
-    if turn.before.version and retention_s is None:
+    """Put the directory entry: of a new conversation, and again each time half of its slack has gone by or a
+    round of renewal has begun, perhaps under another retention.
+    """
+    before = turn.before
+    period_s = math.inf if retention_s is None else max(1.0, retention_s * RETENTION_SLACK / 2)
+    is_recent = math.floor(now_s / period_s) == math.floor(before.updated_at_s / period_s)
+    if before.version and is_recent and before.renewal.begun_s <= before.updated_at_s:
         return []
-    if turn.before.version and retention_s is not None:
-        period_s = max(1.0, retention_s * RETENTION_SLACK / 2)
-        if math.floor(now_s / period_s) == math.floor(turn.before.updated_at_s / period_s):
-            return []
     ttl = rows.long_expiry(now_s, retention_s)
     return [Put(rows.bare(rows.listing_key(tenant, turn.after), ttl, id=turn.after.id))]
 

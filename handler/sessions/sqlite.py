@@ -205,12 +205,11 @@ class SqliteSessions:
 
     def renew(self, tenant: str, conversation: Conversation) -> Conversation:
         """See `SessionStore.renew`; all of it at once, which takes a file milliseconds."""
-        if math.isinf(self._retention_s):
-            return conversation
         parts = conversation.segments(conversation.last_seq)
         now_s, expires_at_s = self._clock(), self._expiry_s()
         with self._file.read() as db:
-            due = [part for part in parts if rows.first_expiry_s(db, tenant, part, now_s) < expires_at_s]
+            firsts = [(part, rows.first_expiry_s(db, tenant, part, now_s)) for part in parts]
+        due = [part for part, s in firsts if s < expires_at_s or expires_at_s < s == math.inf]
         if due:
             with self._file.write() as db:
                 for part in due:

@@ -7,6 +7,8 @@ import sqlite3
 from handler.sessions.records import state_of
 from handler.sessions.values import Claim
 
+_LAST = "\U0010ffff"  # sorts after every other character
+
 
 def find(db: sqlite3.Connection, tenant: str, key: str, now_s: float) -> Claim | None:
     """Read who holds an idempotency key."""
@@ -19,9 +21,9 @@ def find(db: sqlite3.Connection, tenant: str, key: str, now_s: float) -> Claim |
 def newest(db: sqlite3.Connection, tenant: str, prefix: str, since: str, now_s: float) -> Claim | None:
     """Read the claim with the greatest key under a prefix."""
     row = db.execute(
-        "SELECT * FROM claims WHERE tenant = ? AND key >= ? AND substr(key, 1, ?) = ? AND expires_at_s > ? "
+        "SELECT * FROM claims WHERE tenant = ? AND key BETWEEN ? AND ? AND expires_at_s > ? "
         "ORDER BY key DESC LIMIT 1",
-        (tenant, prefix + since, len(prefix), prefix, now_s),
+        (tenant, prefix + since, prefix + _LAST, now_s),
     ).fetchone()
     return None if row is None else _load(row, now_s)
 

@@ -82,6 +82,8 @@ class Renewal:
 
     begun_s: int = 0
     """When: what it has passed, and what was written since, is kept from then on at least."""
+    retention_s: float = -1.0
+    """For how long; 0 for ever, and less where there has been no round."""
     place: str = ""
     """Where it goes on; empty when it is over."""
 

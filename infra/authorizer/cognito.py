@@ -19,7 +19,12 @@ HEADERS = {
     "content-type": "application/x-amz-json-1.1",
     "x-amz-target": "AWSCognitoIdentityProviderService.GetUser",
 }
-NO_GOOD = ("NotAuthorizedException", "UserNotFoundException", "UserNotConfirmedException")
+NO_GOOD = (
+    "NotAuthorizedException",
+    "PasswordResetRequiredException",
+    "UserNotConfirmedException",
+    "UserNotFoundException",
+)
 
 
 class CognitoDoor:

@@ -441,6 +441,12 @@ def test_time_limit_header(base_url: str) -> None:
     assert (status, content["error"]["param"]) == (400, "x-request-timeout-ms")
 
 
+def test_page_of_another_site(base_url: str) -> None:
+    """A browser here is told by strangers' pages to send things; without keys, nothing of it is done."""
+    sent = {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}
+    check_refusal(send(base_url, "POST", CONVERSATIONS, "{}", sent), 403, None, "forbidden")
+
+
 def test_method(base_url: str) -> None:
     """A method that a path does not take gets 405 and the methods that would do."""
     status, headers, content = send(base_url, "DELETE", CONVERSATIONS, "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
 from pathlib import Path
@@ -13,11 +14,18 @@ from tests.readme import ROOT
 PLAIN = ["-m", "export", "some/model", "--out", "build/out", "--quant", "int4"]
 
 
+def dry(*words: str) -> str:
+    """What this `make` would run, whatever the one that runs the tests was told."""
+    asked = ["make", "--dry-run", "--no-print-directory", *words]
+    environment = {name: os.environ[name] for name in ("PATH", "HOME")}
+    done = subprocess.run(asked, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    return done.stdout
+
+
 def command(target: str, module: str, *settings: str) -> list[str]:
     """The arguments of python in the line of `target` that runs `module`; nothing is run."""
-    asked = ["make", "--dry-run", "--no-print-directory", target, *settings]
-    said = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    (line,) = (each for each in said.replace("\\\n", " ").splitlines() if f" -m {module} " in each)
+    lines = dry(target, *settings).replace("\\\n", " ").splitlines()
+    (line,) = (each for each in lines if f" -m {module} " in each)
     words = shlex.split(line)
     return words[words.index("-m") :]
 
@@ -32,8 +40,7 @@ def test_a_model_and_its_folder_may_have_spaces_in_their_names() -> None:
 
 def test_a_bench_has_ours_to_measure() -> None:
     """On a machine that has served nothing yet, the environment that ours run in is made first."""
-    asked = ["make", "--dry-run", "--no-print-directory", "-W", "requirements/run.txt", "bench", "PEERS="]
-    said = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    said = dry("-W", "requirements/run.txt", "bench", "PEERS=")
     assert said.index("-m venv .venv/run") < said.index("-m bench ")
 
 

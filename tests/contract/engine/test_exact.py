@@ -25,6 +25,7 @@ from handler.engine.sampling import SamplingParams, make_sampler
 from handler.engine.text import TextStream
 from handler.engine.values import Token
 from handler.engine.warm import WarmSlot
+from handler.errors import Unavailable
 
 FAMILIES = [family.name for family in REGISTERED]
 TOKENS = 160
@@ -229,6 +230,18 @@ def test_an_answer_does_not_wait_for_room(engine: Engine) -> None:
     capacity = cache.capacity
     assert len(list(tokens)) == 59
     assert cache.capacity == capacity
+
+
+def test_a_cache_that_cannot_grow_is_what_it_was(engine: Engine, one_shot: Any) -> None:
+    """Where there is no memory for a prompt, that request fails as 503, and the next one finds the cache
+    whole."""
+    cache = engine.model.new_cache()
+    engine.model.forward(IDS[:100], cache, rows=0)
+    cache.limit = 1 << 50
+    with pytest.raises(Unavailable, match="allocate"):
+        cache.reserve(1 << 48)
+    logits = engine.model.forward(IDS[100:], cache, rows=TOKENS - 100)
+    np.testing.assert_array_equal(logits, one_shot[100:])
 
 
 @given(data=st.data())

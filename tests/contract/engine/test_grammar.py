@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from handler.engine import load
 from handler.engine.engine import Engine
 from handler.engine.grammar import Grammar, json_rule
+from handler.engine.narrowing import narrowed
 from handler.engine.sampling import SamplingParams
 from handler.engine.text import TextStream
 from handler.errors import InvalidRequest
@@ -223,6 +224,29 @@ def test_forced_ids_are_drafts(house_bundle: Path) -> None:
     assert reason == "stop"
     assert text_of(engine, ids) == json.dumps(schema["const"])
     assert calls < len(ids) / 3
+
+
+@pytest.mark.parametrize("bound", [0, 3, -3, 99.0, 1_000_000])
+@pytest.mark.parametrize("width", [0.5, 0.001])
+@pytest.mark.parametrize("write", [narrowed, dict], ids=["narrowed", "as given"])
+def test_an_excluded_bound_is_excluded(
+    house_engine: Engine, bound: float, width: float, write: Callable[..., dict[str, Any]]
+) -> None:
+    """However near the other bound is, and however the number is written; what lies between stays."""
+    eos = house_engine.manifest.tokens.eos[0]
+    names = ("exclusiveMinimum", "maximum") if bound >= 0 else ("exclusiveMaximum", "minimum")
+    other = bound + (width if bound >= 0 else -width)
+    schema = {"type": "number", **dict(zip(names, (bound, other), strict=True))}
+
+    def accepts(text: str) -> bool:
+        constraint = house_engine.grammars.constraint(Grammar.json_schema(write(schema)), 0)
+        ids = house_engine.tokenizer.encode(text, add_special_tokens=False).ids
+        return constraint.followed([], ids) == len(ids) and bool(constraint.allowed(ids)[eos])
+
+    for text in (f"{bound:.0f}", f"{bound:.1f}", f"{bound:.3f}", f"-{bound:.0f}"):
+        assert not accepts(text), text
+    for text in (f"{other}", f"{round((bound + other) / 2, 6)}"):
+        assert accepts(text), text
 
 
 def test_free_text_until_a_trigger_and_then_json(engine: Engine) -> None:

@@ -10,10 +10,9 @@ import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
-from tests.loopback import serving
+from tests.loopback import Quiet, serving
 
 COMMIT = "5" * 40
 BRANCHES = ("main", "dev", COMMIT)
@@ -38,12 +37,9 @@ def running(repo: str, folder: Path) -> Iterator[Hub]:
         yield hub
 
 
-class _Requests(BaseHTTPRequestHandler):
+class _Requests(Quiet):
     hub: Hub
     protocol_version = "HTTP/1.1"
-
-    def log_message(self, *_: object) -> None:
-        return
 
     def do_HEAD(self) -> None:
         self.answer()

@@ -30,6 +30,7 @@ from handler.engine import load
 from handler.engine.bundle import read_manifest
 from handler.engine.token_bytes import token_bytes
 from infra.artifact import UNZIPPED_LIMIT_BYTES
+from tests.checkpoints import with_bos
 from tests.conftest import TinyBundle, TinyCheckpoint
 
 SPEED = Speed(load_s=0.3, prefill_tokens_per_s=500.0, decode_tokens_per_s=50.0, peak_bytes=300_000_000)
@@ -91,6 +92,25 @@ def test_a_window_read_in_parts_gives_the_number_of_the_whole(tiny_bundle: TinyB
     assert quality(bundle, PASSAGE).bits_per_byte == pytest.approx(expected, rel=1e-12)
 
 
+def test_every_window_begins_with_bos(tiny_bundle: TinyBundle, tmp_path: Path) -> None:
+    """As the model's own tokenizer begins the text: it is read, and its bytes are nobody's."""
+    bundle = with_bos(tiny_bundle("llama", "int8"), tmp_path / "bundle")
+    engine = load(bundle)
+    bos, *ids = engine.prompt.encode_text(PASSAGE)
+    assert engine.prompt.encode_text("") == [bos]
+    step = engine.model.context_tokens - 3
+    assert step < len(ids)
+    nats, count_bytes = 0.0, 0
+    for start in range(0, len(ids), step):
+        part = ids[start : start + step]
+        known = log_softmax(all_logits(engine.model, [bos, *part]))
+        nats -= sum(known[at, id_] for at, id_ in enumerate(part))
+        count_bytes += sum(len(token_bytes(engine.tokenizer, id_)) for id_ in part)
+    assert count_bytes == len(PASSAGE.encode())
+    expected = nats / math.log(2) / count_bytes
+    assert quality(bundle, PASSAGE).bits_per_byte == pytest.approx(expected, rel=1e-12)
+
+
 class IndifferentModel:
     """Finds every id as likely as any other."""
 
@@ -134,6 +154,13 @@ def test_a_zip_holds_what_dependencies_leave_room_for() -> None:
     assert not fit(10 << 30, SPEED, 4.0).packaging["image"]
 
 
+def test_a_bundle_from_s3_takes_more_memory_than_from_a_folder() -> None:
+    """One of 3 GB fits in Lambda's memory in an image, and not where it is held three times for a moment."""
+    found = fit(3 << 30, Speed(0.3, 500.0, 50.0, 4 << 30), 4.0).packaging
+    assert found == {"zip": False, "image": True, "S3": False, "SnapStart": False}
+    assert fit(2 << 30, Speed(0.3, 500.0, 50.0, 3 << 30), 4.0).packaging["S3"]
+
+
 def test_a_slower_model_and_smaller_tokens_cost_more() -> None:
     """Half the speed is twice the price of the time; so are tokens of half the length."""
 
@@ -154,6 +181,8 @@ NOWHERE = "cannot be exported: "
     [
         (["only-one"], ["compare: needs two models at least"]),
         (["same", "same"], ["same: given twice"]),
+        (["one", "two", "--block", "48"], ["--block: 48, must be one of"]),
+        (["one", "two", "--quant", "fp32", "--block", "64"], ["--block: 64, fp32 rounds nothing"]),
         (
             ["./no-such-folder", "./nor-this"],
             [f"./no-such-folder: {NOWHERE}", f"./nor-this: {NOWHERE}", "compare: none of the models"],

@@ -7,17 +7,18 @@ import json
 import os
 import shutil
 import signal
-import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from export.__main__ import main
-from export.compare.models import is_made
+from export.compare.models import bundle_of, is_made
 from export.pipeline import Options
+from export.stages import Stages
 from handler.engine.bundle import MANIFEST, read_manifest, write_manifest
 from tests.conftest import TinyBundle, TinyCheckpoint
 
@@ -42,16 +43,25 @@ def test_a_model_that_fails_leaves_the_others_in_the_table(
         assert f"Left out: {source}: {why}" in (tmp_path / "out" / "compare.md").read_text()
 
 
-def interrupt_once_there(file: Path, over: threading.Event) -> None:
-    """Press Ctrl-C, as it were, as soon as `file` is there, and again while nobody has heard of it.
+class Gated(Stages):
+    """Meets Ctrl-C where the gate begins."""
 
-    Python drops the interrupt where it meets a finalizer or a library that clears errors.
-    """
-    while not file.exists():
-        time.sleep(0.01)
-    os.kill(os.getpid(), signal.SIGINT)
-    while not over.wait(0.5):
-        os.kill(os.getpid(), signal.SIGINT)
+    @contextmanager
+    def stage(self, name: str, detail: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+        if name == "verify":
+            signal.raise_signal(signal.SIGINT)
+        with super().stage(name, detail, total) as done:
+            yield done
+
+
+class Interrupted(Stages):
+    """Meets Ctrl-C in the second export that it shows."""
+
+    shown = 0
+
+    def anew(self) -> Stages:
+        self.shown += 1
+        return Gated() if self.shown == 2 else super().anew()
 
 
 @pytest.fixture
@@ -64,23 +74,21 @@ def interruptible() -> Iterator[None]:
 
 @pytest.mark.usefixtures("interruptible")
 def test_an_interrupted_comparison_goes_on_where_it_was(
-    tiny_checkpoint: TinyCheckpoint, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny_checkpoint: TinyCheckpoint,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What was finished is named, is kept, and is not made again."""
     out = tmp_path / "out"
     arguments = ["compare", *(str(tiny_checkpoint(name)) for name in ("llama", "gpt2")), "--out", str(out)]
     arguments += ["--quant", "fp32"]
     kept = out / "bundles" / "tiny-llama" / MANIFEST
-    over = threading.Event()
-    watch = threading.Thread(target=interrupt_once_there, args=(kept, over), daemon=True)
-    watch.start()
-    status = main(arguments)
-    over.set()
-    assert status == 1
-    watch.join(10)
-    names = ", ".join(sorted(file.parent.name for file in kept.parent.parent.glob(f"[!.]*/{MANIFEST}")))
+    with monkeypatch.context() as patch:
+        patch.setattr("export.compare.command.Stages", Interrupted)
+        assert main(arguments) == 1
     line = capsys.readouterr().err.splitlines()[-1]
-    kept_for = f"{out / 'bundles'} keeps {names} for the next run"
+    kept_for = f"{out / 'bundles'} keeps tiny-llama for the next run"
     assert line == f"export: interrupted, no table was written; {kept_for}"
     content = kept.read_bytes()
     assert main(arguments) == 0
@@ -88,6 +96,17 @@ def test_an_interrupted_comparison_goes_on_where_it_was(
     assert kept.read_bytes() == content
     models = json.loads((out / "compare.json").read_text())["models"]
     assert [model["name"] for model in models] == ["tiny-llama", "tiny-gpt2"]
+
+
+def test_a_report_tells_the_time_of_its_own_export(tiny_checkpoint: TinyCheckpoint, tmp_path: Path) -> None:
+    """And not that of the model before it, which went through other stages."""
+    stages = Stages(Console(quiet=True))
+    stages.seconds["rounding"] = 1000.0
+    recipe = Options("", tmp_path, "fp32")
+    bundle = bundle_of(str(tiny_checkpoint("llama")), "llama", recipe, tmp_path / "bundles", stages)
+    told = json.loads((bundle / "report" / "report.json").read_text())["run"]["stage_s"]
+    assert "graph" in told
+    assert "rounding" not in told
 
 
 def test_a_bundle_is_taken_again_for_the_same_source_and_recipe_alone(

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import errno
 import json
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,8 @@ import torch
 from rich.console import Console
 from transformers import AutoModelForCausalLM
 
+from export.evaluate import Fidelity
+from export.frontier import sweep
 from export.fused import Named
 from export.graph import FAMILIES, family_of
 from export.mixed.alternatives import loaded_bytes
@@ -23,8 +28,9 @@ from export.quantize import Recipe, dequantize_rows, quantize_rows
 from export.reference import attention_of
 from export.source import resolve
 from export.stages import Stages
+from export.verdict import Verdict
 from handler.engine import load
-from handler.engine.bundle import read_manifest
+from handler.engine.bundle import Manifest, read_manifest
 from tests.conftest import TinyBundle, TinyCheckpoint
 
 NAMES = tuple(family.name for family in FAMILIES)
@@ -143,3 +149,37 @@ def test_a_frontier_sets_recipes_side_by_side(tiny_checkpoint: TinyCheckpoint, t
     assert all(point["speed"]["decode_tokens_per_s"] > 0 for point in points.values())
     assert points["fp32"]["size_bytes"] == max(point["size_bytes"] for point in points.values())
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_a_recipe_that_finds_no_room_costs_the_bundle_nothing(
+    tiny_bundle: TinyBundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One on the disk, one when it is run: both are told, and the others are measured.
+
+    All of them lie in the folder of the bundle in the making, which is swept when it is left unfinished.
+    """
+    folder = tmp_path / "bundle"
+    shutil.copytree(tiny_bundle("llama", "int4"), folder)
+
+    def export(options: Options, _stages: Stages) -> Manifest:
+        assert options.out.is_relative_to(folder)
+        if options.quant == "fp32":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(options.out))
+        shutil.copytree(tiny_bundle("llama", options.quant), options.out)
+        if options.quant == "int8":
+            (options.out / "model.onnx").write_bytes(b"")
+        return read_manifest(options.out)
+
+    sound = Fidelity(9, 0.1, 0.1, 0.1, 1.0, 2.0, 2.0)
+    options = Options("nowhere", tmp_path / "out", frontier=True)
+    section = sweep(options, folder, Verdict((), sound, exact=True), export, Stages(Console(quiet=True)))
+    assert [point["name"] for point in section.facts["points"]] == ["int4, block 128"]
+    left_out = section.facts["left_out"]
+    assert list(left_out) == ["fp32", "int8, block 128"]
+    assert left_out["fp32"].endswith("fp32: No space left on device")
+    assert left_out["int8, block 128"].startswith("cannot be run: load: ")
+    told = capsys.readouterr().err
+    for recipe, reason in left_out.items():
+        assert f"Left out: {recipe}: {reason}" in section.text
+        assert f"export: {recipe}: {reason}\n" in told
+    assert not list(folder.glob(".frontier-*"))

@@ -19,9 +19,11 @@ from transformers import AutoTokenizer
 
 from export.__main__ import main
 from export.command import run
+from export.compare.prediction import quality
 from export.errors import ExportError
-from export.passage import PASSAGES
+from export.passage import PASSAGE, PASSAGES
 from export.pipeline import Options, export_bundle
+from export.speed import measure
 from export.stages import Stages
 from export.texts import OWN_ANSWERS
 from export.tokenizer import load_tokenizer
@@ -158,10 +160,13 @@ def test_an_old_bundle_is_replaced(tiny_checkpoint: TinyCheckpoint, tmp_path: Pa
 def test_the_smallest_context_makes_a_bundle(
     way: str, tiny_checkpoint: TinyCheckpoint, tmp_path: Path
 ) -> None:
-    """Although no template finds room in it."""
-    options = Options(str(tiny_checkpoint("llama")), tmp_path / "out", "int8", way=way, context_tokens=3)
+    """Although no template finds room in it; a comparison measures it as any other."""
+    out = tmp_path / "out"
+    options = Options(str(tiny_checkpoint("llama")), out, "int8", way=way, context_tokens=3)
     export_bundle(options, Stages(Console(quiet=True)))
-    assert read_manifest(tmp_path / "out").context_tokens == 3
+    assert read_manifest(out).context_tokens == 3
+    assert quality(out, PASSAGE).bits_per_byte > 0
+    assert measure({"out": out}, tmp_path / "logs", rounds=1)["out"].decode_tokens_per_s > 0
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ from export.rows import streamed_answers, streamed_rows, whole_answers, whole_ro
 from export.stages import Stages
 from export.weights import Weights
 from handler.engine import load
+from handler.engine.bundle import TEMPLATE_FILE, read_manifest, write_manifest
 from handler.engine.engine import Engine
 from handler.engine.prompt import ChatPrompt
 from tests.conftest import TinyBundle, TinyCheckpoint
@@ -259,6 +260,19 @@ def test_a_context_too_small_has_no_findings(
     bundle = tiny_bundle("llama", "int4")
     small = dataclasses.replace(converted(bundle, tiny_checkpoint("llama"), 1000), context_tokens=16)
     assert probe(bundle, small, QUIET) == []
+
+
+def test_a_template_too_long_for_the_context_leaves_what_needs_none(
+    tiny_checkpoint: TinyCheckpoint, tiny_bundle: TinyBundle, tmp_path: Path
+) -> None:
+    """As SmolLM3's, which writes pages before a question: sentences are read, and nothing is asked."""
+    bundle = tmp_path / "bundle"
+    shutil.copytree(tiny_bundle("llama", "int4"), bundle)
+    template = bundle / TEMPLATE_FILE
+    template.write_text("rule " * read_manifest(bundle).context_tokens + template.read_text("utf-8"), "utf-8")
+    write_manifest(bundle, read_manifest(bundle))
+    sections = probe(bundle, converted(bundle, tiny_checkpoint("llama"), parameters=1_000_000_000), QUIET)
+    assert [section.key for section in sections] == ["bias"]
 
 
 def converted(bundle: Path, checkpoint: Path, parameters: int) -> Converted:

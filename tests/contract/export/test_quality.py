@@ -17,6 +17,7 @@ from export.pipeline import Options, export_bundle
 from export.quality import ANSWER_TOKENS, Dialogue, check_dialogues, main, quality, read_dialogues, scored
 from export.stages import Stages
 from handler.engine import load
+from handler.errors import InvalidRequest
 from tests.conftest import TinyBundle, TinyCheckpoint
 
 
@@ -47,6 +48,48 @@ def test_the_bundles_own_answers_are_exact(tiny_bundle: TinyBundle, tmp_path: Pa
     section = quality(engine, other)
     assert section.facts["languages"]["en"]["exact"] == 0
     assert section.tables[1].rows[0] == ("Hello?", "four words of another", own)
+
+
+class ScriptedEngine:
+    """Gives one answer to everything, and refuses to be asked in capitals; `asked` counts the answers."""
+
+    def __init__(self, answer: str) -> None:
+        self.answer, self.asked = answer, 0
+        self.prompt = self.model = self.tokenizer = self
+        self.context_tokens = 64
+
+    def encode(self, messages: list[Any]) -> list[int]:
+        if messages[-1]["content"].isupper():
+            raise InvalidRequest("The chat template refuses capitals.")
+        return [1]
+
+    def params(self, **_given: float) -> None:
+        """It draws nothing."""
+
+    def generate(self, _prompt: list[int], _params: None, max_tokens: int) -> list[Any]:
+        self.asked += 1
+        return []
+
+    def decode(self, _ids: list[int]) -> str:
+        return self.answer
+
+
+def test_an_exact_match_is_not_among_the_others(tmp_path: Path) -> None:
+    """White space makes no other answer, neither in the score nor in the table of those that missed."""
+    engine = ScriptedEngine("I am\n well.")
+    file = write(tmp_path / "dialogues.jsonl", said("Hello?", "I am well."), said("Hello?", "I'm well."))
+    section = quality(cast(Any, engine), read_dialogues(file))
+    assert section.facts["languages"]["en"]["exact"] == 1
+    assert [row[1] for row in section.tables[1].rows] == ["I'm well."]
+
+
+def test_a_dialogue_that_cannot_be_asked_is_told_before_any_is_answered(tmp_path: Path) -> None:
+    """Hours of answers are not given for the line behind them."""
+    engine = ScriptedEngine("Hi.")
+    file = write(tmp_path / "dialogues.jsonl", said("Hello?", "Hi."), said("HELLO?", "Hi."))
+    with pytest.raises(ExportError, match=r"dialogues\.jsonl:2: The chat template refuses capitals"):
+        quality(cast(Any, engine), read_dialogues(file))
+    assert engine.asked == 0
 
 
 def test_languages_are_scored_apart() -> None:

@@ -14,10 +14,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection
-from http.server import BaseHTTPRequestHandler
 from urllib.parse import urlsplit
 
-from tests.loopback import serving
+from tests.loopback import Quiet, serving
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ def faulty_s3(upstream: str) -> Iterator[FaultyS3]:
         yield line
 
 
-class Line(BaseHTTPRequestHandler):
+class Line(Quiet):
     """One connection."""
 
     line: FaultyS3
@@ -84,9 +83,6 @@ class Line(BaseHTTPRequestHandler):
         super().setup()
         with self.line.lock:
             self.line.connections += 1
-
-    def log_message(self, *_: object) -> None:
-        return
 
     def do_GET(self) -> None:
         asked = self.line.note(self.path, {name.lower(): value for name, value in self.headers.items()})

@@ -10,13 +10,14 @@ import threading
 from pathlib import Path
 
 import pytest
+from urllib3.exceptions import IncompleteRead, ProtocolError, ReadTimeoutError, SSLError
 
 from handler import transfer
 from handler.engine import integrity, load, start_loading
 from handler.engine.bundle import read_manifest, write_manifest
 from handler.errors import BundleError
 from handler.location import S3Location
-from handler.s3 import BLOCK_BYTES, S3Objects
+from handler.s3 import BLOCK_BYTES, BROKEN, S3Objects
 from infra.bundles import push
 from tests.contract.remote.conftest import BUCKET, PART_BYTES, Fetch, client
 from tests.contract.remote.faulty_s3 import Answer, Asked, FaultyS3
@@ -145,6 +146,12 @@ def test_a_part_that_stays_bad_is_refused(fault: object, line: FaultyS3, fetch: 
     assert "\n" not in message
     asked = [each for each in line.asked if (each.name, each.start) == (WEIGHTS, 2 * PART_BYTES)]
     assert len(asked) == transfer.ATTEMPTS
+
+
+@pytest.mark.parametrize("error", [SSLError, ProtocolError, ReadTimeoutError, IncompleteRead])
+def test_a_line_that_breaks_is_no_bug(error: type[Exception]) -> None:
+    """Also in a way that botocore hands on as it came, such as a damaged TLS record within a part."""
+    assert issubclass(error, BROKEN)
 
 
 def test_a_part_that_trickles_is_given_up(line: FaultyS3, s3_endpoint: str) -> None:

@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +19,17 @@ from handler.location import S3Location
 from handler.sessions.dynamo_table import DynamoTable
 from infra.bundles import push
 from tests.contract.restore.copies import FROZEN_S
-from tests.loopback import serving
+from tests.loopback import Quiet, serving
 
 PROJECT = Path(__file__).resolve().parents[3]
 BUCKET, TABLE = "snapshots", "copies"
 
 
-class Credentials(BaseHTTPRequestHandler):
+class Credentials(Quiet):
     """How Lambda gives a function with SnapStart its credentials: an address, whose connections are kept."""
 
     protocol_version = "HTTP/1.1"
     given: list[str]
-
-    def log_message(self, *_: object) -> None:
-        return
 
     def do_GET(self) -> None:
         self.given.append(f"KEY{len(self.given)}")

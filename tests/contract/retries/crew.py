@@ -6,6 +6,7 @@ import multiprocessing
 import random
 import time
 import urllib.request
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -23,8 +24,8 @@ _forks.set_forkserver_preload(["tests.contract.retries.serving"])
 class Crew:
     """So many servers of one place; use it as a context manager."""
 
-    def __init__(self, place: Place, size: int, *, pace_s: float = 0.0) -> None:
-        self.place, self._pace_s = place, pace_s
+    def __init__(self, place: Place, size: int, *, hold: Path | None = None) -> None:
+        self.place, self._hold = place, hold
         self.ports = [free_port() for _ in range(size)]
         self._members = [self._start(port) for port in self.ports]
         self.kills = 0
@@ -60,7 +61,7 @@ class Crew:
         )
 
     def _start(self, port: int) -> Any:
-        member = _forks.Process(target=serve, args=(self.place, port, self._pace_s))
+        member = _forks.Process(target=serve, args=(self.place, port, self._hold))
         member.start()
         return member
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import re
 import time
+from pathlib import Path
 
 import uvicorn
 
@@ -30,10 +31,15 @@ def reply(prompt: str) -> str:
     return f"{turns[-1]} after {turns[-2]}"
 
 
-def serve(place: Place, port: int, pace_s: float = 0.0) -> None:
-    """Serve until killed; `pace_s` is what every token takes."""
+def serve(place: Place, port: int, hold: Path | None = None) -> None:
+    """Serve until killed; while the file `hold` is there, the model comes no further."""
     os.environ.update(CREDENTIALS)
-    engine = scripted_engine(reply, context_tokens=CONTEXT_TOKENS, on_step=lambda: time.sleep(pace_s))
+
+    def step() -> None:
+        while hold and hold.exists():
+            time.sleep(0.01)
+
+    engine = scripted_engine(reply, context_tokens=CONTEXT_TOKENS, on_step=step)
     application = assemble(
         Settings(streaming=True, deadline_margin_ms=0),
         engine,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -14,7 +15,6 @@ from tests.contract.sessions.stores import Place, everything_in
 from tests.unit.handler.scripted_engine import MODEL
 
 LIMIT_MS = 2_000
-PACE_S = 0.03
 CLAIMED_WITHIN_S = 30.0
 
 
@@ -25,11 +25,13 @@ def attempts_in(place: Place) -> int:
 
 @pytest.mark.parametrize("place", ["sqlite", "dynamodb"], indirect=True)
 @pytest.mark.parametrize("key", [None, "a key"])
-def test_the_lease_of_the_dead_runs_out(place: Place, key: str | None) -> None:
+def test_the_lease_of_the_dead_runs_out(place: Place, key: str | None, tmp_path: Path) -> None:
     """After SIGKILL in the middle of an answer OpenAI's client repeats it by itself, waits for the lease of
     the dead, and has its turn, which is there once."""
     headers = {"x-request-timeout-ms": str(LIMIT_MS), **({"Idempotency-Key": key} if key else {})}
-    with Crew(place, 1, pace_s=PACE_S) as crew, crew.client(max_retries=12, timeout=60) as client:
+    hold = tmp_path / "hold"
+    hold.touch()
+    with Crew(place, 1, hold=hold) as crew, crew.client(max_retries=12, timeout=60) as client:
         conversation = client.conversations.create().id
         store, idle = place.open(time.time), attempts_in(place)
         answered: list[str] = []
@@ -45,9 +47,10 @@ def test_the_lease_of_the_dead_runs_out(place: Place, key: str | None) -> None:
         give_up_s = time.monotonic() + CLAIMED_WITHIN_S
         while attempts_in(place) == idle:
             assert time.monotonic() < give_up_s, "nobody took up the request"
-            time.sleep(PACE_S)
+            time.sleep(0.05)
         assert not answered
         crew.kill(0)
+        hold.unlink()
         asking.join(60)
         assert answered
         assert "t1 after nothing".startswith(answered[0])

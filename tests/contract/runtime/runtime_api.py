@@ -18,10 +18,9 @@ import time
 import uuid
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler
 from typing import Any
 
-from tests.loopback import serving
+from tests.loopback import Quiet, serving
 
 VERSION = "/2018-06-01/runtime"
 INVOCATION = re.compile(rf"{VERSION}/invocation/([0-9a-f-]{{36}})/(response|error)")
@@ -126,15 +125,12 @@ class RuntimeApi:
         self.breaches.append(sentence)
 
 
-class Calls(BaseHTTPRequestHandler):
+class Calls(Quiet):
     """One connection of the runtime."""
 
     api: RuntimeApi
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
-
-    def log_message(self, *_: Any) -> None:
-        return
 
     def answer(self, status: int, body: bytes = b"", headers: dict[str, str] | None = None) -> None:
         self.send_response(status)

@@ -65,14 +65,22 @@ def test_a_slow_reader_slows_the_function_down(start: Start, tmp_path: Path) -> 
 
 
 def test_a_reader_who_never_reads_is_given_up_in_time(start: Start, tmp_path: Path) -> None:
-    """Before the invocation's time is up its answer is closed, and the next invocation is served."""
+    """Before the invocation's time is up its answer is closed, and the next invocation is served.
+
+    False alarm only where the machine keeps the process from running at three such ends in a row.
+    """
     api = start().api
     api.invoke({"do": "count", "chunks": 1})  # the start is over
-    closed, never = tmp_path / "closed", threading.Event()
-    begun_s = time.monotonic()
-    answer = api.invoke({"do": "flood", "closed": str(closed)}, read_on=never, deadline_s=3)
-    assert api.invoke({"do": "count", "chunks": 1}).kind == "streamed"
-    assert answer.kind == "abandoned"
-    assert closed.read_text() == "closed"
-    assert 2 < answer.given_up_s - begun_s < 3
-    never.set()
+
+    def patience_s() -> float:
+        closed, never = tmp_path / "closed", threading.Event()
+        begun_s = time.monotonic()
+        answer = api.invoke({"do": "flood", "closed": str(closed)}, read_on=never, deadline_s=3)
+        assert api.invoke({"do": "count", "chunks": 1}).kind == "streamed"
+        assert answer.kind == "abandoned"
+        assert closed.read_text() == "closed"
+        closed.unlink()
+        never.set()
+        return answer.given_up_s - begun_s
+
+    assert any(2 < patience_s() < 3 for _ in range(3))

@@ -125,9 +125,22 @@ def test_a_whole_answer_on_a_streamed_route_gets_a_prelude(start: Start, route: 
 def test_a_whole_answer_through_a_function_url_gets_a_prelude(start: Start) -> None:
     """The second door streams every answer; bytes in base64 are decoded on the way."""
     proxy = {"statusCode": 200, "body": base64.b64encode(b"\0\xff").decode(), "isBase64Encoded": True}
-    url_event = {"requestContext": {"http": {"method": "GET", "path": "/"}}, "do": "proxy", "answer": proxy}
-    answer = start().api.invoke(url_event)
+    context = {"http": {"method": "GET", "path": "/"}, "domainName": "q7.lambda-url.us-east-1.on.aws"}
+    answer = start().api.invoke({"requestContext": context, "do": "proxy", "answer": proxy})
     assert (answer.kind, answer.prelude, answer.payload) == ("streamed", {"statusCode": 200}, b"\0\xff")
+
+
+HTTP_API = {"http": {"method": "POST", "path": "/"}, "domainName": "a1.execute-api.us-east-1.amazonaws.com"}
+
+
+@pytest.mark.parametrize(
+    "event", [{"version": "2.0", "requestContext": HTTP_API}, {"version": "1.0", **STREAMED}]
+)
+def test_an_http_api_gets_whole_answers(start: Start, event: dict[str, Any]) -> None:
+    """It invokes no response stream, by neither payload: a prelude would be no proxy answer."""
+    answer = start().api.invoke({**event, "do": "count", "chunks": 2})
+    assert answer.kind == "buffered"
+    assert json.loads(answer.body)["body"] == "0000000000000001"
 
 
 def test_a_stream_for_a_buffered_route_is_joined(start: Start) -> None:

@@ -120,7 +120,8 @@ def streamed_chat(traffic: Traffic) -> None:
 def url_chat(traffic: Traffic) -> None:
     """By the Function URL, whose events have another shape."""
     asked = traffic.chat(stream=True)
-    context = {"http": {"method": "POST", "path": CHAT}, "requestId": "r-2"}
+    domain = "q7.lambda-url.us-east-1.on.aws"
+    context = {"http": {"method": "POST", "path": CHAT}, "requestId": "r-2", "domainName": domain}
     by_url = {"version": "2.0", "rawPath": CHAT, "requestContext": context, "body": asked["body"]}
     traffic.send({**by_url, "headers": asked["headers"]}, "streamed 200")
 

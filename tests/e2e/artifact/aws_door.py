@@ -12,12 +12,11 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import yaml
 
-from tests.loopback import serving
+from tests.loopback import Quiet, serving
 
 Localize = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 UNPROTECTED = b"<EnableTerminationProtection>false</EnableTerminationProtection>"
@@ -28,7 +27,7 @@ HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length",
 def aws_door(port: int, server: str, localize: Localize) -> Iterator[None]:
     """Stand before `server`; whatever template makes a function is localized before it gets there."""
 
-    class Door(BaseHTTPRequestHandler):
+    class Door(Quiet):
         protocol_version = "HTTP/1.1"
 
         def pass_on(self) -> None:
@@ -53,9 +52,6 @@ def aws_door(port: int, server: str, localize: Localize) -> Iterator[None]:
             behind.close()
 
         do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_PATCH = pass_on
-
-        def log_message(self, format: str, *args: Any) -> None:
-            """Say nothing."""
 
     with serving(Door, port):
         yield

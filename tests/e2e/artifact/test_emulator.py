@@ -140,23 +140,32 @@ which is slow when theirs is.
 def test_receipts_add_up_to_the_platforms_report(deployment: Deployment, tmp_path: Path) -> None:
     """No receipt says more than is billed, none much less; the memory is the platform's, the init is billed
     once.
+
+    False alarm only where the machine stands still for half a second behind each of three cold starts.
     """
-    log = tmp_path / "log"
+    assert any(billed_beside_ms(deployment, tmp_path) <= OVERHEAD_MS for _ in range(3))
+
+
+def billed_beside_ms(deployment: Deployment, folder: Path) -> float:
+    """The most that is billed of one of three answers and not in its receipt."""
+    log = folder / "log"
     environment = deployment.environment(
-        AWS_LAMBDA_FUNCTION_TIMEOUT="300", DORMOUSE_SESSIONS=str(tmp_path / "sessions.sqlite3")
+        AWS_LAMBDA_FUNCTION_TIMEOUT="300", DORMOUSE_SESSIONS=str(folder / "sessions.sqlite3")
     )  # what counting in DynamoDB takes is billed after the receipt: up to half a second
     with emulated(deployment.command, environment, deployment.folder, log) as url:
         function = Function(url, log, deployment.model)
         receipts = [json.loads(function.sample("chat")[1])["dormouse"]["receipt"] for _ in range(3)]
-        give_up_s = time.monotonic() + 10
+        give_up_s = time.monotonic() + 60
         while len(reports := REPORT.findall(log.read_text())) < len(receipts):
             assert time.monotonic() < give_up_s, log.read_text()
             time.sleep(0.05)
     assert [receipt["cold"] for receipt in receipts] == [True, False, False]
     assert receipts[0]["init_ms"] > 0 == receipts[1]["init_ms"] == receipts[2]["init_ms"]
+    beside_ms = []
     for receipt, (_, billed_ms, memory_mib) in zip(receipts, reports, strict=True):
         assert receipt["memory_mib"] == int(memory_mib)
         ours_ms = receipt["gb_s"] / (receipt["memory_mib"] / 1024) * 1000
         assert receipt["prefill_ms"] + receipt["decode_ms"] + receipt["init_ms"] <= ours_ms + 1
-        unseen_ms = OVERHEAD_MS + BEFORE_OUR_CLOCK * receipt["init_ms"]
-        assert ours_ms <= int(billed_ms) <= ours_ms + unseen_ms, (receipt, billed_ms)
+        assert ours_ms <= int(billed_ms), (receipt, billed_ms)
+        beside_ms.append(int(billed_ms) - ours_ms - BEFORE_OUR_CLOCK * receipt["init_ms"])
+    return max(beside_ms)

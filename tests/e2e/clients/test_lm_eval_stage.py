@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,9 @@ import pytest
 
 from export.lm_eval import TASKS, evaluate, main
 from handler.engine import load
+from handler.engine.engine import Engine
+from tests.checkpoints import with_bos
+from tests.conftest import TinyBundle
 
 
 def test_a_bundle_is_evaluated_as_it_is_served(
@@ -30,6 +34,45 @@ def test_a_bundle_is_evaluated_as_it_is_served(
             scores.append(sum(token.logprob or 0.0 for token in tokens))
         right += int(np.argmax(scores)) == document["answer"]
     assert printed["acc,none"] == pytest.approx(right / len(documents))
+
+
+TEXTS = Path(__file__).parent / "tasks"
+
+
+def score(engine: Engine, context: list[int], continuation: list[int]) -> float:
+    """The log-likelihood of ids after others."""
+    tokens = list(engine.score([*context, *continuation]))[len(context) :]
+    return sum(token.logprob or 0.0 for token in tokens)
+
+
+def test_texts_begin_with_bos_where_the_model_wants_it(
+    tiny_bundle: TinyBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once, whether the harness scores choices or whole texts; several tasks give the results of each.
+
+    A proxy to the world is not asked for this machine.
+    """
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    bundle = with_bos(tiny_bundle("llama", "fp32"), tmp_path / "bundle")
+    engine = load(bundle)
+    assert engine.prompt.encode_text("") == [1]
+    right = 0
+    for line in (TASKS / "everyday.jsonl").read_text(encoding="utf-8").splitlines():
+        document = json.loads(line)
+        context = engine.prompt.encode_text(document["question"])
+        wholes = [engine.prompt.encode_text(f"{document['question']} {each}") for each in document["choices"]]
+        scores = [score(engine, context, whole[len(context) :]) for whole in wholes]
+        right += int(np.argmax(scores)) == document["answer"]
+    found = evaluate(bundle, "dormouse_everyday")
+    assert found["acc,none"] == pytest.approx(right / 12)
+
+    texts = [json.loads(line)["text"] for line in (TEXTS / "texts.jsonl").read_text("utf-8").splitlines()]
+    nats = -sum(score(engine, [1], engine.prompt.encode_text(text)[1:]) for text in texts)
+    size = sum(len(text.encode()) for text in texts)
+    several = evaluate(bundle, "dormouse_texts,dormouse_choice", TEXTS)
+    assert set(several) == {"dormouse_texts", "dormouse_choice"}
+    alone = evaluate(bundle, "dormouse_texts", TEXTS)
+    assert alone["bits_per_byte,none"] == pytest.approx(nats / size / math.log(2), abs=1e-4)
 
 
 def test_what_is_wrong_is_said_in_one_line(

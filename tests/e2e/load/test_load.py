@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,17 +12,23 @@ from typing import Any
 
 import pytest
 
+from bench.load.__main__ import LOCUST
 from bench.load.environment import Environment
+from bench.load.results import summarize
 from bench.load.router import Placement
 from tests.stack import PROJECT
 
 
 @pytest.fixture(scope="module")
-def found(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What a run of five seconds found: three users, two environments at most, nobody thinks for long."""
+def found(house_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What a run of five seconds found: three users, two environments at most, nobody thinks for long.
+
+    With the embedded model, whose answers sent back are as long as they were: what random weights say is
+    mostly not UTF-8, and three tokens for each of its own soon leave the context.
+    """
     out = tmp_path_factory.mktemp("load") / "found.json"
     command = [sys.executable, "-m", "bench.load", "--environments", "2", "--users", "3", "--seconds", "5"]
-    command += ["--think", "0.2", "--bundle", str(bundle), "--out", str(out)]
+    command += ["--think", "0.2", "--bundle", str(house_bundle), "--out", str(out)]
     run = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=240)
     assert run.returncode == 0, run.stdout + run.stderr
     answer: dict[str, Any] = json.loads(out.read_text())
@@ -65,3 +72,23 @@ def test_a_request_gets_a_free_environment_a_new_one_or_none() -> None:
         assert again == (first[0], False)
 
     asyncio.run(story())
+
+
+def test_a_conversation_that_cannot_be_begun_is_a_failure(tmp_path: Path) -> None:
+    """It is counted as an answer that did not come would be."""
+    program = (
+        "from locust.env import Environment\n"
+        "from bench.load import mix, talk\n"
+        "mix.draw = lambda dice: next(kind for kind in mix.KINDS if kind.api == 'conversation')\n"
+        "talker = talk.Talker(Environment())\n"
+        "talker.host = 'http://127.0.0.1:9'\n"
+        "talker.on_start()\n"
+        "talker.converse()\n"
+    )
+    samples = tmp_path / "samples"
+    variables = {"LOAD_SAMPLES": str(samples), "LOAD_MODEL": "any", "LOAD_THINK_S": "0"}
+    command = [str(LOCUST.with_name("python")), "-c", program]
+    run = subprocess.run(command, cwd=PROJECT, env=os.environ | variables, capture_output=True, timeout=60)
+    assert b"ConnectionError" in run.stderr
+    (failure,) = summarize([json.loads(line) for line in samples.read_text().splitlines()], 1.0)["failures"]
+    assert failure.startswith("ConnectionError")

@@ -143,6 +143,22 @@ def test_a_phone_never_scrolls_sideways(open_page: Any) -> None:
         assert chat.page.evaluate(f"{node}.scrollWidth <= {node}.clientWidth")
 
 
+def test_a_long_message_leaves_room_for_its_button(open_page: Any) -> None:
+    """On a phone held sideways, its keyboard open, a message of many lines scrolls, and can be sent."""
+    chat = open_page(size=(740, 180))
+    chat.box.fill("one line\n" * 30)
+    expect(chat.button("Send")).to_be_in_viewport(ratio=1)
+
+
+def test_a_long_message_is_not_cut(open_page: Any) -> None:
+    """What is pasted is there to its end: if it is too long, that is for the server to say."""
+    chat = open_page()
+    chat.box.focus()
+    text = "word " * 30_000
+    chat.page.keyboard.insert_text(text)
+    assert chat.box.input_value() == text
+
+
 def test_the_list_is_a_drawer_on_a_phone(open_page: Any) -> None:
     """On a phone the conversations open over the page, take the focus, and close with Escape."""
     chat = open_page(size=PHONE)

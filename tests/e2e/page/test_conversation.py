@@ -140,7 +140,8 @@ def test_an_answer_is_looked_for_as_long_as_it_may_take(open_page: Any) -> None:
     chat.page.clock.install()
     looks: list[str] = []
     chat.page.on("request", lambda request: looks.append(request.url) if "/items?" in request.url else None)
-    conversation = unanswered(chat, response="resp_0")
+    with chat.page.expect_response("**/items?*"):
+        conversation = unanswered(chat, response="resp_0")
     steps = 50
     for _ in range(steps):
         chat.page.clock.run_for(5_000)
@@ -369,6 +370,19 @@ def test_a_conversation_that_is_gone_is_explained(open_page: Any, fragment: str)
     expect(chat.trouble).to_contain_text("not here any more")
     chat.button("Start a new one").click()
     expect(chat.page.get_by_text("Try asking")).to_be_visible()
+
+
+def test_a_message_to_a_conversation_that_is_gone_is_not_lost(open_page: Any) -> None:
+    """It comes into the box of a new conversation, before what has been written since."""
+    chat = open_page(expected="404")
+    chat.ask("Hello!")
+    chat.server("DELETE", f"v1/conversations/{chat.conversation}")
+    chat.send("Are you there?")
+    expect(chat.trouble).to_contain_text("not here any more")
+    chat.box.fill("Hm.")
+    chat.button("Start a new one").click()
+    expect(chat.page.get_by_text("Try asking")).to_be_visible()
+    expect(chat.box).to_have_value("Are you there?\nHm.")
 
 
 def test_a_suggestion_starts_a_conversation(open_page: Any) -> None:

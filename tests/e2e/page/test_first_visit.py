@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 import pytest
-from playwright.sync_api import Locator, expect
+from playwright.sync_api import Locator, Route, expect
 
 TOUR = {
     "en-US": {
@@ -61,6 +61,25 @@ def test_the_first_conversation_takes_the_visitors_own_words(open_page: Any) -> 
     steps = begin_tour(chat)
     chat.ask("I am Juno.")
     expect(steps).to_contain_text("2/5")
+
+
+def test_a_step_that_is_pressed_twice_is_asked_once(open_page: Any) -> None:
+    """While the conversation is still on its way, impatience sends nothing twice, and loses nothing."""
+    chat = open_page()
+    steps = begin_tour(chat)
+    chat.ask("My name is Wren.")
+    held: list[Route] = []
+    chat.page.route("**/items?*", lambda route: held.append(route))
+    with chat.page.expect_request("**/items?*"):
+        chat.page.reload()
+    steps.get_by_role("button", name="What is a cold start?").dblclick()
+    chat.send("Hello!")
+    held.pop().continue_()
+    asked = ["My name is Wren.", "What is a cold start?"]
+    expect(chat.users).to_have_text([f"You said: {text}" for text in asked])
+    chat.wait_for_answer()
+    assert [text for role, text in chat.kept() if role == "user"] == asked
+    expect(chat.box).to_have_value("Hello!")
 
 
 def test_the_first_conversation_can_be_skipped(open_page: Any) -> None:

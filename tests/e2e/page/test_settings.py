@@ -58,6 +58,21 @@ def test_the_key_is_sent_and_forgotten_unless_asked_to_be_kept(open_page: Any) -
     assert "sk-test" in chat.page.evaluate("JSON.stringify(localStorage)")
 
 
+def test_a_key_that_no_header_can_carry_is_not_taken(open_page: Any) -> None:
+    """With the quotation marks or the invisible space of a pasted text, it is marked, and never sent."""
+    chat = open_page()
+    chat.button("Settings").click()
+    field = chat.page.get_by_label("API key")
+    for text in ("“sk-test”", "sk-\u200btest"):
+        field.fill(text)
+        field.blur()
+        assert field.evaluate("node => node.matches(':user-invalid')")
+    chat.button("Done").click()
+    with chat.page.expect_request("**/v1/responses") as caught:
+        chat.ask("Hello!")
+    assert "authorization" not in caught.value.headers
+
+
 def test_the_language_is_the_browsers_until_it_is_chosen(open_page: Any) -> None:
     """A Chinese browser gets Chinese; the switch changes every word and is remembered."""
     chat = open_page(locale="zh-CN")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from handler.engine.bundle import (
     sealed,
     write_manifest,
 )
+from handler.engine.files import Folder
 from handler.errors import BundleError
 
 GRAPH = Graph(
@@ -74,6 +76,20 @@ def test_writing_again_changes_nothing_but_what_changed(folder: Path) -> None:
     first = write_manifest(folder, MADE)
     again = write_manifest(folder, dataclasses.replace(first, exact=False))
     assert again == dataclasses.replace(first, exact=False)
+
+
+def test_what_the_operating_system_refuses_is_told_of_the_file(folder: Path) -> None:
+    """A file that cannot be opened is one line for the operator, as one that is damaged."""
+    write_manifest(folder, MADE)
+    files = Folder(folder)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for look in (lambda: files.read("model.onnx"), lambda: files.verify(["model.onnx"])):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))  # who is root may read everything
+        try:
+            with pytest.raises(BundleError, match=r"cannot be read: .*model\.onnx"):
+                look()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 def test_every_single_byte_of_the_manifest_is_under_its_seal(folder: Path) -> None:

@@ -56,6 +56,24 @@ def test_windows_are_of_one_length_and_few_for_a_large_model(tokenizer: Any) -> 
     assert {len(window) for window in windows(SHIPPED, tokenizer, 64, SMALL)} == {64}
 
 
+def test_of_a_long_text_no_more_is_encoded_than_is_read() -> None:
+    """A gigabyte would take minutes, for the thousand tokens that a large model reads."""
+
+    class Words:
+        chat_template = None
+        passages = 0
+
+        def encode(self, text: str) -> list[int]:
+            self.passages += 1
+            return [len(word) for word in text.split()]
+
+    tokenizer = Words()
+    text = CalibrationText("long", "\n\n".join(["word " * 100] * 50))
+    found = windows(text, tokenizer, 256, LARGE)
+    assert [len(window) for window in found] == [256] * (FEWEST_TOKENS // 256)
+    assert tokenizer.passages == -(-FEWEST_TOKENS // 100)
+
+
 def test_a_given_text_comes_before_the_shipped_one(tokenizer: Any) -> None:
     """A short text of the user's is read whole, and the shipped one fills the rest."""
     found = windows(CalibrationText("mine", "Hello, how are you?"), tokenizer, 256, SMALL)

@@ -48,7 +48,7 @@ def test_a_size_is_read(text: str, expected: int) -> None:
     assert parse_size(text) == expected
 
 
-@pytest.mark.parametrize("text", ["400", "MB", "-4MB", "4TB", "0MB", "4M"])
+@pytest.mark.parametrize("text", ["400", "MB", "-4MB", "4TB", "0MB", "4M", f"1{'0' * 400}GB"])
 def test_what_is_no_size_is_refused_by_the_option(text: str) -> None:
     """The message shows sizes that are read."""
     with pytest.raises(ExportError, match=r"--target-size: .*, must be a size such as 400MB"):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from export.uses import MOST_CHARACTERS, uses_of
 
 CARD = """---
@@ -45,6 +47,28 @@ def test_a_long_section_is_cut_between_paragraphs(tmp_path: Path) -> None:
     ((_, text),) = uses_of(tmp_path)
     assert len(text) < MOST_CHARACTERS + 60
     assert text.endswith("word \n\n(The rest is in the source's card.)")
+
+
+CODE = "```python\nmodel = load()\n# use it on several GPUs\nmodel.run()\n```"
+
+
+def test_a_comment_in_code_is_no_heading(tmp_path: Path) -> None:
+    """A block of code stays whole: half of one would take in what the card says after it."""
+    card = f"## How to use\n\n{CODE}\n\n~~~\n# limitations\n~~~\n\n## Limitations\n\nIt may be wrong.\n"
+    (tmp_path / "README.md").write_text(card, encoding="utf-8")
+    assert uses_of(tmp_path) == [
+        ("How to use", f"{CODE}\n\n~~~\n# limitations\n~~~"),
+        ("Limitations", "It may be wrong."),
+    ]
+
+
+@pytest.mark.parametrize("before", ["Words.\n\n", ""])
+def test_a_long_section_is_cut_before_the_code_that_does_not_fit(before: str, tmp_path: Path) -> None:
+    """And not within it, also where nothing else is left."""
+    code = "```\n" + "print(1)\n\n" * (MOST_CHARACTERS // 9) + "```\n"
+    (tmp_path / "README.md").write_text(f"# Uses\n\n{before}{code}", encoding="utf-8")
+    ((_, text),) = uses_of(tmp_path)
+    assert text == f"{before.strip()}\n\n(The rest is in the source's card.)"
 
 
 def test_a_folder_without_a_card_tells_nothing(tmp_path: Path) -> None:

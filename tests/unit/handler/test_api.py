@@ -6,6 +6,8 @@ import base64
 import json
 from typing import Any
 
+import httpx2
+import openai
 import pytest
 
 from handler.errors import Unavailable
@@ -81,6 +83,26 @@ def test_stage_is_no_part_of_the_path(door: Door) -> None:
     assert door.send(event).status == 200
 
 
+@pytest.mark.parametrize("path", ["/health", "/v1/models", "/v1/responses/resp_none", "/"])
+def test_what_a_gateway_puts_before_the_path_is_not_ours(door: Door, path: str) -> None:
+    """A custom domain's base path, and the stage of an HTTP API, by either payload."""
+    answer = door.call("GET", path)
+    proxy = {"resource": "/{proxy+}", "pathParameters": {"proxy": path[1:]}}
+    one = {"resource": "/v1/responses/{response_id}", "pathParameters": {"response_id": "resp_none"}}
+    route = one if path.endswith("none") else proxy if path != "/" else {"resource": "/"}
+    rest = {**rest_event("GET", f"/llm{path}"), **route}
+    http = {
+        "version": "2.0",
+        "routeKey": f"GET {route['resource']}",
+        "rawPath": f"/prod{path}",
+        "pathParameters": route.get("pathParameters"),
+        "requestContext": {"http": {"method": "GET"}, "stage": "prod"},
+    }
+    for event in (rest, {**rest, "version": "1.0"}, http):
+        found = door.send(event)
+        assert (found.status, found.body) == (answer.status, answer.body)
+
+
 def test_a_bug_is_not_told(open_door: OpenDoor, caplog: pytest.LogCaptureFixture) -> None:
     """An error that nobody foresaw is a bare 500 for the client and a whole story for the log."""
 
@@ -108,9 +130,36 @@ def test_an_error_after_the_first_byte_is_an_event(open_door: OpenDoor) -> None:
     response = door.post("/v1/responses", input="Hi", stream=True)
     assert response.events[-1]["type"] == "error"
     assert response.events[-1]["message"] == "The model is gone."
+    assert response.events[-1]["error"] == chat.events[-1]["error"]
     numbers = [event["sequence_number"] for event in response.events]
     assert numbers == list(range(len(numbers)))
     assert "[DONE]" not in chat.body + response.body
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses"])
+def test_openais_client_raises_what_ends_a_stream(open_door: OpenDoor, path: str) -> None:
+    """It looks for `error` in an event's data, whatever the event is called, and passes all else on."""
+
+    def broken(_: str) -> str:
+        raise Unavailable("The model is gone.")
+
+    door = open_door(scripted_engine(broken), streaming=True)
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        streamed = door.call("POST", path, json.loads(request.content))
+        return httpx2.Response(streamed.status, headers=streamed.headers, text=streamed.body)
+
+    transport = openai.DefaultHttpxClient(transport=httpx2.MockTransport(answer))
+    with openai.OpenAI(base_url="http://door/v1", api_key="none", http_client=transport) as client:
+        asked: Any = {"model": MODEL, "stream": True}
+        stream = (
+            client.responses.create(**asked, input="Hi")
+            if path == "/v1/responses"
+            else client.chat.completions.create(**asked, messages=HI)
+        )
+        with pytest.raises(openai.APIError, match=r"The model is gone\.") as raised:
+            list(stream)
+    assert raised.value.code == "unavailable"
 
 
 def test_retry_is_told(open_door: OpenDoor) -> None:

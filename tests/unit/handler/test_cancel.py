@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 from openai.types.responses import Response
 
-from handler.chat.running import LOOK_S
 from tests.unit.handler.conftest import Answer, Door, OpenDoor
 from tests.unit.handler.scripted_engine import noisy_engine
 from tests.unit.handler.streams import RESPONSES, Reading, again, ask, text_of, told
 
 SOON = {"x_request_timeout_ms": "400"}
+LOOK_S = 0.1
+"""In place of a second, between looks for a mark in the store."""
 
 
 class Slow:
@@ -38,7 +39,13 @@ def slow() -> Slow:
 @pytest.fixture
 def door(open_door: OpenDoor, slow: Slow) -> Door:
     """A model that goes on and on."""
-    return open_door(noisy_engine(on_step=slow), streaming=True)
+    return looking_often(open_door(noisy_engine(on_step=slow), streaming=True))
+
+
+def looking_often(door: Door) -> Door:
+    """Have an application look for marks after `LOOK_S`."""
+    door.application.running.look_s = LOOK_S
+    return door
 
 
 def cancel(door: Door, response_id: str, **options: Any) -> Answer:
@@ -98,9 +105,9 @@ def test_what_was_called_off_is_told_but_not_resumed(door: Door) -> None:
     assert text_of(made) + text_of(rest) == text_of(whole)
 
 
-def test_another_process_is_reached_through_the_store(open_door: OpenDoor, slow: Slow) -> None:
+def test_another_process_is_reached_through_the_store(door: Door, open_door: OpenDoor, slow: Slow) -> None:
     """The mark is seen within a look and a token; the canceller waits for the response and gets it."""
-    here, there = open_door(noisy_engine(on_step=slow), streaming=True), open_door(noisy_engine())
+    here, there = door, open_door(noisy_engine())
     reading = ask(here, input="Hi").until(deltas=1)
     slow.step_s = 0.02
     thread, _ = in_thread(reading.rest)
@@ -132,19 +139,19 @@ class Counting:
 
 @pytest.mark.parametrize("is_stored", [True, False])
 def test_looking_for_the_mark_is_cheap(open_door: OpenDoor, slow: Slow, is_stored: bool) -> None:
-    """Once a second and not once a token; never for short answers, or for those that are not stored."""
+    """Once in a while and not once a token; never for short answers, or for those that are not stored."""
     stores: list[Counting] = []
 
     def count(store: Any) -> Counting:
         stores.append(Counting(store))
         return stores[0]
 
-    door = open_door(noisy_engine(on_step=slow), wrap=count)
+    door = looking_often(open_door(noisy_engine(on_step=slow), wrap=count))
     begun_s = time.monotonic()
     door.post(RESPONSES, input="Hi", max_output_tokens=4, store=is_stored)
     assert stores[0].looks <= (time.monotonic() - begun_s) // LOOK_S
     slow.step_s, before, begun_s = 0.02, stores[0].looks, time.monotonic()
-    door.post(RESPONSES, input="Hi again", max_output_tokens=70, store=is_stored)
+    door.post(RESPONSES, input="Hi again", max_output_tokens=30, store=is_stored)
     looks, took_s = stores[0].looks - before, time.monotonic() - begun_s
     assert 1 <= looks <= took_s // LOOK_S if is_stored else looks == 0
 
@@ -175,9 +182,11 @@ def test_a_resumed_answer_is_called_off(door: Door) -> None:
     assert told(again(door, cut.id).rest().events) == told([*cut.events, *rest.events])
 
 
-def test_an_answer_resumed_in_another_process_is_called_off(open_door: OpenDoor, slow: Slow) -> None:
+def test_an_answer_resumed_in_another_process_is_called_off(
+    door: Door, open_door: OpenDoor, slow: Slow
+) -> None:
     """It is stored already, as one that was cut: that it goes on is only known where it does."""
-    here, there = open_door(noisy_engine(on_step=slow), streaming=True), open_door(noisy_engine())
+    here, there = door, open_door(noisy_engine())
     cut = ask(here, input="Hi").until(deltas=1).hang_up()
     rest = again(here, cut.id, cut.last).until(deltas=2)
     slow.step_s = 0.02

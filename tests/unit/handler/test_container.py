@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
 
+from handler import container
 from handler.access import open_keys
 from handler.errors import SettingsError, StartupError
 from handler.key_file import KeyFile
@@ -14,6 +16,7 @@ from handler.keys import KeyRecord, new_key
 from handler.platforms import SAGEMAKER_MODEL, Platform, mounted_bundle, port, recognise
 from handler.settings import read_settings
 from infra.key_stores import FileKeys
+from tests.loopback import serving
 
 SAGEMAKER = recognise({}, ["serve"])
 CLOUD_RUN = recognise({"K_SERVICE": "dormouse", "PORT": "8080"}, [])
@@ -102,6 +105,20 @@ def test_loopback_asks_for_nothing() -> None:
     assert open_keys("", "127.0.0.1", None) is None
     with pytest.raises(StartupError, match="No such file"):
         open_keys("/nowhere/keys.json", "127.0.0.1", None)
+
+
+def test_a_ping_takes_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The container's health is not asked for by way of the proxy that its environment names."""
+
+    class Healthy(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.path == "/ping" else 404)
+            self.end_headers()
+
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # where nobody listens
+    with serving(Healthy) as address:
+        monkeypatch.setenv("PORT", address.rpartition(":")[2])
+        assert container.main(["ping"]) == 0
 
 
 def test_in_lambda_keys_are_not_ours_to_ask_for() -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from handler.engine.engine import Engine
+from tests.unit.engine import chat_templates
 from tests.unit.engine.scripted_model import ScriptedModel
 from tests.unit.engine.tiny_tokenizers import byte_level
 from tests.unit.handler.conftest import OpenDoor
@@ -187,6 +188,20 @@ def test_far_turns_are_named_and_not_computed(open_door: OpenDoor) -> None:
     told = explained(open_door(engine).post(CHAT, messages=[*turns, SAID[-1]], **ASK))
     assert [one["nats"] is None for one in told["support"]] == [True] * 2 + [False] * 8
     assert not told["complete"]
+
+
+def test_a_prompt_that_leaving_out_makes_too_long_is_not_read(open_door: OpenDoor) -> None:
+    """A template that writes a system message where there is none: the answer is given, the part is null."""
+    said = [{"role": "system", "content": "B"}, {"role": "user", "content": "Hello"}]
+    template = chat_templates.DEFAULT_SYSTEM
+    prompt = noisy_engine(template=template).prompt
+    with_it, without = (len(prompt.encode(messages)) for messages in (said, said[1:]))
+    assert with_it < without
+    engine = noisy_engine(template=template, context_tokens=without)  # which the answer fills
+    answer = open_door(engine).post(CHAT, messages=said, **ASK)
+    assert len(explained(answer)["tokens"]) == without - with_it
+    assert [one["nats"] for one in explained(answer)["support"]] == [None]
+    assert not explained(answer)["complete"]
 
 
 def test_nothing_is_told_unasked(open_door: OpenDoor) -> None:

@@ -208,6 +208,19 @@ def test_a_schema_that_cannot_be_followed_is_refused(
     assert reason in refused.json["error"]["message"]
 
 
+def test_a_function_is_refused_in_a_schemas_words(noisy: Door) -> None:
+    """What is wrong with a schema is told alike, in one sentence, wherever the schema stands."""
+    schema = {"type": "object", "properties": {"a": BAD}}
+    wanted = {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
+    tools = [{"type": "function", "function": {"name": "tell", "parameters": schema}}]
+    refused = [
+        noisy.post(CHAT, messages=HI, **one) for one in ({"response_format": wanted}, {"tools": tools})
+    ]
+    told = [answer.json["error"]["message"].partition("': ")[2] for answer in refused]
+    assert told[0] == told[1]
+    assert '"not"' in told[0]
+
+
 @pytest.mark.parametrize(
     ("format_", "param"),
     [

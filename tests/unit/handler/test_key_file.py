@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from handler.errors import StartupError, Unauthorized
+from handler.errors import StartupError, Unauthorized, Unavailable
 from handler.key_file import KeyFile
 from handler.keys import KeyRecord, new_key
 from infra.key_stores import FileKeys
@@ -36,17 +36,32 @@ def test_a_key_in_the_file_names_its_tenant(file: Path) -> None:
 
 
 def test_a_change_of_the_file_counts_at_once(file: Path) -> None:
-    """A key that is added admits, one that is revoked does not, without a restart; a broken file: nobody."""
+    """A key that is added admits, one that is revoked does not, without a restart."""
     door = KeyFile(file)
     FileKeys(file).add(KeyRecord(NEW.id, NEW.sha256, "bob", 2))
     assert door.tenant(f"Bearer {NEW.text}") == "bob"
     FileKeys(file).replace(KeyRecord(OLD.id, OLD.sha256, "alice", 1, revoked_s=3))
     with pytest.raises(Unauthorized):
         door.tenant(f"Bearer {OLD.text}")
+
+
+def test_a_file_that_cannot_be_read_lets_nobody_in(file: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The operator is told why, once; whoever has a key is told to come again, and not that it is wrong."""
+    door, text = KeyFile(file), file.read_text()
     file.write_text("{")
     os.utime(file, (5, 5))
-    with pytest.raises(Unauthorized):
-        door.tenant(f"Bearer {NEW.text}")
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            door.tenant(f"Bearer {OLD.text}")
+    assert [record.message for record in caplog.records] == [
+        f"nobody is let in: keys: {file}: this is no file of keys; `python -m infra.keys` writes one"
+    ]
+    file.unlink()
+    with pytest.raises(Unavailable):
+        door.tenant(f"Bearer {OLD.text}")
+    assert caplog.records[-1].message.endswith("No such file or directory")
+    file.write_text(text)
+    assert door.tenant(f"Bearer {OLD.text}") == "alice"
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"keys": [{}]}', '{"keys": []}'])

@@ -316,9 +316,12 @@ def test_a_long_history_is_not_encoded_whole(
 def test_a_long_text_is_not_encoded_whole(
     door: Door, counting: CountingTokenizer, path: str, body: dict[str, Any]
 ) -> None:
-    """One that cannot fit is refused by what it begins with."""
+    """One that cannot fit is refused by what it begins with, in the words that clients know it by."""
     refused = door.post(path, **body)
     assert (refused.status, refused.json["error"]["code"]) == (400, "context_length_exceeded")
+    assert refused.json["error"]["message"].startswith(
+        f"This model's maximum context length is {CONTEXT_TOKENS} tokens"
+    )
     assert f"has more than {CONTEXT_TOKENS} tokens" in refused.json["error"]["message"]
     assert counting.characters < MOST_CHARACTERS
 

@@ -49,6 +49,12 @@ def test_a_text_and_its_ids_are_one_prompt(door: Door) -> None:
         assert choices(door, prompt=prompt, echo=True, logprobs=2, max_tokens=5) == whole
 
 
+def test_no_limit_given_is_the_default(door: Door) -> None:
+    """OpenAI's default is 16 tokens, and null stands for the default: not for all that the context holds."""
+    for given in ({}, {"max_tokens": None}, {"max_tokens": 16}):
+        assert len(choices(door, prompt=TEXT, logprobs=0, **given)[0]["logprobs"]["tokens"]) == 16
+
+
 def test_echo_is_the_prompt_and_then_the_answer(door: Door) -> None:
     """What an echoed answer says after the prompt is what it says without an echo."""
     plain = choices(door, prompt=TEXT, max_tokens=8)[0]["text"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from handler.errors import SettingsError
-from handler.settings import Settings, read_settings, variables
+from handler.settings import Settings, fill_in, read_settings, variables
 
 ROOT = Path(__file__).parents[3]
 
@@ -69,6 +69,25 @@ def test_whole_numbers(text: str) -> None:
     """A whole number is ASCII digits within its range, nothing else."""
     with pytest.raises(SettingsError):
         read_settings({"DORMOUSE_THREADS": text})
+
+
+@pytest.mark.parametrize("field", ["GATEWAY_TIMEOUT_S", "GATEWAY_STREAM_TIMEOUT_S"])
+def test_a_margin_leaves_time_for_an_answer(field: str) -> None:
+    """One that is as long as a limit would make every answer empty: both are named, with their values."""
+    environment = {"DORMOUSE_DEADLINE_MARGIN_MS": "20000", f"DORMOUSE_{field}": "20"}
+    with pytest.raises(SettingsError, match=rf"DEADLINE_MARGIN_MS=20000.*{field}=20\b"):
+        read_settings(environment)
+    assert read_settings({**environment, "DORMOUSE_DEADLINE_MARGIN_MS": "19999"})
+    with pytest.raises(SettingsError, match=r"GATEWAY_TIMEOUT_S=29\b"):
+        read_settings({"DORMOUSE_DEADLINE_MARGIN_MS": "29000"})
+
+
+def test_what_is_set_goes_before_what_is_filled_in() -> None:
+    """And an empty variable is not set."""
+    environment = {"DORMOUSE_STREAMING": "", "DORMOUSE_GATEWAY_TIMEOUT_S": "60"}
+    fill_in(environment, streaming=1, gateway_timeout_s=900, gateway_stream_timeout_s=480)
+    found = read_settings(environment)
+    assert (found.streaming, found.gateway_timeout_s, found.gateway_stream_timeout_s) == (True, 60, 480)
 
 
 def test_lambda_facts() -> None:

@@ -227,6 +227,18 @@ def test_a_call_that_was_cut_may_be_sent_back(open_door: OpenDoor) -> None:
         assert (refused.status, refused.json["error"]["param"]) == (400, param)
 
 
+def test_a_result_may_name_its_function(open_door: OpenDoor) -> None:
+    """Many clients write the function's name beside the call's id; another function's is refused."""
+    door, _ = open_saying(open_door, HERMES.write("weather", OSLO), "It snows.")
+    made = door.post(CHAT, messages=ASK, tools=CHAT_TOOLS).json["choices"][0]["message"]
+    result = {"role": "tool", "tool_call_id": made["tool_calls"][0]["id"], "content": "Snow"}
+    answers = [
+        door.post(CHAT, messages=[*ASK, made, {**result, "name": name}]) for name in ("weather", "time")
+    ]
+    assert answers[0].json["choices"][0]["message"]["content"] == "It snows."
+    assert (answers[1].status, answers[1].json["error"]["param"]) == (400, "messages[2].name")
+
+
 def test_what_openais_helpers_add_may_be_sent_back(open_door: OpenDoor) -> None:
     """`parsed` and `parsed_arguments` repeat what an answer says: with them its items are what they are."""
     door, _ = open_saying(open_door, f"See.\n{HERMES.write('weather', OSLO)}")

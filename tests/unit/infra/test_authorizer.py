@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import botocore.auth
@@ -23,6 +24,7 @@ from infra.authorizer.connection import Unreachable
 from infra.authorizer.function import REFUSED_FOR_S, REMEMBERED_REFUSALS, KeyDoor, answer
 from infra.authorizer.item import ItemReader, signed_headers
 from tests.dynamodb import free_port
+from tests.loopback import serving
 from tests.stack import PROJECT, properties
 
 ARN = "arn:aws:execute-api:us-east-1:123456789012:api/prod/POST/v1/chat/completions"
@@ -220,6 +222,27 @@ def test_where_cognito_is_asked_a_key_is_none(sent: str | None) -> None:
         door.admit(sent)
     with pytest.raises(Unreachable):
         door.admit("Bearer a.b.c")
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("NotAuthorizedException", Refused),
+        ("PasswordResetRequiredException", Refused),
+        ("TooManyRequestsException", Unreachable),
+    ],
+)
+def test_what_is_wrong_with_a_user_is_no_error_of_ours(said: str, told: type[Exception]) -> None:
+    """Whom Cognito lets in no more is refused, and alarms nobody; that it was not asked is an error."""
+
+    class Cognito(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.send_response(400)
+            self.end_headers()
+            self.wfile.write(json.dumps({"__type": said}).encode())
+
+    with serving(Cognito) as address, pytest.raises(told):
+        CognitoDoor("us-east-1_pool", f"http://{address}").admit("Bearer a.b.c")
 
 
 def test_a_table_that_does_not_answer_admits_nobody() -> None:
