@@ -18,6 +18,7 @@ from export.command import run
 from export.errors import ExportError
 from export.house import stages
 from export.house.dialogue import ENGLISH
+from export.house.missed import TIMES
 from export.house.train import Schedule
 
 COMMANDS = {
@@ -68,13 +69,29 @@ def main() -> int:
         help="with --questions: the part of them that is practised once, right or wrong",
     )
     parser.add_argument(
+        "--times",
+        type=int,
+        default=TIMES,
+        help="with --questions: how often those answered wrong are practised besides",
+    )
+    parser.add_argument(
         "--english", type=float, default=ENGLISH, help="the part of the corpus that begins in English"
     )
     parser.add_argument(
         "--batch-tokens", type=int, default=Schedule.batch_tokens, help="places of a training step"
     )
     parser.add_argument("--steps", type=int, default=stages.STEPS, help="training steps")
-    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument(
+        "--warmup-steps", type=int, default=Schedule.warmup_steps, help="steps in which the rate rises"
+    )
+    parser.add_argument(
+        "--peak-lr", type=float, default=Schedule.peak_lr, help="learning rate between rise and fall"
+    )
+    parser.add_argument(
+        "--fall", type=float, default=Schedule.fall, help="part of the steps in which it falls"
+    )
+    parser.add_argument("--final-lr", type=float, default=Schedule.final_lr, help="learning rate at the end")
+    parser.add_argument("--seed", type=int, default=stages.SEED)
     parser.add_argument("--probes", type=int, default=400, help="held-out dialogues answered by evaluate")
     parser.add_argument("--workers", type=int, default=2, help="training processes; one for each core")
     parser.add_argument("--bfloat16", action="store_true", help="train with products in bfloat16")

@@ -18,11 +18,11 @@ from export.house.dialogue import ENGLISH, Composer
 from export.house.train import answer_logits
 from export.house.turns import Dialogue
 
+TIMES = 4  # how often a missed question comes, beside once among all
 _TYPO = 0.25  # part of the questions with a slip
 _TOLD = 0.25  # dialogues about told facts for each question
 _UNSURE = 0.2  # a right answer with a token less probable than this is missed; few answers have five wordings
 _CHANCE = ("tutoring",)  # nothing tells which question a lesson begins with
-_TIMES = 4  # how often a missed question comes, beside once among all
 _MOST_JOINED = 6
 _BATCH_TOKENS = 16384
 
@@ -35,6 +35,7 @@ def practice(
     seed: int,
     english: float = ENGLISH,
     kept: float = 1.0,
+    times: int = TIMES,
 ) -> tuple[list[Dialogue], int]:
     """Return dialogues in which the missed ones come several times, and the number of these.
 
@@ -48,7 +49,7 @@ def practice(
     wrong, mistold = ([d for d in missed(model, pieces, all_of) if _is_sure(d)] for all_of in (drawn, told))
     once = [all_of[: round(kept * len(all_of))] for all_of in (drawn, told)]
     dialogues = [*_joined(once[0], rng), *once[1]]
-    for _ in range(_TIMES):
+    for _ in range(times):
         dialogues += [*_joined(wrong, rng), *mistold]
     return dialogues, len(wrong) + len(mistold)
 

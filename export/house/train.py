@@ -7,7 +7,7 @@ batches and ends with the same weights. Knows nothing of what the dialogues say.
 import csv
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -44,14 +44,6 @@ class Schedule:
     save_every_steps: int = 500
     measure_every_steps: int = 1000
     bfloat16: bool = False  # products in bfloat16, weights and sums in float32
-
-    def of_batch(self, batch_tokens: int) -> "Schedule":
-        """Return the same with other batches: the rate goes with the root of their size.
-
-        Source: Malladi et al., "On the SDEs and scaling rules for adaptive gradient algorithms" (2022).
-        """
-        peak_lr = self.peak_lr * (batch_tokens / self.batch_tokens) ** 0.5
-        return replace(self, batch_tokens=batch_tokens, peak_lr=peak_lr)
 
     def learning_rate(self, step: int) -> float:
         """Return the learning rate of a step."""

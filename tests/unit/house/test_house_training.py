@@ -4,8 +4,9 @@ import argparse
 import json
 import random
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -176,23 +177,13 @@ def test_a_checkpoint_is_a_hugging_face_folder(tokenizer, tmp_path: Path) -> Non
     config = json.loads((tmp_path / "config.json").read_text())
     defaults = json.loads((tmp_path / "generation_config.json").read_text())
     assert (config["architectures"], config["model_type"]) == (["LlamaForCausalLM"], "llama")
-    assert (defaults["temperature"], defaults["top_p"], defaults["eos_token_id"]) == (0.7, 0.9, 2)
+    assert (defaults["temperature"], defaults["top_p"], defaults["eos_token_id"]) == (0.3, 0.9, 2)
     assert "chat_template" in json.loads((tmp_path / "tokenizer_config.json").read_text())
     pieces = load_tokenizer(tmp_path)
     conversations = [[{"role": "user", "content": text}] for text in ("hello", "你好，你好，你好")]
     together = CheckpointAnswerer(load_checkpoint(tmp_path), pieces, max_tokens=5).answer(conversations)
     alone = CheckpointAnswerer(load_checkpoint(tmp_path), pieces, max_tokens=5, batch=1).answer(conversations)
     assert together == alone
-
-
-def test_the_rate_goes_with_the_root_of_the_batch() -> None:
-    """A quarter of the places halves the rate at every step but the last; nothing else changes."""
-    whole = Schedule(steps=600, final_lr=0.0)
-    quarter = whole.of_batch(whole.batch_tokens // 4)
-    assert [quarter.learning_rate(step) for step in (0, 300, 599)] == pytest.approx(
-        [whole.learning_rate(step) / 2 for step in (0, 300, 599)]
-    )
-    assert replace(quarter, batch_tokens=whole.batch_tokens, peak_lr=whole.peak_lr) == whole
 
 
 def test_a_run_can_be_made_longer_before_its_fall() -> None:
@@ -232,6 +223,12 @@ def test_a_failed_worker_fails_the_run(capfd: pytest.CaptureFixture[str]) -> Non
     assert "planted in" in capfd.readouterr().err
 
 
+def trained(work: Path) -> dict[str, Any]:
+    """The schedule that a run was trained by."""
+    schedule: dict[str, Any] = torch.load(work / "run" / "run.pt", weights_only=True)["schedule"]
+    return schedule
+
+
 def test_one_command_makes_the_weights_in_four_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`all` trains from nothing, goes on with what was missed, and records all runs and their corpora."""
     size = ModelSize(hidden=32, layers=1, heads=1, kv_heads=1, intermediate=32)
@@ -240,19 +237,21 @@ def test_one_command_makes_the_weights_in_four_runs(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(stages, "evaluate", measured.append)
     options = argparse.Namespace(
         work=tmp_path / "work", checkpoint=tmp_path / "checkpoint", start=None, before=[], bundle=[],
-        dialogues=80, questions=0, kept=1.0, english=ENGLISH, steps=6, batch_tokens=32768, seed=7, workers=1,
-        bfloat16=False, device="cpu", compile=False,
+        dialogues=80, questions=0, kept=1.0, times=4, english=ENGLISH, steps=6, batch_tokens=32768,
+        peak_lr=5e-3, seed=7, workers=1, bfloat16=False, device="cpu", compile=False,
     )  # fmt: skip
 
     stages.everything(options)
 
+    rates = [trained(tmp_path / "work" / f"run{number}")["peak_lr"] for number in (1, 2, 3, 4)]
+    assert rates == [5e-3, 3e-3, 4e-4, 4e-4]
     runs = [json.loads((tmp_path / "checkpoint" / "training.json").read_text(encoding="utf-8"))]
     while "after" in runs[0]:
         runs.insert(0, runs[0].pop("after"))
-    assert [(run["steps"], run["seed"]) for run in runs] == [(6, 7), (5, 8), (1, 9), (1, 10)]
+    assert [(run["steps"], run["seed"]) for run in runs] == [(6, 7), (5, 8), (1, 11), (1, 12)]
     assert [run["corpus"]["practice"] > 0 for run in runs] == [False, True, True, True]
     assert runs[1]["corpus"]["dialogues"]["train"] - runs[1]["corpus"]["practice"] == 40
-    assert [run["corpus"]["english"] for run in runs] == [ENGLISH, ENGLISH, 0.75, 0.6]
+    assert [run["corpus"]["english"] for run in runs] == [ENGLISH, ENGLISH, 0.55, 0.55]
     assert load_checkpoint(tmp_path / "checkpoint").config.hidden_size == 32
     assert measured[0].before == [tmp_path / "work" / run / "corpus" for run in ("run1", "run2", "run3")]
     assert (tmp_path / "checkpoint" / "calibration.txt").stat().st_size
