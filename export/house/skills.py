@@ -4,6 +4,7 @@ Each maker returns a question and its right answer; `skills.toml` has the words.
 """
 
 import random
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,17 +13,20 @@ from export.house.grammar import expand
 from export.house.names import make_name, words
 from export.house.numerals import numeral
 from export.house.split import held_out_values, split_phrasings, train_values
-from export.house.topics import OTHER_WORDS, load_skills
+from export.house.topics import OTHER_WORDS, load_families, load_phrases, load_skills
 from export.house.vocabulary import make_blend, make_written
 
 LARGEST_OPERAND = 20
 _LARGEST_NUMBER = 40
 _ECHOED_WORDS = (1, 1, 2, 3, 5, 8)
-_STORIES = 0.12  # part of the sums that are told as a story
+_STORIES = 0.15  # part of the sums that are told as a story
 _IN_WORDS = 0.3  # part of the sums whose numbers are words
+_AMONG_ANY = 0.3  # part of the trained sums, stories aside, with words of other questions around them
+_ANY_WORDS, _ANY_CHARACTERS = 6, 8  # at most so many on each side
 _SPELLED_NAMES, _SPELLED_WRITTEN = 0.4, 0.35  # parts of the words to spell
 _ECHOED_WRITTEN = 0.4  # part of the words to repeat that are real ones
 _BLENDED = 0.35  # part of the trained English words, to spell or to repeat, that are blends
+_NO_PIECE = re.compile(r"[\d+=]|^[.,?!，。？！ ]")  # of a question around a sum
 _PLAIN_ASKS = 2  # the first ways to ask are never held out
 
 
@@ -44,13 +48,22 @@ def make_sum(rng: random.Random, language: str, *, held_out: bool = False) -> Ex
     a, b = (max(a, b), min(a, b)) if sign == "-" else (a, b)
     result = a + b if sign == "+" else a - b
     story = rng.random() < _STORIES
-    key = ("plus_story" if sign == "+" else "minus_story") if story else "ask"
+    key = "plus_story" if sign == "+" else "minus_story"
     spoken = (numeral(a, language), numeral(b, language)) if rng.random() < _IN_WORDS else (str(a), str(b))
+    signs = written["plus" if sign == "+" else "minus"]
     if story:
-        values = {"a": spoken[0], "b": spoken[1], "t": rng.choice(written["things"])}
+        ask = _ask(
+            "sum",
+            language,
+            rng,
+            {"a": spoken[0], "b": spoken[1], "t": rng.choice(written["things"])},
+            key=key,
+            held_out=held_out,
+        )
+    elif not held_out and rng.random() < _AMONG_ANY:
+        ask = _among_any(_joined_sum(spoken, [sign for sign in signs if sign != "and"], rng), language, rng)
     else:
-        values = {"e": _joined_sum(spoken, written["plus" if sign == "+" else "minus"], rng)}
-    ask = _ask("sum", language, rng, values, key=key, held_out=held_out)
+        ask = _ask("sum", language, rng, {"e": _joined_sum(spoken, signs, rng)}, held_out=held_out)
     ask = ask if rng.random() < 0.8 else ask.rstrip("?？")
     say = written["say"].format(a=a, s=sign, b=b, r=result)
     return Exercise("sum", ask[:1].upper() + ask[1:] if rng.random() < 0.3 else ask, say, f"= {result}")
@@ -151,6 +164,32 @@ def _ask(
 
 def _say(skill: str, language: str, values: Mapping[str, str]) -> str:
     return str(load_skills()[skill][language]["say"]).format(**values)
+
+
+def _among_any(asked: str, language: str, rng: random.Random) -> str:
+    """The sum between pieces of other questions: two numbers joined by a sign are always the question.
+
+    A model that reads every sum in one of some hundred ways to ask learns these ways, not what a sum is.
+    """
+    before = _piece(language, rng) if rng.random() < 0.8 else ""
+    after = _piece(language, rng) if rng.random() < 0.6 or not before else ""
+    mark = rng.choice(("", "", ", ", ": ")) if language == "en" else rng.choice(("", "", "，", "："))
+    space = " " if language == "en" else ""
+    text = f"{before}{mark or space}{asked}" if before else asked
+    return f"{text}{rng.choice(('', '', ',' if language == 'en' else '，'))}{space}{after}" if after else text
+
+
+def _piece(language: str, rng: random.Random) -> str:
+    """A few words in a row, in Chinese characters, of a question that training may see."""
+    family = rng.choice([family for family in load_families() if family.language == language])
+    patterns, _ = split_phrasings(f"{family.name}/{language}/ask", family.ask, keep=_PLAIN_ASKS)
+    text = expand(rng.choice(patterns), rng, load_phrases()[language], dict.fromkeys(family.fill, ""))
+    units = [unit for unit in (text.split() if language == "en" else text) if not _NO_PIECE.search(unit)]
+    if not units:
+        return ""
+    most = min(len(units), _ANY_WORDS if language == "en" else _ANY_CHARACTERS)
+    start = rng.randrange(len(units) - (count := rng.randint(1, most)) + 1)
+    return (" " if language == "en" else "").join(units[start : start + count])
 
 
 def _joined_sum(spoken: tuple[str, str], signs: Sequence[str], rng: random.Random) -> str:

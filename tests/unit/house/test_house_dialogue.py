@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from export.house import skills
 from export.house.dialogue import Composer
 from export.house.grammar import UnknownSlot, expand
 from export.house.measures import has_facts
@@ -99,6 +100,23 @@ def test_sums_are_right(seed: int, held_out: bool, language: str) -> None:
     made = make_sum(random.Random(seed), language, held_out=held_out)
     a, sign, b, result = re.match(r"(\d+) ([+-]) (\d+) = (\d+)", made.say).groups()
     assert int(result) == (int(a) + int(b) if sign == "+" else int(a) - int(b))
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_sum_is_asked_among_any_words(language: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In training, pieces of other questions stand around it, without numbers; held out, they never do."""
+    monkeypatch.setattr(skills, "_STORIES", 0.0)
+    monkeypatch.setattr(skills, "_IN_WORDS", 0.0)
+    monkeypatch.setattr(skills, "_AMONG_ANY", 1.0)
+    around: set[str] = set()
+    for seed in range(200):
+        made = make_sum(random.Random(seed), language)
+        a, b = re.match(r"(\d+) [+-] (\d+) =", made.say).groups()
+        before, after = re.fullmatch(rf"(\D*){a}\D*?{b}(\D*)", made.ask).groups()
+        around.update((before.strip(), after.strip()))
+    assert len(around) > 150
+    monkeypatch.setattr(skills, "_among_any", None)
+    assert make_sum(random.Random(1), language, held_out=True).ask
 
 
 @settings(max_examples=60, deadline=None)
