@@ -147,7 +147,7 @@ class Inference:
             yield from pieces
         finally:
             pieces.close()
-            run.untold = pieces.waiting
+            run.untold = tuple(pieces.untold())
             run.stop_reason = pieces.stop_reason or "cancelled"
 
     def _tokens(self, run: Run, budget: Budget) -> Generator[Token | None, None, None]:
