@@ -155,7 +155,6 @@ class CallStream:
                 self._parts = self._sort(piece.text)
                 yield from self._with_tokens(self._parts)
                 if self._found:
-                    self.stop_reason = "stop"
                     return
             yield from self._finish()
         finally:
@@ -181,6 +180,7 @@ class CallStream:
             if part or kind == "end":
                 yield kind, part
             if self._found:
+                self.stop_reason = "stop"
                 return
 
     def _with_tokens(self, parts: Iterator[Part] | Sequence[Part]) -> Iterator[Piece]:

@@ -103,6 +103,16 @@ def test_a_call_that_came_is_kept_whole(open_door: OpenDoor) -> None:
     assert (json.loads(rest["arguments"]), rest["status"]) == ({"city": "Rome"}, "completed")
 
 
+def test_a_stop_string_that_came_ends_an_answer(open_door: OpenDoor) -> None:
+    """Also where functions are offered, and its client hung up at the very token that it ends in."""
+    door, _ = open_saying(open_door, "Oh, so se! No more.")
+    asked = {**ASKED, "stop": ["e"]}
+    whole = ask(door, **asked).rest()
+    cut = ask(door, **asked).until(deltas=len(whole.deltas)).hang_up()
+    stored = door.call("GET", f"{RESPONSES}/{cut.id}").json
+    assert (stored["status"], text_of(stored)) == ("completed", text_of(whole.events[-1]["response"]))
+
+
 def test_an_answer_in_a_form_goes_on_in_place(open_door: OpenDoor) -> None:
     """The rest follows the same grammar, even where nothing but the end was missing."""
     form = {"format": {"type": "json_object"}}
