@@ -288,7 +288,7 @@ def test_a_model_that_comes_free_too_late_is_busy(open_door: OpenDoor) -> None:
     """Whoever has waited for all of its time is told to try again, and does not get an empty answer."""
     now = [1_000.0]
     door = open_door(noisy_engine(), clock=lambda: now[-1])
-    door.application.inference._lock = lock = LastMoment(now)
+    door.application.inference._queue._lock = lock = LastMoment(now)
     refused = door.call("POST", RESPONSES, {"model": MODEL, "input": "Ho"}, x_request_timeout_ms="2000")
     assert (refused.status, refused.json["error"]["code"]) == (503, "busy")
     assert refused.headers["x-should-retry"] == "true"
@@ -330,7 +330,7 @@ def test_a_busy_model_takes_no_choice_that_is_there(open_door: OpenDoor, stream:
     """Where somebody else comes between two choices and stays, the first one is given all the same."""
     now = [1_000.0]
     door = open_door(noisy_engine(), streaming=True, clock=lambda: now[-1])
-    door.application.inference._lock = LastMoment(now, free=1)
+    door.application.inference._queue._lock = LastMoment(now, free=1)
     body = {"model": MODEL, "messages": _messages("Hi"), "n": 2, "max_tokens": 3, "stream": stream}
     answer = door.call("POST", CHAT, body, x_request_timeout_ms="2000")
     assert answer.status == 200
