@@ -6,10 +6,12 @@ import argparse
 import datetime
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from bench.contenders import CONTENDERS
 from bench.machine import describe
+from bench.options import count, some_of
 from bench.report import write_report
 from bench.results import Result, ShapeResult, read
 from bench.run import Plan, ShapeRun
@@ -22,30 +24,27 @@ THREADS = 2
 SECTIONS = ("throughput", "single", "starts", "exactness")
 
 
-def main() -> int:
-    got = _parse()
+def main(arguments: Sequence[str] | None = None) -> int:
+    got = _parse(arguments)
     if got.report:
-        write_report(read(got.report), got.report)
+        write_report(*got.report)
         return 0
     # An orderly end: workers are closed on the way out.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     now = datetime.datetime.now(datetime.UTC)
-    result = (
-        read(got.into)
-        if got.into
-        else Result(
-            date=now.isoformat(timespec="seconds"),
-            command=_command(got),
-            rounds=got.rounds,
-            threads=got.threads,
-            machine=describe(),
-        )
+    result = Result(
+        date=now.isoformat(timespec="seconds"),
+        command=_command(got),
+        rounds=got.rounds,
+        threads=got.threads,
+        machine=describe(),
     )
-    file = got.into or ROOT / f"{now:%Y-%m-%dT%H%M%S}.json"
+    file = ROOT / f"{now:%Y-%m-%dT%H%M%S}.json"
     for shape in got.shapes:
         _measure(shape, result, file, got)
+    result.save(file)
     write_report(result, file)
-    return 0
+    return 0 if any(shape.samples or shape.exactness for shape in result.shapes.values()) else 1
 
 
 def _command(got: argparse.Namespace) -> str:
@@ -60,7 +59,7 @@ def _measure(shape: str, result: Result, file: Path, got: argparse.Namespace) ->
     chosen = [contender for contender in CONTENDERS if not got.only or contender.key in got.only]
     config = SHAPES[shape]
     context = config.get("max_position_embeddings") or config["n_positions"]
-    found = result.shapes.setdefault(shape, ShapeResult(shape))
+    found = result.shapes[shape] = ShapeResult(shape)
     run = ShapeRun(
         found,
         chosen,
@@ -68,6 +67,8 @@ def _measure(shape: str, result: Result, file: Path, got: argparse.Namespace) ->
         Workshop(shape, ROOT),
         lambda: result.save(file),
     )
+    if run.has_nobody:
+        return
     if "throughput" in got.sections:
         run.throughput()
     if "single" in got.sections:
@@ -76,7 +77,6 @@ def _measure(shape: str, result: Result, file: Path, got: argparse.Namespace) ->
         run.starts(_prompt(ROOT / "models" / shape / "checkpoint" / "tokenizer.json"), PROMPT_TOKENS)
     if "exactness" in got.sections:
         run.exactness()
-    result.save(file)
 
 
 def _prompt(tokenizer_file: Path) -> str:
@@ -91,46 +91,37 @@ def _prompt(tokenizer_file: Path) -> str:
     return next(text for text in fitting if len(tokenizer.encode(text).ids) <= PROMPT_TOKENS)
 
 
-def _parse() -> argparse.Namespace:
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure Dormouse beside its peers.")
     names, keys = sorted(SHAPES), [contender.key for contender in CONTENDERS]
     parser.add_argument(
         "--shapes",
-        type=_choice(names),
+        type=some_of(names),
         default=["smollm2-135m", "qwen2.5-0.5b", "gpt2"],
         help=f"some of {', '.join(names)}",
     )
-    parser.add_argument("--only", type=_choice(keys), default=[], help=f"some of {', '.join(keys)}")
+    parser.add_argument("--only", type=some_of(keys), default=[], help=f"some of {', '.join(keys)}")
     parser.add_argument(
         "--sections",
-        type=_choice(list(SECTIONS)),
+        type=some_of(SECTIONS),
         default=list(SECTIONS),
         help=f"some of {', '.join(SECTIONS)}",
     )
-    parser.add_argument("--rounds", type=int, default=8, help="rounds of each shape (default: %(default)s)")
+    parser.add_argument("--rounds", type=count, default=8, help="rounds of each shape (default: %(default)s)")
     parser.add_argument(
-        "--threads", type=int, default=THREADS, help="threads of every contender (default: %(default)s)"
+        "--threads", type=count, default=THREADS, help="threads of every contender (default: %(default)s)"
     )
     parser.add_argument(
-        "--report", type=Path, metavar="JSON", help="only write the table and charts of a saved run"
+        "--report", type=_saved, metavar="JSON", help="only write the table and charts of a saved run"
     )
-    parser.add_argument(
-        "--into", type=Path, metavar="JSON", help="add sections or shapes to a saved run that lacks them"
-    )
-    got = parser.parse_args()
-    if got.rounds < 1 or got.threads < 1:
-        parser.error("--rounds and --threads must be 1 or more")
-    return got
+    return parser.parse_args(arguments)
 
 
-def _choice(known: list[str]):  # type: ignore[no-untyped-def]
-    def parse(text: str) -> list[str]:
-        wanted = text.split(",")
-        if unknown := [name for name in wanted if name not in known]:
-            raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: unknown; known are {', '.join(known)}")
-        return wanted
-
-    return parse
+def _saved(text: str) -> tuple[Result, Path]:
+    try:
+        return read(Path(text)), Path(text)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise argparse.ArgumentTypeError(f"{text}: not a saved run: {error}") from error
 
 
 if __name__ == "__main__":

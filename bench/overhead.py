@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.options import some_of
 from bench.passages import PASSAGE
 from handler.engine.generate import generate
 from handler.engine.lookup import PromptLookup
@@ -218,14 +219,17 @@ def measure(case: Callable[[], int]) -> float:
     return statistics.median(taken)
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m bench.overhead", description="Microseconds a token beside the model."
     )
     parser.add_argument(
-        "--shapes", default=",".join(VOCABULARIES), help="comma-separated (default: %(default)s)"
+        "--shapes",
+        type=some_of(VOCABULARIES),
+        default=list(VOCABULARIES),
+        help=f"some of {', '.join(VOCABULARIES)}",
     )
-    shapes = parser.parse_args().shapes.split(",")
+    shapes = parser.parse_args(arguments).shapes
     results: dict[str, Result] = {
         shape: {name: measure(case) for name, case in cases(shape).items()} for shape in shapes
     }

@@ -71,6 +71,11 @@ class ShapeRun:
         self._contenders = [contender for contender in contenders if self._prepared(contender)]
         self._workers: dict[str, WorkerProcess] = {}
 
+    @property
+    def has_nobody(self) -> bool:
+        """No contender could be made ready, or none is left."""
+        return not self._contenders
+
     def throughput(self) -> None:
         """Decode, prefill, second turns and repeated text, with all threads."""
         loaded = [contender for contender in self._contenders if not contender.start_only]

@@ -23,6 +23,7 @@ from bench.load.environment import start
 from bench.load.results import summarize
 from bench.load.router import Placement, serve
 from bench.machine import describe
+from bench.options import bundle, count
 
 ROOT = Path(__file__).parents[2]
 LOCUST = ROOT / ".venv/load/bin/locust"
@@ -96,15 +97,15 @@ async def _locust(options: argparse.Namespace, url: str, samples: Path) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.load", description="A load test on this machine.")
     parser.add_argument(
-        "--environments", type=int, default=2, help="execution environments at most (default: %(default)s)"
+        "--environments", type=count, default=2, help="execution environments at most (default: %(default)s)"
     )
-    parser.add_argument("--users", type=int, default=6, help="who talk at once (default: %(default)s)")
-    parser.add_argument("--seconds", type=int, default=60, help="how long they talk (default: %(default)s)")
+    parser.add_argument("--users", type=count, default=6, help="who talk at once (default: %(default)s)")
+    parser.add_argument("--seconds", type=count, default=60, help="how long they talk (default: %(default)s)")
     parser.add_argument(
         "--think", type=float, default=2.0, help="mean seconds between answer and next request"
     )
     parser.add_argument(
-        "--bundle", type=Path, default=ROOT / "models/house/bundle", help="folder of the model's bundle"
+        "--bundle", type=bundle, default=ROOT / "models/house/bundle", help="folder of the model's bundle"
     )
     parser.add_argument("--dynamodb", help="URL of a DynamoDB-protocol server (default: a SQLite file)")
     parser.add_argument(
@@ -118,7 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(found, indent=1) + "\n")
     print(json.dumps({name: value for name, value in found.items() if name != "machine"}, indent=1))
-    return 0 if found["answers"] and not found["failures"] else 1
+    return 0 if found["answers"] and not found["failures"] and found["locust_status"] == 0 else 1
 
 
 if __name__ == "__main__":

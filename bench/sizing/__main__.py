@@ -3,8 +3,9 @@
     python -m bench.sizing measure --bundle embedded=models/house/bundle --out build/bench/sizing.json
     python -m bench.sizing report build/bench/sizing.json --page docs/sizing.md
 
-`measure` adds its rows to the file, one bundle a call, so that a long run can be done in parts; it needs the
-right to make a cgroup. `report` fills the tables of the page and draws its chart from the rows alone.
+`measure` adds its rows to the file, one bundle a call, so that a long run can be done in parts, on one
+machine and at one commit; it needs the right to make a cgroup. `report` fills the tables of the page and
+draws its chart from the rows alone.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.machine import describe
+from bench.options import bundle
 from bench.pages import fill
 from bench.sizing.page import blocks
 from bench.sizing.share import NoQuota, vcpus
@@ -31,16 +33,26 @@ def measure(options: argparse.Namespace) -> int:
     from bench.sizing.measure import facts
     from bench.sizing.measure import measure as measured
 
-    name, _, folder = options.bundle.partition("=")
-    known = json.loads(options.out.read_text()) if options.out.exists() else {"bundles": {}}
-    bundle = known["bundles"][name] = {**facts(Path(folder)), "rows": []}
-    known |= {"machine": describe(), "date": datetime.now(UTC).date().isoformat()}
+    name, folder = options.bundle
+    known: dict[str, Any] = {
+        "machine": describe(),
+        "date": datetime.now(UTC).date().isoformat(),
+        "bundles": {},
+    }
+    if options.out.exists():
+        before = json.loads(options.out.read_text())
+        if _lasting(before["machine"]) != _lasting(known["machine"]):
+            rest = "of another machine or commit; move it away, or name another file by --out"
+            print(f"sizing: {options.out}: {rest}", file=sys.stderr)
+            return 1
+        known["bundles"] = before["bundles"]
+    model = known["bundles"][name] = {**facts(folder), "rows": []}
     options.out.parent.mkdir(parents=True, exist_ok=True)
     try:
         for size in (size for size in options.sizes if vcpus(size) <= cores_here()):
             for threads in options.threads:
-                row = measured(Path(folder), size, threads)
-                bundle["rows"].append(row)
+                row = measured(folder, size, threads)
+                model["rows"].append(row)
                 options.out.write_text(json.dumps(known, indent=1) + "\n")
                 shown = {key: value for key, value in row.items() if key != "samples"}
                 print(f"{name}: {shown}", file=sys.stderr, flush=True)
@@ -48,6 +60,10 @@ def measure(options: argparse.Namespace) -> int:
         print(f"sizing: no quota of processor time here: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _lasting(machine: dict[str, Any]) -> dict[str, Any]:
+    return {name: fact for name, fact in machine.items() if name != "load"}
 
 
 def report(options: argparse.Namespace) -> int:
@@ -58,6 +74,13 @@ def report(options: argparse.Namespace) -> int:
     options.page.write_text(fill(options.page.read_text(), blocks(results)))
     draw(results, options.results.with_suffix(".svg"))
     return 0
+
+
+def _named(text: str) -> tuple[str, Path]:
+    name, equals, folder = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"{text}: wanted is NAME=FOLDER")
+    return name, bundle(folder)
 
 
 def _numbers(text: str) -> list[int]:
@@ -71,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(required=True, metavar="measure|report")
     measuring = commands.add_parser("measure", help="measure one bundle")
     measuring.add_argument(
-        "--bundle", required=True, metavar="NAME=FOLDER", help="what to measure, and its name"
+        "--bundle", required=True, type=_named, metavar="NAME=FOLDER", help="what to measure, and its name"
     )
     measuring.add_argument("--sizes", type=_numbers, default=list(SIZES_MIB), help="MiB, comma-separated")
     measuring.add_argument(

@@ -28,7 +28,7 @@ def measure(bundle: Path, memory_mib: int, threads: int) -> dict[str, Any]:
     """All figures of one bundle at one size; threads of 0 are as many as the function would take."""
     threads = threads or Settings(memory_mib=memory_mib).model_threads or 1
     with quota(vcpus(memory_mib)) as processes, tempfile.TemporaryDirectory() as folder:
-        starts, memories = [], []
+        starts = []
         for round_ in range(-1, STARTS):  # round -1 warms the page cache
             worker = _worker(processes, bundle, Path(folder), threads)
             try:
@@ -37,7 +37,7 @@ def measure(bundle: Path, memory_mib: int, threads: int) -> dict[str, Any]:
                     starts.append((taken["stamps_s"][0] - worker.started_s) * 1000)
                 if round_ == STARTS - 1:
                     answers = _answers(worker)
-                    memories.append(worker.ask("memory", timeout_s=TIMEOUT_S)["peak_rss_bytes"] / 2**20)
+                    peak_bytes = worker.ask("memory", timeout_s=TIMEOUT_S)["peak_rss_bytes"]
             finally:
                 worker.close()
     return {
@@ -45,7 +45,7 @@ def measure(bundle: Path, memory_mib: int, threads: int) -> dict[str, Any]:
         "threads": threads,
         "start_ms": round(statistics.median(starts), 1),
         **{name: round(statistics.median(each[name] for each in answers), 2) for name in answers[0]},
-        "peak_mib": round(max(memories), 1),
+        "peak_mib": round(peak_bytes / 2**20, 1),
         "samples": {"start_ms": starts, "answers": answers},
     }
 

@@ -74,7 +74,7 @@ class Completions(Stateless[ChatCompletionRequest, ChatCompletion, ChatCompletio
     def _choice(self, index: int, run: Run) -> Choice:
         pieces, spoken = list(run), list[Spoken]()
         for piece in pieces:
-            take(spoken, piece)
+            take(spoken, piece, new_id)
         texts = [each.text for each in spoken if isinstance(each, SpokenText)]
         calls = [_told(each) for each in spoken if isinstance(each, SpokenCall)]
         content = None if calls and not texts else "".join(texts)

@@ -1,7 +1,5 @@
-"""One model, one queue: ids in, text out, with the facts that a receipt needs.
+"""An answer as the model makes it: ids in, text out, with the facts that a receipt needs.
 
-Answers are made one after another, in the order in which their requests came: two at once would each be half
-as fast and compete for the one warm cache.
 Knows no messages, sessions or OpenAI names.
 """
 
@@ -11,10 +9,9 @@ import time
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from itertools import islice
-from typing import TypeVar
 
 from handler.chat.budget import Budget, Caller, Clock, Closing, Margin
-from handler.chat.fair_lock import FairLock
+from handler.chat.model_queue import ModelQueue
 from handler.chat.pace import Pace
 from handler.chat.parts import Read
 from handler.chat.run import Job, Run
@@ -27,14 +24,12 @@ from handler.engine.values import Piece, StopReason, Token
 from handler.engine.warm import WarmSlot
 from handler.errors import RequestError, Unavailable
 
-T = TypeVar("T")
 EXPLAINED_TOKENS = 256  # of an answer; each part costs as many and a prompt
-QUEUE_LOOK_S = 1.0  # whoever waits for the model shows a sign of life this often
 OUT_OF_TIME = ("deadline_too_short", "busy", "stopping")
 
 
 class Inference:
-    """The model's one queue."""
+    """Makes answers of jobs, and knows how long that takes here."""
 
     def __init__(self, engine: Engine, clock: Clock = time.monotonic, *, margin_s: float = 0.0) -> None:
         self.engine = engine
@@ -42,10 +37,7 @@ class Inference:
         self._margin = Margin(margin_s)
         self._closing = Closing()
         self._reading, self._scoring = Pace(lambda: engine.prefill_tokens_per_s), Pace()
-        self._lock = FairLock()  # not re-entrant: a stream may be begun and ended by different threads
-        self._cold = True
-        self._warm_tokens = 0
-        self._tenant: str | None = None  # whose words are warm; None: nobody's yet
+        self._queue = ModelQueue(engine)
 
     def budget(self, caller: Caller) -> Budget:
         """Start the time that an answer may take, on the clock that it is measured by, less the margin."""
@@ -73,7 +65,7 @@ class Inference:
         if (allowance := budget.caller.allowance()) is not None:
             allowance.check()
         pace = self._scoring if scored else self._reading
-        warm = self._warm_tokens if self._tenant in (None, budget.caller.tenant) else 0
+        warm = self._queue.warm_tokens(budget.caller.tenant)
         self._judge(pace, prompt_tokens - warm, prompt_tokens, budget)  # at best all is of use
 
     def explain(self, run: Run, budget: Budget) -> Iterator[None]:
@@ -86,7 +78,7 @@ class Inference:
         started = self._clock()
         run.read = read = Read([None] * len(run.job.parts))
         try:
-            yield from self._alone(run, budget, self._read_again(run, read, budget))
+            yield from self._queue.alone(run, budget, self._read_again(run, read, budget))
         except Unavailable:  # others had the model until the time was over: what is missing says so
             return
         finally:
@@ -128,7 +120,7 @@ class Inference:
     def _echoed(self, run: Run, budget: Budget) -> Iterator[Piece]:
         scores: list[Token] = []
         if run.job.is_scored:
-            for _ in self._alone(run, budget, self._score(run, budget, scores)):
+            for _ in self._queue.alone(run, budget, self._score(run, budget, scores)):
                 yield Piece("")
         yield Piece(run.job.echo or "", tuple(scores))
 
@@ -147,48 +139,12 @@ class Inference:
             yield from pieces
         finally:
             pieces.close()
-            run.untold = pieces.waiting
+            run.untold = tuple(pieces.untold())
             run.stop_reason = pieces.stop_reason or "cancelled"
 
     def _tokens(self, run: Run, budget: Budget) -> Generator[Token | None, None, None]:
         yield from map(Token, run.job.retold_ids)
-        yield from self._alone(run, budget, self._generate(run, budget))
-
-    def _alone(self, run: Run, budget: Budget, work: Iterator[T]) -> Iterator[T | None]:
-        """Wait for the model, showing signs of life, and do the work while nobody else has it."""
-        if not self._lock.acquire(budget.started_s) and not (yield from self._waited(budget)):
-            return
-        try:
-            run.cold, self._cold = run.cold or self._cold, False
-            self._turn_to(budget.caller.tenant)
-            yield from work
-        finally:
-            self._warm_tokens = self.engine.warm.tokens
-            self._lock.release()
-
-    def _turn_to(self, tenant: str) -> None:
-        """Forget another tenant's words: how much of a prompt is warm would tell them, guess by guess."""
-        if self._tenant not in (None, tenant):
-            self.engine.forget()
-        self._tenant = tenant
-
-    def _waited(self, budget: Budget) -> Generator[None, None, bool]:
-        """Take the lock from whoever has it; False where the answer is called off before.
-
-        Raises: Unavailable where time is up first, if only just: nothing could be answered any more.
-        """
-        came_s, look_s = budget.started_s, QUEUE_LOOK_S
-        while not (is_ours := self._lock.acquire(came_s, min(look_s, budget.remaining_s()))):
-            if budget.should_stop() == "cancelled":
-                return False
-            if not budget.remaining_s():
-                break
-            yield None
-        if budget.remaining_s():
-            return True
-        if is_ours:
-            self._lock.release()
-        raise Unavailable("The model is busy with another request; try again in a moment.", code="busy")
+        yield from self._queue.alone(run, budget, self._generate(run, budget))
 
     def _score(self, run: Run, budget: Budget, scores: list[Token]) -> Iterator[None]:
         """Score a prompt whole: who sums scores up would take a part of them for all."""

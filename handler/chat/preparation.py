@@ -21,7 +21,6 @@ from handler.chat.references import resolved
 from handler.chat.retries import Attempt
 from handler.chat.run import Job
 from handler.chat.sampling import check_model, params_of, stop_strings
-from handler.chat.spoken import resumed
 from handler.chat.terms import Terms
 from handler.chat.thread import Thread, Threads
 from handler.chat.tools import Toolbox, ToolFacts, toolbox_of
@@ -89,7 +88,6 @@ class Preparation:
             text_facts=text,
             continues=continues,
             cut=cut,
-            spoken=resumed(continues) if continues else [],
         )
 
     def count(self, request: InputTokensRequest, caller: Caller) -> InputTokens:

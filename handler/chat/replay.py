@@ -30,7 +30,6 @@ from handler.chat.spoken import kept, shown
 from handler.chat.told import Told, Transcript, read_told
 from handler.chat.turn import ending_facts
 from handler.chat.written import written
-from handler.engine.values import Piece
 from handler.errors import Unavailable, Uncertain, VersionConflict
 from handler.schema.events import Event
 from handler.schema.items import Status
@@ -120,7 +119,8 @@ class Replays:
         except GeneratorExit:  # the client hung up again: keep what was said since
             run.close()
             if not committed and run.output_ids:
-                transcript.take(Piece("", run.untold))
+                for piece in run.untold:
+                    transcript.take(piece)
                 with suppress(VersionConflict):  # somebody has gone on, and nobody is here to be told
                     self._commit(tenant, told, transcript, run, budget)
             raise

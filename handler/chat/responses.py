@@ -143,7 +143,8 @@ class Responses:
             except GeneratorExit:  # the client hung up: keep what was said
                 run.close()
                 if not committed:
-                    self._take(turn, Piece("", run.untold))
+                    for piece in run.untold:
+                        self._take(turn, piece)
                     running.body = self._commit(turn, run)
                 raise
             finally:

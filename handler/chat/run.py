@@ -69,7 +69,7 @@ class Run:
         self.cached_tokens = 0
         self.output_ids: list[int] = []
         self.ending: tuple[Token, ...] = ()  # the end-of-sequence token, if it came; it has no text
-        self.untold: tuple[Token, ...] = ()  # tokens that came and were in no piece when it was closed
+        self.untold: tuple[Piece, ...] = ()  # what came and had not been told when it was closed
         self.prefill_ms = 0.0
         self.decode_ms = 0.0
         self.cold = False

@@ -1,26 +1,28 @@
 """What an answer is made of, as it comes: text, and calls of functions.
 
-Owns how pieces grow into items, as they are shown and as they are kept. Knows nothing of events or turns.
+Owns how pieces grow into items, as they are shown and as they are kept. Knows nothing of events or turns, and
+not how items are named.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, Literal
 
-from handler.chat.translate import new_id
 from handler.engine.values import Piece
 from handler.schema.items import CallItem, MessageItem, OutputText, Status
 from handler.sessions import Item
+
+Naming = Callable[[Literal["msg", "fc", "call"]], str]
+"""Gives an item that begins its id; `call`: the one by which a call's result will refer to it."""
 
 
 @dataclass
 class SpokenText:
     """Text for whoever asked."""
 
-    prefix: ClassVar = "msg"
-    id: str = field(default_factory=lambda: new_id("msg"))
+    id: str
     text: str = ""
     logprobs: list[Any] = field(default_factory=list)
 
@@ -29,10 +31,9 @@ class SpokenText:
 class SpokenCall:
     """A call; until it `is_whole`, its arguments are a beginning of JSON."""
 
-    prefix: ClassVar = "fc"
+    id: str
+    call_id: str
     name: str
-    call_id: str = field(default_factory=lambda: new_id("call"))
-    id: str = field(default_factory=lambda: new_id("fc"))
     arguments: str = ""
     is_whole: bool = False
 
@@ -40,13 +41,13 @@ class SpokenCall:
 Spoken = SpokenText | SpokenCall
 
 
-def take(spoken: list[Spoken], piece: Piece, logprobs: Sequence[Any] = ()) -> None:
+def take(spoken: list[Spoken], piece: Piece, named: Naming, logprobs: Sequence[Any] = ()) -> None:
     """Let a piece grow what was spoken last, or begin something else."""
     if piece.kind == "name":
-        spoken.append(SpokenCall(piece.text))
+        spoken.append(SpokenCall(named("fc"), named("call"), piece.text))
     elif piece.kind == "text":
         if piece.text and not (spoken and isinstance(spoken[-1], SpokenText)):
-            spoken.append(SpokenText())
+            spoken.append(SpokenText(named("msg")))
         if spoken and isinstance(last := spoken[-1], SpokenText):
             last.text += piece.text
             last.logprobs.extend(logprobs)
@@ -82,8 +83,9 @@ def kept(spoken: Spoken, status: Status, **facts: Any) -> Item:
     return Item(id=spoken.id, role="assistant", content=[part], status=status, **facts)
 
 
-def resumed(item: Item) -> list[Spoken]:
+def resumed(item: Item, named: Naming) -> list[Spoken]:
     """A call that was cut, to be told again from its beginning: half a call is of use to nobody."""
     if item.type != "function_call" or item.status == "completed":
         return []
-    return [SpokenCall(item.fields["name"], item.fields["call_id"], arguments=item.fields["arguments"])]
+    fields = item.fields
+    return [SpokenCall(named("fc"), fields["call_id"], fields["name"], fields["arguments"])]

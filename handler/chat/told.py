@@ -13,7 +13,7 @@ from handler.chat.continuation import sampling_of
 from handler.chat.erasure import PROMPT, checked
 from handler.chat.logprobs import token_logprobs
 from handler.chat.run import Job
-from handler.chat.spoken import Spoken, SpokenCall, SpokenText, take
+from handler.chat.spoken import Spoken, SpokenText, take
 from handler.engine.call_stream import CallStream
 from handler.engine.engine import Engine
 from handler.engine.text import TextStream
@@ -104,10 +104,10 @@ class Transcript:
         if told.answer is not None:
             self._pieces = stream = _stream(told, told.answer, engine)
             if isinstance(stream, CallStream):
-                self.spoken += _begun(stream.prior)
+                for piece in _begun(stream.prior):
+                    take(self.spoken, piece, self._named)
             else:
-                self.spoken.append(SpokenText())
-            self._name()
+                self.spoken.append(SpokenText(self._named("msg")))
 
     def beginning(self) -> ResponseObject:
         """The response before anything was said."""
@@ -120,9 +120,8 @@ class Transcript:
     def take(self, piece: Piece) -> list[TokenLogprob]:
         """Add a piece; return its entries."""
         if self._told.answer is None and piece.kind == "text":
-            self.spoken.append(SpokenText())  # an item in one piece, empty where it was deleted
-        take(self.spoken, piece)
-        self._name()
+            self.spoken.append(SpokenText(self._named("msg")))  # in one piece, empty where it was deleted
+        take(self.spoken, piece, self._named)
         entries: list[TokenLogprob] = []
         if piece.kind == "text" and self.spoken and isinstance(last := self.spoken[-1], SpokenText):
             entries = self._entries(piece)
@@ -133,12 +132,9 @@ class Transcript:
     def end(self) -> None:
         """Nothing more comes: an answer is at least one item, if an empty one."""
         if not self.spoken:
-            self.spoken.append(SpokenText())
-            self._name()
+            self.spoken.append(SpokenText(self._named("msg")))
 
     def _entries(self, piece: Piece) -> list[TokenLogprob]:
-        if len(self.spoken) > len(self._known):
-            return []
         known = self._known[len(self.spoken) - 1]
         if self._told.answer is None:
             return list(known)
@@ -149,12 +145,10 @@ class Transcript:
             entries += token_logprobs([Piece("", piece.tokens[again:])], self._engine)
         return entries
 
-    def _name(self) -> None:
-        """Give what is new the ids of the stored items."""
-        for spoken, item in zip(self.spoken, self._told.body.output, strict=False):
-            spoken.id = item.id
-            if isinstance(spoken, SpokenCall) and isinstance(item, CallItem):
-                spoken.call_id = item.call_id
+    def _named(self, prefix: str) -> str:
+        """Name the item that begins as it is stored."""
+        item = self._told.body.output[len(self.spoken)]
+        return item.call_id if prefix == "call" and isinstance(item, CallItem) else item.id
 
 
 def read_told(store: SessionStore, tenant: str, response_id: str, fingerprint: str) -> Told:
@@ -206,12 +200,10 @@ def _stream(told: Told, answer: Item, engine: Engine) -> TextStream | CallStream
     return CallStream(text, engine.prompt.call_syntax, kept.stop) if kept.has_calls else text
 
 
-def _begun(prior: Sequence[Piece]) -> list[Spoken]:
-    """The call that an earlier response was cut in, which this one tells whole."""
-    spoken: list[Spoken] = []
-    for piece in prior:
-        take(spoken, piece)
-    return [each for each in spoken[-1:] if isinstance(each, SpokenCall) and not each.is_whole]
+def _begun(prior: Sequence[Piece]) -> Sequence[Piece]:
+    """The pieces of the call that an earlier response was cut in, which this one tells whole."""
+    last = max((at for at, piece in enumerate(prior) if piece.kind == "name"), default=len(prior))
+    return () if any(piece.kind == "end" for piece in prior[last:]) else prior[last:]
 
 
 def _pieces_of(output: Sequence[OutputItem]) -> list[Piece]:

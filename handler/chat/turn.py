@@ -20,10 +20,10 @@ from handler.chat.references import item_id
 from handler.chat.retries import Attempt
 from handler.chat.run import Job, Run
 from handler.chat.sampling import told_probability
-from handler.chat.spoken import Spoken, SpokenText, kept, shown, status_of, take
+from handler.chat.spoken import Spoken, SpokenText, kept, resumed, shown, status_of, take
 from handler.chat.thread import Thread
 from handler.chat.tools import ToolFacts
-from handler.chat.translate import message_of
+from handler.chat.translate import message_of, new_id
 from handler.engine.values import Piece
 from handler.schema.formats import TextFacts
 from handler.schema.items import Status
@@ -64,17 +64,17 @@ class Turn:
     continues: Item | None = None
     cut: ResponseObject | None = None
     """What was told of the answer that is continued: its prompt is this turn's."""
-    spoken: list[Spoken] = field(default_factory=list)
+    spoken: list[Spoken] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
+        if self.continues is not None:
+            self.spoken += resumed(self.continues, self._named)
         if self.job.calls is None and not self.spoken:
-            self.spoken.append(SpokenText())
-        self._name()
+            self.spoken.append(SpokenText(self._named("msg")))
 
     def take(self, piece: Piece, logprobs: Sequence[Any] = ()) -> None:
         """Let a piece grow the answer."""
-        take(self.spoken, piece, logprobs)
-        self._name()
+        take(self.spoken, piece, self._named, logprobs)
 
     @contextmanager
     def under_way(self) -> Iterator[None]:
@@ -123,8 +123,7 @@ class Turn:
     def ending(self, run: Run, completed_at_s: int) -> ResponseObject:
         """The response object when all is said; `dormouse` is added by whoever has the prices."""
         if not self.spoken:
-            self.spoken.append(SpokenText())
-            self._name()
+            self.spoken.append(SpokenText(self._named("msg")))
         output = len(run.output_ids)
         facts = ending_facts(run, self.budget, completed_at_s)
         return self.beginning().model_copy(
@@ -157,10 +156,9 @@ class Turn:
         last = dataclasses.replace(items[-1], token_ids=tuple(ids), sampling=sampling_record(self.job))
         return [*self.input_items, *items[:-1], last]
 
-    def _name(self) -> None:
-        """Give the items ids by which they can be referred to."""
-        for place, spoken in enumerate(self.spoken):
-            spoken.id = item_id(spoken.prefix, self.response_id, place)
+    def _named(self, prefix: str) -> str:
+        """Name the item that begins so that it can be referred to."""
+        return new_id(prefix) if prefix == "call" else item_id(prefix, self.response_id, len(self.spoken))
 
     def _statuses(self, run: Run) -> list[tuple[Spoken, Status]]:
         is_over = run.stop_reason == "stop"

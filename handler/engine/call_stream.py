@@ -128,16 +128,17 @@ class CallStream:
         self._reader, self._hold = CallReader(syntax), StopHold(stop)
         self._found = False
         self._waiting: tuple[Token, ...] = ()
+        self._parts: Iterator[Part] = iter(())  # what the latest text makes
         self.prior = tuple(Piece(part, (), kind) for kind, part in self._sort(text.prior_text))
         self._pieces = self._run()
 
     def __iter__(self) -> Iterator[Piece]:
         return self._pieces
 
-    @property
-    def waiting(self) -> tuple[Token, ...]:
-        """The tokens that came and are in no piece yet."""
-        return self._waiting + self._source.waiting
+    def untold(self) -> Iterator[Piece]:
+        """Give the pieces that what came still makes, once it is closed: a text may make several."""
+        yield from self._with_tokens(self._parts)
+        yield Piece("", self._waiting + self._source.waiting)
 
     def close(self) -> None:
         """Stop early: nothing is computed any more."""
@@ -151,9 +152,9 @@ class CallStream:
                     yield piece
                     continue
                 self._waiting += piece.tokens
-                yield from self._with_tokens(self._sort(piece.text))
+                self._parts = self._sort(piece.text)
+                yield from self._with_tokens(self._parts)
                 if self._found:
-                    self.stop_reason = "stop"
                     return
             yield from self._finish()
         finally:
@@ -179,6 +180,7 @@ class CallStream:
             if part or kind == "end":
                 yield kind, part
             if self._found:
+                self.stop_reason = "stop"
                 return
 
     def _with_tokens(self, parts: Iterator[Part] | Sequence[Part]) -> Iterator[Piece]:

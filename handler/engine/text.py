@@ -166,6 +166,10 @@ class TextStream:
         """The tokens that came and are in no piece yet."""
         return tuple(token for _, token in self._waiting)
 
+    def untold(self) -> Iterator[Piece]:
+        """Give the pieces that what came still makes, once it is closed."""
+        yield Piece("", self.waiting)
+
     def close(self) -> None:
         """Stop early: nothing is computed any more."""
         self._pieces.close()

@@ -24,7 +24,7 @@ from tests.contract.sessions.conftest import RETENTION_S
 from tests.contract.sessions.faults import Fault, faulty
 from tests.contract.sessions.stores import HandClock, Place, everything_in
 from tests.contract.sessions.turns import NOW_S, TENANT, conversation, grow, message, response
-from tests.unit.handler.conftest import Door
+from tests.unit.handler.conftest import Door, Wrapper
 from tests.unit.handler.scripted_engine import MODEL, noisy_engine, scripted_engine
 
 CONVERSATIONS = 6
@@ -240,7 +240,7 @@ def test_a_turn_that_comes_between_is_purged_as_well(
     def meddle() -> None:
         turn(door, conversation=id, input="And?")
 
-    between = Meddled(store, meddle)
+    between = Meddled(meddle).wrap(store)
     door = Door(assemble(Settings(deadline_margin_ms=0), noisy_engine(), between, started_s=0.0, now=clock))
     id = door.call("POST", "/v1/conversations", {}, tenant=TENANT).json["id"]
     turn(door, conversation=id, input=SECRET)
@@ -257,7 +257,7 @@ def test_a_deletion_that_broke_off_is_made_again(store: SessionStore, clock: Han
     def fail() -> None:
         raise Unavailable("The store is gone.")
 
-    broken = Meddled(store, fail)
+    broken = Meddled(fail).wrap(store)
     door = Door(assemble(Settings(deadline_margin_ms=0), noisy_engine(), broken, started_s=0.0, now=clock))
     id = door.call("POST", "/v1/conversations", {}, tenant=TENANT).json["id"]
     turn(door, conversation=id, input=SECRET)
@@ -269,19 +269,16 @@ def test_a_deletion_that_broke_off_is_made_again(store: SessionStore, clock: Han
     assert SECRET not in everything_in(place)
 
 
-class Meddled:
+class Meddled(Wrapper):
     """A store with something that happens before the first item is deleted."""
 
-    def __init__(self, store: Any, happens: Callable[[], None]) -> None:
-        self._store, self._happenings = store, [happens]
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._store, name)
+    def __init__(self, happens: Callable[[], None]) -> None:
+        self._happenings = [happens]
 
     def delete_item(self, *where: Any, **terms: Any) -> Any:
         if self._happenings:
             self._happenings.pop()()
-        return self._store.delete_item(*where, **terms)
+        return self.part.delete_item(*where, **terms)
 
 
 @pytest.mark.parametrize("body", [{}, {"confirm": None}, {"confirm": True}, {"confirm": "yes"}, None])

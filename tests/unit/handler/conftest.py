@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -104,6 +104,20 @@ def recorded(name: str) -> dict[str, Any]:
     """A recorded event."""
     event: dict[str, Any] = json.loads((EVENTS / f"{name}.json").read_text())
     return event
+
+
+class Wrapper:
+    """In the place of a store or another part: a subclass says what is different, the rest is as it was."""
+
+    part: Any = None
+
+    def wrap(self, part: Any) -> Self:
+        """Take the place of a part."""
+        self.part = part
+        return self
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.part, name)
 
 
 OpenDoor = Callable[..., Door]

@@ -12,7 +12,7 @@ import pytest
 
 from handler.errors import Unavailable
 from handler.sessions import Conversation
-from tests.unit.handler.conftest import Door, OpenDoor, recorded, rest_event
+from tests.unit.handler.conftest import Door, OpenDoor, Wrapper, recorded, rest_event
 from tests.unit.handler.scripted_engine import MODEL, scripted_engine
 from tests.unit.handler.streams import ask
 
@@ -172,26 +172,17 @@ def test_retry_is_told(open_door: OpenDoor) -> None:
     assert (answer.status, answer.headers["x-should-retry"]) == (503, "true")
 
 
-class Racing:
+class Racing(Wrapper):
     """A store in which somebody else writes between our read and our write, once, when `armed`."""
 
-    def __init__(self) -> None:
-        self._store: Any = None
-        self.armed = False
-
-    def wrap(self, store: Any) -> Racing:
-        self._store = store
-        return self
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._store, name)
+    armed = False
 
     def append(self, tenant: str, conversation: Conversation, *arguments: Any, **options: Any) -> Any:
         if self.armed:
             self.armed = False
-            current = self._store.get(tenant, conversation.id)
-            self._store.append(tenant, current, [])
-        return self._store.append(tenant, conversation, *arguments, **options)
+            current = self.part.get(tenant, conversation.id)
+            self.part.append(tenant, current, [])
+        return self.part.append(tenant, conversation, *arguments, **options)
 
 
 def test_the_loser_of_a_race_is_told(open_door: OpenDoor) -> None:
@@ -219,14 +210,8 @@ def test_two_answers_to_one_response_are_branches(open_door: OpenDoor) -> None:
     assert third.json["usage"]["input_tokens"] > second.json["usage"]["input_tokens"]
 
 
-class Forgetful:
+class Forgetful(Wrapper):
     """A store that goes away while it is written to."""
-
-    def __init__(self, store: Any) -> None:
-        self._store = store
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._store, name)
 
     def append(self, *_: Any, **__: Any) -> Any:
         raise Unavailable("The session store does not answer.")
@@ -234,7 +219,7 @@ class Forgetful:
 
 def test_a_turn_that_may_be_stored_is_not_repeated(open_door: OpenDoor) -> None:
     """When the store goes away in the middle of the write, the client is told not to try again blindly."""
-    answer = open_door(wrap=Forgetful).post("/v1/responses", input="Hi")
+    answer = open_door(wrap=Forgetful().wrap).post("/v1/responses", input="Hi")
     assert (answer.status, answer.headers["x-should-retry"]) == (503, "false")
     assert answer.json["error"]["code"] == "turn_state_unknown"
 

@@ -20,7 +20,7 @@ from handler.engine.generate import PREFILL_STEP_TOKENS
 from handler.engine.grammar import MAX_GRAMMAR_BYTES
 from handler.engine.prompt import ChatPrompt
 from handler.runtime import streaming_marshaller
-from tests.unit.handler.conftest import Door, OpenDoor, opened, rest_event
+from tests.unit.handler.conftest import Door, OpenDoor, Wrapper, opened, rest_event
 from tests.unit.handler.scripted_engine import MODEL, noisy_engine, scripted_engine
 from tests.unit.handler.streams import RESPONSES, Reading, ask, text_of
 
@@ -288,7 +288,7 @@ def test_a_model_that_comes_free_too_late_is_busy(open_door: OpenDoor) -> None:
     """Whoever has waited for all of its time is told to try again, and does not get an empty answer."""
     now = [1_000.0]
     door = open_door(noisy_engine(), clock=lambda: now[-1])
-    door.application.inference._lock = lock = LastMoment(now)
+    door.application.inference._queue._lock = lock = LastMoment(now)
     refused = door.call("POST", RESPONSES, {"model": MODEL, "input": "Ho"}, x_request_timeout_ms="2000")
     assert (refused.status, refused.json["error"]["code"]) == (503, "busy")
     assert refused.headers["x-should-retry"] == "true"
@@ -330,7 +330,7 @@ def test_a_busy_model_takes_no_choice_that_is_there(open_door: OpenDoor, stream:
     """Where somebody else comes between two choices and stays, the first one is given all the same."""
     now = [1_000.0]
     door = open_door(noisy_engine(), streaming=True, clock=lambda: now[-1])
-    door.application.inference._lock = LastMoment(now, free=1)
+    door.application.inference._queue._lock = LastMoment(now, free=1)
     body = {"model": MODEL, "messages": _messages("Hi"), "n": 2, "max_tokens": 3, "stream": stream}
     answer = door.call("POST", CHAT, body, x_request_timeout_ms="2000")
     assert answer.status == 200
@@ -366,18 +366,15 @@ def test_the_margin_is_what_endings_took_lately(took_s: list[float], limit_s: fl
     assert margin.of(limit_s) == pytest.approx(floor_s, abs=20 * FADING**200)
 
 
-class SlowStore:
+class SlowStore(Wrapper):
     """A store whose writes take a while on the clock of the test."""
 
-    def __init__(self, store: Any, steps: SlowSteps) -> None:
-        self._store, self._steps = store, steps
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._store, name)
+    def __init__(self, steps: SlowSteps) -> None:
+        self._steps = steps
 
     def append(self, *where: Any, **what: Any) -> Any:
         self._steps.now_s += 3.0
-        return self._store.append(*where, **what)
+        return self.part.append(*where, **what)
 
 
 def test_a_slow_store_is_allowed_for(open_door: OpenDoor) -> None:
@@ -387,7 +384,7 @@ def test_a_slow_store_is_allowed_for(open_door: OpenDoor) -> None:
         engine,
         clock=steps,
         streaming=True,
-        wrap=lambda store: SlowStore(store, steps),
+        wrap=SlowStore(steps).wrap,
         deadline_margin_ms=500,
     )
     late = []

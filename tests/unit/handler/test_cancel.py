@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from openai.types.responses import Response
 
-from tests.unit.handler.conftest import Answer, Door, OpenDoor
+from tests.unit.handler.conftest import Answer, Door, OpenDoor, Wrapper
 from tests.unit.handler.scripted_engine import noisy_engine
 from tests.unit.handler.streams import RESPONSES, Reading, again, ask, text_of, told
 
@@ -122,37 +122,27 @@ def test_another_process_is_reached_through_the_store(door: Door, open_door: Ope
     assert answers[0].json["status"] == "cancelled"
 
 
-class Counting:
+class Counting(Wrapper):
     """A store that counts how often it is asked for a mark."""
 
-    def __init__(self, store: Any) -> None:
-        self._store = store
-        self.looks = 0
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._store, name)
+    looks = 0
 
     def is_cancel_requested(self, *where: str) -> Any:
         self.looks += 1
-        return self._store.is_cancel_requested(*where)
+        return self.part.is_cancel_requested(*where)
 
 
 @pytest.mark.parametrize("is_stored", [True, False])
 def test_looking_for_the_mark_is_cheap(open_door: OpenDoor, slow: Slow, is_stored: bool) -> None:
     """Once in a while and not once a token; never for short answers, or for those that are not stored."""
-    stores: list[Counting] = []
-
-    def count(store: Any) -> Counting:
-        stores.append(Counting(store))
-        return stores[0]
-
-    door = looking_often(open_door(noisy_engine(on_step=slow), wrap=count))
+    store = Counting()
+    door = looking_often(open_door(noisy_engine(on_step=slow), wrap=store.wrap))
     begun_s = time.monotonic()
     door.post(RESPONSES, input="Hi", max_output_tokens=4, store=is_stored)
-    assert stores[0].looks <= (time.monotonic() - begun_s) // LOOK_S
-    slow.step_s, before, begun_s = 0.02, stores[0].looks, time.monotonic()
+    assert store.looks <= (time.monotonic() - begun_s) // LOOK_S
+    slow.step_s, before, begun_s = 0.02, store.looks, time.monotonic()
     door.post(RESPONSES, input="Hi again", max_output_tokens=30, store=is_stored)
-    looks, took_s = stores[0].looks - before, time.monotonic() - begun_s
+    looks, took_s = store.looks - before, time.monotonic() - begun_s
     assert 1 <= looks <= took_s // LOOK_S if is_stored else looks == 0
 
 

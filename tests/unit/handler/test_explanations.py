@@ -13,7 +13,7 @@ from handler.engine.engine import Engine
 from tests.unit.engine import chat_templates
 from tests.unit.engine.scripted_model import ScriptedModel
 from tests.unit.engine.tiny_tokenizers import byte_level
-from tests.unit.handler.conftest import OpenDoor
+from tests.unit.handler.conftest import OpenDoor, Wrapper
 from tests.unit.handler.scripted_engine import MODEL, _engine, noisy_engine, scripted_engine
 
 CHAT, RESPONSES = "/v1/chat/completions", "/v1/responses"
@@ -146,24 +146,20 @@ def test_a_response_tells_its_items_and_keeps_it(open_door: OpenDoor, stream: bo
     assert door.call("GET", f"{RESPONSES}/{body['id']}").json["dormouse"] == body["dormouse"]
 
 
-class _Slow:
+class _Slow(Wrapper):
     """A model whose every call takes a tenth of a second, on a clock of its own."""
 
-    def __init__(self, model: Any) -> None:
-        self.now_s, self._model = 0.0, model
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._model, name)
+    now_s = 0.0
 
     def forward(self, *arguments: Any, **options: Any) -> Any:
         self.now_s += 0.1
-        return self._model.forward(*arguments, **options)
+        return self.part.forward(*arguments, **options)
 
 
 def test_what_there_was_no_time_for_says_so(open_door: OpenDoor) -> None:
     """Whatever the limit, the answer is in time; what was not computed is null, the farthest turns first."""
     engine = recalling_engine()
-    engine.model = slow = _Slow(engine.model)
+    engine.model = slow = _Slow().wrap(engine.model)
     door = open_door(engine, clock=lambda: slow.now_s, deadline_margin_ms=100)
     computed = set()
     for limit_ms in range(200, 3000, 100):

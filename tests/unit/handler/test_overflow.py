@@ -11,7 +11,7 @@ from handler.chat.fit import newest_that_fit
 from handler.engine.engine import Engine
 from handler.engine.prompt import TOKEN_CHARACTERS, ChatPrompt
 from handler.engine.template import ChatTemplate
-from tests.unit.handler.conftest import Door, OpenDoor
+from tests.unit.handler.conftest import Door, OpenDoor, Wrapper
 from tests.unit.handler.scripted_engine import TEMPLATE, noisy_engine, scripted_engine
 from tests.unit.handler.streams import again, ask
 
@@ -260,25 +260,20 @@ def test_a_stateless_overflow_is_refused_with_counts(door: Door, engine: Engine)
     assert str(tokens(engine, said)) in refused.json["error"]["message"]
 
 
-class CountingTokenizer:
+class CountingTokenizer(Wrapper):
     """Another tokenizer, and how many characters it was given to encode."""
 
-    def __init__(self, tokenizer: Any) -> None:
-        self.characters = 0
-        self._tokenizer = tokenizer
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._tokenizer, name)
+    characters = 0
 
     def encode(self, text: str, **options: Any) -> Any:
         self.characters += len(text)
-        return self._tokenizer.encode(text, **options)
+        return self.part.encode(text, **options)
 
 
 @pytest.fixture
 def counting(engine: Engine) -> CountingTokenizer:
     """The tokenizer that the engine's prompts are made with."""
-    tokenizer = CountingTokenizer(engine.tokenizer)
+    tokenizer = CountingTokenizer().wrap(engine.tokenizer)
     engine.prompt = ChatPrompt(tokenizer, ChatTemplate(TEMPLATE, {}))
     return tokenizer
 

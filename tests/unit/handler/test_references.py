@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from handler.engine.call_syntax import HERMES
-from tests.unit.handler.conftest import Door, OpenDoor
+from tests.unit.handler.conftest import Door, OpenDoor, Wrapper
 from tests.unit.handler.scripted_engine import MODEL, scripted_engine
 
 RESPONSES, CONVERSATIONS = "/v1/responses", "/v1/conversations"
@@ -111,37 +111,25 @@ def test_a_deleted_item_is_empty(open_door: OpenDoor) -> None:
     assert "Let me see." not in prompts[-1]
 
 
-class Slow:
+class Slow(Wrapper):
     """A store that takes ten seconds for a response."""
 
-    def __init__(self, store: Any) -> None:
-        self._store = store
-        self.now_s = 0.0
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._store, name)
+    now_s = 0.0
 
     def response(self, tenant: str, response_id: str) -> Any:
         self.now_s += 10
-        return self._store.response(tenant, response_id)
+        return self.part.response(tenant, response_id)
 
 
 @pytest.mark.parametrize("path", [RESPONSES, f"{RESPONSES}/input_tokens"])
 def test_reading_what_is_named_keeps_to_the_time(open_door: OpenDoor, path: str) -> None:
     """None is read when the time is over, however many are named; one is read once for all its items."""
-    stores: list[Slow] = []
-
-    def wrap(store: Any) -> Slow:
-        stores.append(Slow(store))
-        return stores[0]
-
+    store = Slow()
     engine = scripted_engine(lambda _: "OK.", context_tokens=2048)
-    door = open_door(
-        engine, wrap=wrap, clock=lambda: stores[0].now_s if stores else 0.0, gateway_timeout_s=29
-    )
+    door = open_door(engine, wrap=store.wrap, clock=lambda: store.now_s, gateway_timeout_s=29)
     made = [references(door.post(RESPONSES, input="Hi").json)[0] for _ in range(5)]
     assert door.post(path, input=[ASK, *made[:2], *made[:2] * 5]).status == 200
-    assert stores[0].now_s == 20
+    assert store.now_s == 20
     refused = door.post(path, input=[ASK, *made])
     assert (refused.status, refused.json["error"]["code"]) == (400, "deadline_too_short")
-    assert stores[0].now_s == 50
+    assert store.now_s == 50

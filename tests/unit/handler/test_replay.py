@@ -11,7 +11,7 @@ import pytest
 
 from handler.errors import NotFound, Unavailable
 from handler.sessions import Item
-from tests.unit.handler.conftest import Door, OpenDoor
+from tests.unit.handler.conftest import Door, OpenDoor, Wrapper
 from tests.unit.handler.scripted_engine import noisy_engine, scripted_engine
 from tests.unit.handler.streams import RESPONSES, Reading, again, ask, text_of, told
 
@@ -66,23 +66,17 @@ def test_a_whole_answer_is_told_again(open_door: OpenDoor) -> None:
     assert again(door, whole["id"]).rest().events[-1]["response"] == whole
 
 
-class Older:
+class Older(Wrapper):
     """A store whose items were written before ids were kept."""
 
-    def __init__(self, store: Any) -> None:
-        self._store = store
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._store, name)
-
     def item(self, *where: str) -> Item:
-        item: Item = self._store.item(*where)
+        item: Item = self.part.item(*where)
         return replace(item, token_ids=(), sampling={})
 
 
 def test_without_ids_the_text_comes_in_one_piece(open_door: OpenDoor) -> None:
     """What an older version stored is told again all the same, in one delta."""
-    door = open_door(noisy_engine(), wrap=Older, streaming=True)
+    door = open_door(noisy_engine(), wrap=Older().wrap, streaming=True)
     live = ask(door, **ASK[2]).rest()
     found = again(door, live.id).rest()
     assert [delta["delta"] for delta in found.deltas] == [text_of(live.events[-1]["response"])]
@@ -134,19 +128,15 @@ def test_what_happens_anyway_may_be_said(noisy: Door, query: str) -> None:
     assert noisy.call("GET", f"{RESPONSES}/{made['id']}?{query}").json == made
 
 
-class Late:
+class Late(Wrapper):
     """A store that a response reaches just after somebody has not found it there."""
 
-    def __init__(self, store: Any) -> None:
-        self._store = store
+    def __init__(self) -> None:
         self.meanwhile: Callable[[], Any] = lambda: None
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._store, name)
 
     def response(self, *where: str) -> Any:
         try:
-            return self._store.response(*where)
+            return self.part.response(*where)
         except NotFound:
             self.meanwhile()
             raise
@@ -154,15 +144,10 @@ class Late:
 
 def test_a_response_is_there_at_every_moment(open_door: OpenDoor) -> None:
     """Also where it ends between the look into the store and the one at what is under way."""
-    opened: list[Late] = []
-
-    def wrap(store: Any) -> Late:
-        opened.append(Late(store))
-        return opened[0]
-
-    door = open_door(streaming=True, wrap=wrap)
+    late = Late()
+    door = open_door(streaming=True, wrap=late.wrap)
     reading = ask(door, input="Hi").until(deltas=1)
-    opened[0].meanwhile = reading.rest
+    late.meanwhile = reading.rest
     seen = [door.call("GET", f"{RESPONSES}/{reading.id}").json for _ in range(2)]
     assert [each["status"] for each in seen] == ["in_progress", "completed"]
 
@@ -384,14 +369,8 @@ def test_a_reader_that_lost_to_a_shorter_answer_is_told(two_doors: tuple[Door, D
     assert told([*cut.events, *quick.events, *rest.events]) == told(whole.events)
 
 
-class Leaving:
+class Leaving(Wrapper):
     """A store that goes away while a resumed answer is written."""
-
-    def __init__(self, store: Any) -> None:
-        self._store = store
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._store, name)
 
     def replace_last(self, *_: Any, **__: Any) -> Any:
         raise Unavailable("The session store does not answer.")
@@ -401,7 +380,7 @@ def test_a_resumed_answer_that_cannot_be_kept_is_logged(
     open_door: OpenDoor, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Whoever hangs up on it while the store is away leaves a line in the log, and raises nothing."""
-    door = open_door(noisy_engine(), wrap=Leaving, streaming=True)
+    door = open_door(noisy_engine(), wrap=Leaving().wrap, streaming=True)
     cut = ask(door, **ASK[0]).until(deltas=1).hang_up()
     again(door, cut.id, cut.last).until(deltas=2).hang_up()
     assert [record.message for record in caplog.records] == ["unavailable"]

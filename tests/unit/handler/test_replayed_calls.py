@@ -88,6 +88,31 @@ def test_one_whose_client_hung_up_is_only_told(open_door: OpenDoor, read: int) -
     assert whole == [OSLO, {"city": "Rome"}]
 
 
+def test_a_call_that_came_is_kept_whole(open_door: OpenDoor) -> None:
+    """Also where its client hung up at the very token that ended it: nothing else would ever end it."""
+    door, _ = open_saying(open_door, SAID)
+    cut = ask(door, **ASKED)
+    while not cut.events or not str(cut.events[-1].get("delta")).endswith("}"):
+        assert cut.read()
+    cut.hang_up()
+    stored = door.call("GET", f"{RESPONSES}/{cut.id}").json
+    call = stored["output"][-1]
+    assert (json.loads(call["arguments"]), call["status"]) == (OSLO, "completed")
+    assert again(door, cut.id).rest().events[: len(cut.events)] == cut.events
+    (rest,) = door.post(RESPONSES, previous_response_id=cut.id).json["output"]
+    assert (json.loads(rest["arguments"]), rest["status"]) == ({"city": "Rome"}, "completed")
+
+
+def test_a_stop_string_that_came_ends_an_answer(open_door: OpenDoor) -> None:
+    """Also where functions are offered, and its client hung up at the very token that it ends in."""
+    door, _ = open_saying(open_door, "Oh, so se! No more.")
+    asked = {**ASKED, "stop": ["e"]}
+    whole = ask(door, **asked).rest()
+    cut = ask(door, **asked).until(deltas=len(whole.deltas)).hang_up()
+    stored = door.call("GET", f"{RESPONSES}/{cut.id}").json
+    assert (stored["status"], text_of(stored)) == ("completed", text_of(whole.events[-1]["response"]))
+
+
 def test_an_answer_in_a_form_goes_on_in_place(open_door: OpenDoor) -> None:
     """The rest follows the same grammar, even where nothing but the end was missing."""
     form = {"format": {"type": "json_object"}}

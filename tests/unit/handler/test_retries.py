@@ -18,7 +18,7 @@ from handler.chat.terms import Terms
 from handler.routes.answers import error_answer
 from handler.schema.conversations import ConversationCreate
 from handler.sessions import Claim
-from tests.unit.handler.conftest import Answer, Door, OpenDoor
+from tests.unit.handler.conftest import Answer, Door, OpenDoor, Wrapper
 from tests.unit.handler.scripted_engine import MODEL, noisy_engine, scripted_engine
 from tests.unit.handler.streams import Reading, ask, told
 
@@ -48,25 +48,23 @@ def model() -> Model:
     return Model()
 
 
-class Noting:
+class Noting(Wrapper):
     """A store that tells when an attempt has left its note, and counts the looks at what others have left."""
 
-    def __init__(self, store: Any, noted: threading.Event) -> None:
-        self._store, self._noted = store, noted
-        self.looks = 0
+    looks = 0
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._store, name)
+    def __init__(self, noted: threading.Event) -> None:
+        self._noted = noted
 
     def claim(self, *what: Any, **how: Any) -> Any:
-        taken = self._store.claim(*what, **how)
+        taken = self.part.claim(*what, **how)
         self.looks += 1
         self._noted.set()
         return taken
 
     def newest_claim(self, *what: Any, **how: Any) -> Any:
         self.looks += 1
-        return self._store.newest_claim(*what, **how)
+        return self.part.newest_claim(*what, **how)
 
 
 @pytest.fixture
@@ -78,7 +76,7 @@ def noted() -> threading.Event:
 @pytest.fixture
 def door(open_door: OpenDoor, model: Model, noted: threading.Event) -> Iterator[Door]:
     """An application whose model can be held."""
-    yield open_door(scripted_engine(model), streaming=True, wrap=lambda store: Noting(store, noted))
+    yield open_door(scripted_engine(model), streaming=True, wrap=Noting(noted).wrap)
     model.held.set()
 
 
@@ -391,20 +389,15 @@ def test_a_repetition_is_no_older_than_its_client_waits(open_door: OpenDoor) -> 
     assert create(door, conversation=conversation, repeated=2, **patience).body == later.body
 
 
-class Dying:
+class Dying(Wrapper):
     """A store in front of a process that dies: what is armed is the moment of death."""
 
-    def __init__(self, store: Any) -> None:
-        self._store = store
-        self.dies: str | None = None
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._store, name)
+    dies: str | None = None
 
     def append(self, *arguments: Any, **options: Any) -> Any:
         if self.dies == "before the write":
             raise Killed
-        written = self._store.append(*arguments, **options)
+        written = self.part.append(*arguments, **options)
         if self.dies == "after the write":
             raise Killed
         return written
@@ -412,11 +405,11 @@ class Dying:
     def claim(self, *arguments: Any, **options: Any) -> Any:
         if self.dies and options["lease_s"] == 0:
             raise errors.Unavailable("A dead process writes nothing.")
-        return self._store.claim(*arguments, **options)
+        return self.part.claim(*arguments, **options)
 
     def release(self, *arguments: Any, **options: Any) -> Any:
         if not self.dies:
-            self._store.release(*arguments, **options)
+            self.part.release(*arguments, **options)
 
 
 class Killed(BaseException):
@@ -429,18 +422,13 @@ def test_a_writer_that_died_is_followed(open_door: OpenDoor, dies: str, key: dic
     """The repetition of a request whose writer died gets the turn if it was written, and else takes it, once
     the lease of the dead has run out; the dead one, should it wake, writes nothing."""
     now = HandClock()
-    stores: list[Dying] = []
-
-    def wrap(store: Any) -> Dying:
-        stores.append(Dying(store))
-        return stores[-1]
-
-    door = open_door(wrap=wrap, now=now)
+    store = Dying()
+    door = open_door(wrap=store.wrap, now=now)
     conversation = new_conversation(door)
-    stores[0].dies = dies
+    store.dies = dies
     with pytest.raises(Killed):
         create(door, conversation=conversation, **key, h_x_request_timeout_ms="3000")
-    stores[0].dies = None
+    store.dies = None
     if dies == "before the write":
         told = create(door, conversation=conversation, repeated=1, **key, h_x_request_timeout_ms="100")
         assert told.json["error"]["code"] == "request_in_progress"
@@ -451,14 +439,8 @@ def test_a_writer_that_died_is_followed(open_door: OpenDoor, dies: str, key: dic
     assert len(texts(door, conversation)) == 2
 
 
-class Drowning:
+class Drowning(Wrapper):
     """A store whose notes of attempts fail, though turns are written."""
-
-    def __init__(self, store: Any) -> None:
-        self._store = store
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._store, name)
 
     def claim(self, *_: Any, **__: Any) -> Any:
         raise errors.Unavailable("Too busy for notes.")
@@ -466,44 +448,38 @@ class Drowning:
 
 def test_no_turn_fails_for_its_note(open_door: OpenDoor) -> None:
     """An attempt whose note could not be written has its turn all the same, and the turn leaves the note."""
-    door = open_door(wrap=Drowning)
+    door = open_door(wrap=Drowning().wrap)
     first = create(door)
     assert first.status == 200
     assert create(door, repeated=1).body == first.body
 
 
-class Failing:
+class Failing(Wrapper):
     """A store of which some methods fail."""
 
-    def __init__(self, store: Any) -> None:
-        self._store = store
-        self.down: frozenset[str] = frozenset()
+    down: frozenset[str] = frozenset()
 
     def __getattr__(self, name: str) -> Any:
         if name in self.down:
             raise errors.Unavailable("The session store does not answer.")
-        return getattr(self._store, name)
+        return super().__getattr__(name)
 
 
 class Shaky:
     """An application over a store that can be made to fail; a second goes by between two requests."""
 
     def __init__(self, open_door: OpenDoor, **settings: Any) -> None:
-        self._now, self._stores = HandClock(), list[Failing]()
-        self._door = open_door(wrap=self._wrap, now=self._now, **settings)
+        self._now, self._store = HandClock(), Failing()
+        self._door = open_door(wrap=self._store.wrap, now=self._now, **settings)
         self.conversation = new_conversation(self._door)
 
     def post(self, path: str, body: Any, *down: str, repeated: int = 0, **headers: str) -> Answer:
         """Send a request in which `{}` is the conversation, while these methods of the store are down."""
         self._now.now_s += 1
-        self._stores[0].down = frozenset(down)
+        self._store.down = frozenset(down)
         body = {name: self.conversation if value == "{}" else value for name, value in body.items()}
         path = path.format(self.conversation)
         return self._door.call("POST", path, body, x_stainless_retry_count=str(repeated), **headers)
-
-    def _wrap(self, store: Any) -> Failing:
-        self._stores.append(Failing(store))
-        return self._stores[-1]
 
 
 TURN = {"model": MODEL, "input": "Hi"}

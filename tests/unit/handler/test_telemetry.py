@@ -12,7 +12,7 @@ import pytest
 from handler.errors import InvalidRequest, QuotaExceeded, RequestError, VersionConflict
 from handler.sessions import StoredResponse
 from handler.telemetry import Telemetry
-from tests.unit.handler.conftest import OpenDoor
+from tests.unit.handler.conftest import OpenDoor, Wrapper
 from tests.unit.handler.scripted_engine import MODEL, noisy_engine, scripted_engine
 from tests.unit.handler.streams import Reading
 
@@ -33,23 +33,17 @@ def test_nothing_said_is_logged(
     assert SECRET not in seen + capsys.readouterr().out
 
 
-class Garbled:
+class Garbled(Wrapper):
     """A store in which responses have been altered."""
 
-    def __init__(self, store: Any) -> None:
-        self._store = store
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._store, name)
-
     def response(self, tenant: str, response_id: str) -> StoredResponse:
-        found: StoredResponse = self._store.response(tenant, response_id)
+        found: StoredResponse = self.part.response(tenant, response_id)
         return replace(found, body={**found.body, "output": [SECRET]})
 
 
 def test_a_bug_quotes_nothing_that_was_said(open_door: OpenDoor, caplog: pytest.LogCaptureFixture) -> None:
     """What is kept and cannot be read is a bug, told by the names of its fields."""
-    door = open_door(wrap=Garbled)
+    door = open_door(wrap=Garbled().wrap)
     made = door.post("/v1/responses", input="Hi").json
     assert door.call("GET", f"/v1/responses/{made['id']}").status == 500
     (record,) = caplog.records

@@ -12,7 +12,7 @@ from openai.types.admin.organization import UsageCompletionsResponse
 from handler.chat.ledger import COUNTING_S
 from handler.errors import Unavailable
 from handler.sessions import Usage
-from tests.unit.handler.conftest import Answer, Door, OpenDoor, rest_event
+from tests.unit.handler.conftest import Answer, Door, OpenDoor, Wrapper, rest_event
 from tests.unit.handler.scripted_engine import MODEL, noisy_engine, scripted_engine
 from tests.unit.handler.streams import again, ask
 
@@ -199,19 +199,11 @@ def test_usage_has_openais_shape(open_door: OpenDoor) -> None:
     }
 
 
-class Uncounting:
+class Uncounting(Wrapper):
     """A store whose counters do not answer, at once or not for a while."""
 
     def __init__(self, fail: Callable[[], None]) -> None:
-        self._store: Any = None
         self._fail = fail
-
-    def wrap(self, store: Any) -> Uncounting:
-        self._store = store
-        return self
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._store, name)
 
     def add_usage(self, *_: Any) -> Usage:
         self._fail()
@@ -257,23 +249,14 @@ def test_no_event_waits_for_the_count(open_door: OpenDoor) -> None:
     assert counting.wait(COUNTING_S)
 
 
-class Reading:
+class Reading(Wrapper):
     """A store that counts how often counters are read."""
 
-    def __init__(self) -> None:
-        self._store: Any = None
-        self.reads = 0
-
-    def wrap(self, store: Any) -> Reading:
-        self._store = store
-        return self
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._store, name)
+    reads = 0
 
     def usage(self, *arguments: Any) -> Any:
         self.reads += 1
-        return self._store.usage(*arguments)
+        return self.part.usage(*arguments)
 
 
 @pytest.mark.parametrize(("daily_tokens", "reads"), [(0, 0), (10**6, 1)])
