@@ -62,6 +62,17 @@ def test_the_models_card(open_door: OpenDoor) -> None:
     assert door.call("GET", "/v1/models/other/card").json["error"]["code"] == "model_not_found"
 
 
+@pytest.mark.parametrize("path", ["/", "/health", "/v1/conversations", "/v1/conversations/conv_none"])
+def test_a_head_is_a_gets(door: Door, path: str) -> None:
+    """By either payload it is answered as a GET is; whoever speaks HTTP leaves out the body."""
+    url = recorded("function-url-chat-stream")
+    url["rawPath"], url["requestContext"]["http"]["method"] = path, "HEAD"
+    answer = door.call("GET", path)
+    for found in (door.call("HEAD", path), door.send(url)):
+        assert (found.status, found.body) == (answer.status, answer.body)
+    assert door.call("HEAD", "/v1/erase").status == 405
+
+
 def test_base64_body(door: Door) -> None:
     """A body that API Gateway wrapped in base64 is the same body."""
     event = recorded("chat")
