@@ -73,6 +73,13 @@ def test_a_head_is_a_gets(door: Door, path: str) -> None:
     assert door.call("HEAD", "/v1/erase").status == 405
 
 
+def test_a_byte_order_mark(door: Door) -> None:
+    """JSON in a file that Windows wrote begins with one, which says nothing."""
+    event = recorded("chat")
+    event["body"] = "\ufeff" + event["body"]
+    assert door.send(event).status == 200
+
+
 def test_base64_body(door: Door) -> None:
     """A body that API Gateway wrapped in base64 is the same body."""
     event = recorded("chat")
