@@ -80,6 +80,16 @@ def test_a_byte_order_mark(door: Door) -> None:
     assert door.send(event).status == 200
 
 
+@pytest.mark.parametrize("path", ["/v1/conversations", "/v1/conversations/{}/items"])
+def test_an_unknown_after_is_named(door: Door, path: str) -> None:
+    """A list that goes on after nothing is refused by the parameter's name; a list of nothing is not."""
+    known = door.call("POST", "/v1/conversations", {}).json["id"]
+    answer = door.call("GET", f"{path.format(known)}?after=conv_none")
+    assert (answer.status, answer.json["error"]["param"]) == (404, "after")
+    answer = door.call("GET", "/v1/conversations/conv_none/items?after=msg_none")
+    assert (answer.status, answer.json["error"]["param"]) == (404, None)
+
+
 def test_base64_body(door: Door) -> None:
     """A body that API Gateway wrapped in base64 is the same body."""
     event = recorded("chat")
