@@ -328,6 +328,19 @@ def test_openapi_lists_every_route(door: Door) -> None:
     assert "ErrorEnvelope" in json.dumps(chat["responses"]["400"])
 
 
+def test_openapi_names_the_time_limit(door: Door) -> None:
+    """Where an answer may take time, and nowhere else, the header that limits it is named."""
+    document = door.call("GET", "/openapi.json").json
+    timed = {
+        path
+        for path, calls in document["paths"].items()
+        for call in calls.values()
+        if any(parameter["name"] == "x-request-timeout-ms" for parameter in call.get("parameters", ()))
+    }
+    assert {"/v1/chat/completions", "/v1/responses", "/v1/conversations"} <= timed
+    assert not timed & {"/", "/health", "/v1/models", "/openapi.json"}
+
+
 def test_openapi_names_where_the_server_is(door: Door) -> None:
     """Below a REST API's stage, or at the root; and that a key is sent as a bearer token."""
     event = rest_event("GET", "/openapi.json")
