@@ -100,6 +100,12 @@ class Adapter:
                 if match is None or up not in names:
                     continue
                 names -= {down, up}
+                a, b = weights.shape(down), weights.shape(up)
+                if not (len(a) == len(b) == 2 and 0 < a[0] == b[1]):
+                    found_shapes = f"lora_A {list(a)} and lora_B {list(b)}"
+                    raise ExportError(
+                        f"{self.weights_file}: {match[1]}: {found_shapes}, must be [r, in] and [out, r]"
+                    )
                 parts = weights.read(down), weights.read(up)
                 scale = self._scale(match[1], len(parts[0]))
                 found[f"{match[1]}.weight"] = Change(*parts, scale, transposed)

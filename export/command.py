@@ -12,13 +12,16 @@ from collections.abc import Callable
 
 from export.errors import reason
 from handler.errors import DormouseError
+from handler.terminal import while_read
 
 
 def run(name: str, command: Callable[[], int]) -> int:
     """The exit code of `command`, or 1 once it is said, after `name`, why there is none."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        return command()
+        with while_read():
+            return command()
+        return 1  # nobody reads what it has to say
     except (DormouseError, OSError) as error:
         said = reason(error)
     except KeyboardInterrupt:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,7 @@ from typing import Any
 
 from export.command import run
 from export.errors import ExportError
+from export.lm_eval_tasks import read_wholes
 from handler.engine.bundle import TOKENIZER_FILE, Manifest, read_manifest
 
 ROOT = Path(__file__).parents[1]
@@ -33,13 +33,19 @@ READY = "Dormouse is awake: "
 
 
 def evaluate(bundle: Path, task: str, tasks: Path = TASKS, harness: Path = HARNESS) -> dict[str, Any]:
-    """The harness's results of one task from the folder `tasks`, by name of the measure; of several, by task.
+    """The harness's results of one task from the folder `tasks`, by name of the measure; of several, or of a
+    group, by task.
 
     Raises: ExportError when the harness is missing, the server does not start or the task fails; BundleError.
     """
     if not harness.is_file():
         raise ExportError(f"{harness}: not found; `make .venv/clients/.made` installs the harness")
     manifest = read_manifest(bundle)
+    begins, wholes = _begins_texts(bundle, manifest), read_wholes(task, tasks)
+    if begins and len(wholes) > 1:
+        raise ExportError(
+            f"--task {task}: some read texts as wholes, which have to be asked for by themselves"
+        )
     with tempfile.TemporaryDirectory(prefix="dormouse-lm-eval-") as scratch:
         folder = Path(scratch)
         tokenizer = write_tokenizer(bundle, manifest, folder / "tokenizer")
@@ -49,7 +55,7 @@ def evaluate(bundle: Path, task: str, tasks: Path = TASKS, harness: Path = HARNE
                 "base_url": f"{url}/v1/completions",
                 "tokenizer": tokenizer,
                 "max_length": manifest.context_tokens,
-                "add_bos_token": _begins_texts(bundle, manifest) and not _reads_wholes(task, tasks),
+                "add_bos_token": begins and True not in wholes,  # the harness puts bos before wholes
             }
             command = [str(harness), "run", "--model", "local-completions", "--tasks", task]
             command += ["--include_path", str(tasks), "--output_path", str(folder / "out")]
@@ -57,7 +63,7 @@ def evaluate(bundle: Path, task: str, tasks: Path = TASKS, harness: Path = HARNE
             _run(command, folder)
         (results,) = (folder / "out").rglob("results_*.json")
         found: dict[str, dict[str, Any]] = json.loads(results.read_text(encoding="utf-8"))["results"]
-    return found.get(task, found)  # a name may be that of a group, or several
+    return found[task] if set(found) == {task} else found
 
 
 def write_tokenizer(bundle: Path, manifest: Manifest, folder: Path) -> Path:
@@ -82,13 +88,6 @@ def _begins_texts(bundle: Path, manifest: Manifest) -> bool:
 
     ids = Tokenizer.from_file(str(bundle / TOKENIZER_FILE)).encode("").ids
     return bool(ids) and ids[0] == manifest.tokens.bos
-
-
-def _reads_wholes(task: str, tasks: Path) -> bool:
-    """Whether a task scores texts from their first token on: the harness itself puts bos before those."""
-    named = re.compile(rf"^task: *['\"]?{re.escape(task)}['\"]? *$", re.MULTILINE)
-    files = (file.read_text(encoding="utf-8", errors="replace") for file in tasks.rglob("*.yaml"))
-    return any("loglikelihood_rolling" in file for file in files if named.search(file))
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from handler.doors import OPEN, PROBED, enter
 from handler.errors import RequestError
 from handler.key_file import KeyFile
 from handler.routes.answers import error_answer
+from handler.routes.events import route_method
 from handler.runtime_stream import PRELUDE_END
 
 Message = MutableMapping[str, Any]
@@ -145,6 +146,7 @@ def proxy_event(scope: Message, body: bytes, request_id: str) -> dict[str, Any]:
     headers: dict[str, list[str]] = {}
     for name, value in scope["headers"]:
         headers.setdefault(name.decode("latin-1"), []).append(value.decode("latin-1"))
+    method = route_method(scope["method"])
     query = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
     try:
         text, is_base64 = body.decode("utf-8"), False
@@ -153,7 +155,7 @@ def proxy_event(scope: Message, body: bytes, request_id: str) -> dict[str, Any]:
     return {
         "resource": "/{proxy+}",
         "path": scope["path"],
-        "httpMethod": scope["method"],
+        "httpMethod": method,
         "headers": {name: values[-1] for name, values in headers.items()},
         "multiValueHeaders": headers,
         "queryStringParameters": {name: values[-1] for name, values in query.items()} or None,
@@ -163,7 +165,7 @@ def proxy_event(scope: Message, body: bytes, request_id: str) -> dict[str, Any]:
         "requestContext": {
             "stage": "$default",
             "path": scope["path"],
-            "httpMethod": scope["method"],
+            "httpMethod": method,
             "requestId": request_id,
             "identity": {"sourceIp": (scope.get("client") or ("",))[0]},
         },

@@ -22,6 +22,7 @@ from handler.errors import StartupError
 from handler.gateway import Gateway
 from handler.platforms import Platform, parse_port
 from handler.settings import fill_in, read_settings
+from handler.terminal import while_read
 
 ANSWERS_END_S = 5.0
 CONNECTIONS_END_S = 8
@@ -64,7 +65,8 @@ def serve(host: str, port: int, platform: Platform | None) -> int:
         trusts_machine = keys is None and is_loopback(host)
         gateway = Gateway(lambda_handler, _announcing(listener, host), keys, trusts_machine=trusts_machine)
         run(listener, gateway, lambda: APPLICATION.end_answers(ANSWERS_END_S))
-    print("Dormouse is asleep.", flush=True)
+    with while_read():
+        print("Dormouse is asleep.")
     return 0
 
 
@@ -73,7 +75,8 @@ def _announcing(listener: socket.socket, host: str) -> Callable[[], None]:
     shown = f"[{host}]" if ":" in host else host
 
     def announce() -> None:
-        print(f"Dormouse is awake: http://{shown}:{port}  (Ctrl-C to stop)", flush=True)
+        with while_read():
+            print(f"Dormouse is awake: http://{shown}:{port}  (Ctrl-C to stop)")
 
     return announce
 

@@ -57,6 +57,7 @@ HANDLER_LEFT_OUT = (
     "keys.py",
     "local.py",
     "platforms.py",
+    "terminal.py",
 )
 
 

@@ -51,9 +51,9 @@ def main(arguments: list[str]) -> int:
     if not results:
         raise ExportError("compare: none of the models could be measured")
     found = section(results, machine(), left_out)
+    _write(got.out, results, found)
     for line in (*text_lines(found.tables[0]), "", *found.text):
         print(line)
-    _write(got.out, results, found)
     return 1 if left_out else 0
 
 
@@ -108,7 +108,7 @@ def _write(out: Path, results: Sequence[Result], found: Section) -> None:
     markdown.write_text(document("Models side by side", [pictured]), encoding="utf-8")
     facts.write_text(json.dumps(found.facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     draw(results, chart)
-    print(f"\n{', '.join(str(out / name) for name in FILES)}", file=sys.stderr)
+    print(f"{', '.join(str(out / name) for name in FILES)}\n", file=sys.stderr)
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:

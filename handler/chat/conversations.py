@@ -76,7 +76,10 @@ class Conversations:
         self, tenant: str, limit: int, after: str | None, order: Order, *, hidden: bool = False
     ) -> ConversationList:
         """Page through the tenant's conversations. Raises: NotFound for an unknown `after`."""
-        page = self.store.conversations(tenant, limit=limit, after=after, order=order, hidden=hidden)
+        try:
+            page = self.store.conversations(tenant, limit=limit, after=after, order=order, hidden=hidden)
+        except NotFound as error:
+            raise NotFound(error.message, param="after") from error
         data, is_cut = page_of(map(conversation_object, page.data))
         first, last = (data[0].id, data[-1].id) if data else (None, None)
         return ConversationList(data=data, first_id=first, last_id=last, has_more=is_cut or page.has_more)
@@ -140,7 +143,11 @@ class Conversations:
         logprobs: bool = False,
     ) -> ItemList:
         """Page through its items. Raises: NotFound."""
-        page = self.store.items(tenant, conversation_id, limit=limit, after=after, order=order)
+        try:
+            page = self.store.items(tenant, conversation_id, limit=limit, after=after, order=order)
+        except NotFound as error:
+            self.store.get(tenant, conversation_id)  # raises by itself where this is what is not there
+            raise NotFound(error.message, param="after") from error
         show = partial(self._with_logprobs, tenant) if logprobs else shown
         return items_page(page.data, has_more=page.has_more, show=show)
 

@@ -33,7 +33,7 @@ def rest_event(event: Mapping[str, Any]) -> Event:
         path = event.get("rawPath") or "/"
         return {
             **event,
-            "httpMethod": str(http.get("method", "")),
+            "httpMethod": route_method(str(http.get("method", ""))),
             "path": _own_path(path, event),
             "headers": event.get("headers") or {},
             "multiValueHeaders": {},
@@ -44,7 +44,17 @@ def rest_event(event: Mapping[str, Any]) -> Event:
     if not isinstance(event.get("httpMethod"), str) or not isinstance(event.get("path"), str):
         raise InvalidRequest("The event is neither an API Gateway proxy event nor a Function URL event.")
     path, headers = _own_path(event["path"], event), event.get("headers") or {}
-    return {**event, "path": path, "headers": headers, "requestContext": context}
+    method = route_method(event["httpMethod"])
+    return {**event, "httpMethod": method, "path": path, "headers": headers, "requestContext": context}
+
+
+def route_method(method: str) -> str:
+    """The method by which a route is found. HEAD asks for a GET's answer, whose body is left out by whatever
+    speaks HTTP in front of us: it knows the length of what it leaves out.
+
+    Source: https://www.rfc-editor.org/rfc/rfc9110#name-head
+    """
+    return "GET" if method.upper() == "HEAD" else method
 
 
 def _own_path(path: str, event: Mapping[str, Any]) -> str:

@@ -31,6 +31,14 @@ IfMatchHeader = Annotated[
         description="The `ETag` of the conversation that this is meant for; at another version: 412.",
     ),
 ]
+TimeLimit = Annotated[
+    float | None,
+    Header(
+        alias="x-request-timeout-ms",
+        gt=0,
+        description="Milliseconds from now in which to answer; what there is by then is the answer.",
+    ),
+]
 CONDITIONAL = ("Idempotency-Key", "If-Match")
 """All there are. They are dangerous to ignore: what would change something is refused where it takes none."""
 

@@ -12,6 +12,7 @@ from aws_lambda_powertools.event_handler.openapi.params import Query
 
 from handler.chat.budget import Caller
 from handler.routes.answers import Work
+from handler.routes.headers import TimeLimit
 from handler.schema.items import Includable
 from handler.schema.service import ErrorEnvelope
 
@@ -42,7 +43,7 @@ ERRORS = {
 }
 
 
-def _current(request: Request) -> Caller:
+def _current(request: Request, _time_limit: TimeLimit = None) -> Caller:
     caller: Caller = request.context["caller"]
     return caller
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+from codecs import BOM_UTF8
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -107,7 +108,7 @@ def _body(model: type[BaseModel], event: events.Event, max_bytes: int) -> BaseMo
     kind = (events.header(event, "content-type") or "application/json").partition(";")[0].strip().lower()
     if kind != "application/json" and not kind.endswith("+json"):
         raise UnsupportedMedia(f"The request body must be application/json, not {kind[:100]!r}.")
-    raw = events.body_bytes(event)
+    raw = events.body_bytes(event).removeprefix(BOM_UTF8)  # as Windows writes files
     if len(raw) > max_bytes:
         raise TooLarge(f"The request body has {len(raw)} bytes; at most {max_bytes} are accepted.")
     try:

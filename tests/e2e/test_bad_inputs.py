@@ -447,6 +447,19 @@ def test_page_of_another_site(base_url: str) -> None:
     check_refusal(send(base_url, "POST", CONVERSATIONS, "{}", sent), 403, None, "forbidden")
 
 
+def test_head(base_url: str) -> None:
+    """What GET answers, without its body; a client that reads on finds the next answer."""
+    connection = http.client.HTTPConnection(urlsplit(base_url).netloc, timeout=60)
+    lengths = []
+    for method in ("HEAD", "GET"):
+        connection.request(method, "/")
+        answer = connection.getresponse()
+        lengths.append((answer.status, answer.getheader("content-length"), len(answer.read())))
+    connection.close()
+    (head, length, nothing), got = lengths
+    assert (head, length, nothing) == (200, str(got[2]), 0)
+
+
 def test_method(base_url: str) -> None:
     """A method that a path does not take gets 405 and the methods that would do."""
     status, headers, content = send(base_url, "DELETE", CONVERSATIONS, "")

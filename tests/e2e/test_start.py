@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.server import ROOT
+from tests.e2e.server import ROOT, Server
 
 
 def start(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -80,3 +80,12 @@ def test_reachable_without_keys(host: str) -> None:
 def test_a_file_without_keys(tmp_path: Path) -> None:
     """A file of keys that is missing is named."""
     check_refusal(start("--keys", str(tmp_path / "keys.json")), "keys.json", "No such file")
+
+
+def test_an_output_that_nobody_reads_on(bundle: Path, tmp_path: Path) -> None:
+    """`make chat | head -1`: the reader has gone when the server says its last words, and nothing fails."""
+    with Server(bundle, tmp_path / "sessions.sqlite3", tmp_path / "log") as server:
+        assert server.process.stdout is not None
+        server.process.stdout.close()
+        assert server.interrupt() == 0
+    assert (tmp_path / "log").read_text() == ""

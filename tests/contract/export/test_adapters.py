@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from rich.console import Console
+from safetensors.numpy import save_file
 from transformers import AutoModelForCausalLM
 
 from export.__main__ import main
@@ -142,6 +144,18 @@ def test_an_adapter_of_another_model_is_refused(tiny_checkpoint: TinyCheckpoint,
         export(tiny_checkpoint("gpt2"), tmp_path / "out", adapter=adapter)
     with pytest.raises(ExportError, match=r"q_proj\.weight \[64, 64\], the base .* has shape \[128, 64\]"):
         export(tiny_checkpoint("qwen3"), tmp_path / "out", adapter=adapter)
+
+
+@pytest.mark.parametrize("shapes", [((4, 64), (64, 6)), ((4,), (64, 4)), ((0, 64), (64, 0))])
+def test_parts_that_are_no_product_are_refused(shapes: tuple[tuple[int, ...], ...], tmp_path: Path) -> None:
+    """Ranks that differ, or are none, and what is no matrix: the module and both shapes are named."""
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA"}))
+    parts = zip(("lora_A", "lora_B"), shapes, strict=True)
+    tensors = {f"base_model.model.q_proj.{part}.weight": np.ones(shape, np.float32) for part, shape in parts}
+    save_file(tensors, tmp_path / "adapter_model.safetensors")
+    said = re.escape(f"q_proj: lora_A {list(shapes[0])} and lora_B {list(shapes[1])}, must be")
+    with pytest.raises(ExportError, match=said):
+        Adapter(tmp_path).changes()
 
 
 def test_a_change_of_a_head_that_is_the_embedding_is_refused(

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +21,7 @@ from export.report import copy_report
 from export.rounding.kept import KeptRows
 from tests.conftest import TinyBundle, TinyCheckpoint
 
+ROOT = Path(__file__).parents[3]
 FULL = Path("/dev/full")  # a disk without room, for whoever writes to it
 UNREADABLE = Path("/proc/self/mem")  # a file that opens, and whose first byte cannot be read
 
@@ -115,3 +119,16 @@ def test_an_interrupted_command_is_a_line(capsys: pytest.CaptureFixture[str]) ->
 
     assert run("export.quality", command) == 1
     assert capsys.readouterr().err == "export.quality: interrupted\n"
+
+
+@pytest.mark.parametrize(("said", "code"), [("print('done') or 0", 0), ("print('half', flush=True) or 0", 1)])
+def test_an_output_that_nobody_reads_on(said: str, code: int) -> None:
+    """`| head`: no word of it on stderr; what was done by then is done, and what was not is not."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = f"from export.command import run; raise SystemExit(run('export', lambda: {said}))"
+    ended = subprocess.run(
+        [sys.executable, "-E", "-c", command], stdout=writer, stderr=subprocess.PIPE, cwd=ROOT, timeout=60
+    )
+    os.close(writer)
+    assert (ended.returncode, ended.stderr) == (code, b"")

@@ -9,13 +9,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from handler.errors import SettingsError, Unavailable
 from handler.sessions.sqlite import SqliteSessions
-from handler.sessions.sqlite_file import SCHEMA_VERSION
+from handler.sessions.sqlite_file import SCHEMA_VERSION, _enter_wal
 from tests.contract.sessions.stores import HandClock
 from tests.contract.sessions.turns import TENANT, conversation, grow, message, response
 
@@ -75,6 +75,28 @@ def test_a_locked_file_is_unavailable(tmp_path: Path) -> None:
     assert store.get(TENANT, "conv_a") == held
     holder.close()
     assert store.append(TENANT, held, [message("msg_1")]).version == 2
+
+
+class FullDisk:
+    """A connection to a file that cannot grow."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def execute(self, _: str) -> None:
+        """Fail, as SQLite does."""
+        self.asked += 1
+        error = sqlite3.OperationalError("database or disk is full")
+        error.sqlite_errorcode = sqlite3.SQLITE_FULL
+        raise error
+
+
+def test_a_full_disk_is_told_at_once() -> None:
+    """The start waits for whoever holds the file, and for nothing else."""
+    disk = FullDisk()
+    with pytest.raises(sqlite3.OperationalError, match="full"):
+        _enter_wal(cast(sqlite3.Connection, disk))
+    assert disk.asked == 1
 
 
 def test_an_attempt_is_found_without_a_look_at_other_requests(tmp_path: Path) -> None:

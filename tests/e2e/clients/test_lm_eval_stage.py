@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from export.errors import ExportError
 from export.lm_eval import TASKS, evaluate, main
 from handler.engine import load
 from handler.engine.engine import Engine
@@ -48,7 +50,8 @@ def score(engine: Engine, context: list[int], continuation: list[int]) -> float:
 def test_texts_begin_with_bos_where_the_model_wants_it(
     tiny_bundle: TinyBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Once, whether the harness scores choices or whole texts; several tasks give the results of each.
+    """Once, whether the harness scores choices or whole texts, which it cannot together; of a group there are
+    the results of each task.
 
     A proxy to the world is not asked for this machine.
     """
@@ -69,10 +72,15 @@ def test_texts_begin_with_bos_where_the_model_wants_it(
     texts = [json.loads(line)["text"] for line in (TEXTS / "texts.jsonl").read_text("utf-8").splitlines()]
     nats = -sum(score(engine, [1], engine.prompt.encode_text(text)[1:]) for text in texts)
     size = sum(len(text.encode()) for text in texts)
-    several = evaluate(bundle, "dormouse_texts,dormouse_choice", TEXTS)
-    assert set(several) == {"dormouse_texts", "dormouse_choice"}
-    alone = evaluate(bundle, "dormouse_texts", TEXTS)
-    assert alone["bits_per_byte,none"] == pytest.approx(nats / size / math.log(2), abs=1e-4)
+    with pytest.raises(ExportError, match="--task dormouse_texts,dormouse_choice: some read texts as wholes"):
+        evaluate(bundle, "dormouse_texts,dormouse_choice", TEXTS)
+    tasks = tmp_path / "tasks"
+    shutil.copytree(TEXTS, tasks)
+    (tasks / "group.yaml").write_text("group: texts\ntask: [again, dormouse_texts]\n")
+    (tasks / "again.yaml").write_text("include: texts.yaml\ntask: again\n")
+    found = evaluate(bundle, "texts", tasks)
+    assert found["again"]["bits_per_byte,none"] == found["dormouse_texts"]["bits_per_byte,none"]
+    assert found["again"]["bits_per_byte,none"] == pytest.approx(nats / size / math.log(2), abs=1e-4)
 
 
 def test_what_is_wrong_is_said_in_one_line(

@@ -62,6 +62,34 @@ def test_the_models_card(open_door: OpenDoor) -> None:
     assert door.call("GET", "/v1/models/other/card").json["error"]["code"] == "model_not_found"
 
 
+@pytest.mark.parametrize("path", ["/", "/health", "/v1/conversations", "/v1/conversations/conv_none"])
+def test_a_head_is_a_gets(door: Door, path: str) -> None:
+    """By either payload it is answered as a GET is; whoever speaks HTTP leaves out the body."""
+    url = recorded("function-url-chat-stream")
+    url["rawPath"], url["requestContext"]["http"]["method"] = path, "HEAD"
+    answer = door.call("GET", path)
+    for found in (door.call("HEAD", path), door.send(url)):
+        assert (found.status, found.body) == (answer.status, answer.body)
+    assert door.call("HEAD", "/v1/erase").status == 405
+
+
+def test_a_byte_order_mark(door: Door) -> None:
+    """JSON in a file that Windows wrote begins with one, which says nothing."""
+    event = recorded("chat")
+    event["body"] = "\ufeff" + event["body"]
+    assert door.send(event).status == 200
+
+
+@pytest.mark.parametrize("path", ["/v1/conversations", "/v1/conversations/{}/items"])
+def test_an_unknown_after_is_named(door: Door, path: str) -> None:
+    """A list that goes on after nothing is refused by the parameter's name; a list of nothing is not."""
+    known = door.call("POST", "/v1/conversations", {}).json["id"]
+    answer = door.call("GET", f"{path.format(known)}?after=conv_none")
+    assert (answer.status, answer.json["error"]["param"]) == (404, "after")
+    answer = door.call("GET", "/v1/conversations/conv_none/items?after=msg_none")
+    assert (answer.status, answer.json["error"]["param"]) == (404, None)
+
+
 def test_base64_body(door: Door) -> None:
     """A body that API Gateway wrapped in base64 is the same body."""
     event = recorded("chat")
@@ -283,6 +311,19 @@ def test_openapi_lists_every_route(door: Door) -> None:
     assert set(chat["responses"]["200"]["content"]) == {"application/json", "text/event-stream"}
     assert chat["requestBody"]["required"]
     assert "ErrorEnvelope" in json.dumps(chat["responses"]["400"])
+
+
+def test_openapi_names_the_time_limit(door: Door) -> None:
+    """Where an answer may take time, and nowhere else, the header that limits it is named."""
+    document = door.call("GET", "/openapi.json").json
+    timed = {
+        path
+        for path, calls in document["paths"].items()
+        for call in calls.values()
+        if any(parameter["name"] == "x-request-timeout-ms" for parameter in call.get("parameters", ()))
+    }
+    assert {"/v1/chat/completions", "/v1/responses", "/v1/conversations"} <= timed
+    assert not timed & {"/", "/health", "/v1/models", "/openapi.json"}
 
 
 def test_openapi_names_where_the_server_is(door: Door) -> None:
