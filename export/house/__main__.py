@@ -91,6 +91,12 @@ def main() -> int:
         "--fall", type=float, default=Schedule.fall, help="part of the steps in which it falls"
     )
     parser.add_argument("--final-lr", type=float, default=Schedule.final_lr, help="learning rate at the end")
+    parser.add_argument(
+        "--blend",
+        type=float,
+        default=1.0,
+        help="with --start: the part of the way from its weights to the run's at which save leaves them",
+    )
     parser.add_argument("--seed", type=int, default=stages.SEED)
     parser.add_argument("--probes", type=int, default=400, help="held-out dialogues answered by evaluate")
     parser.add_argument("--workers", type=int, default=2, help="training processes; one for each core")

@@ -66,6 +66,16 @@ def save_checkpoint(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast,
     model.to(torch.float32).load_state_dict(full)
 
 
+@torch.no_grad()
+def blend(model: LlamaForCausalLM, start: LlamaForCausalLM, part: float) -> None:
+    """Leave the model at `part` of the way from the weights of `start` to its own.
+
+    Source: Wortsman et al., "Robust fine-tuning of zero-shot models" (2022).
+    """
+    for mine, before in zip(model.parameters(), start.parameters(), strict=True):
+        mine.lerp_(before, 1 - part)
+
+
 def load_checkpoint(folder: Path) -> LlamaForCausalLM:
     """Return the model of the folder in float32, ready to answer."""
     model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)

@@ -125,10 +125,14 @@ def _runs(made: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def _run(made: Mapping[str, Any]) -> str:
     corpus = made["corpus"]
     practice = f", {corpus['practice']:,} of them practice" if corpus.get("practice") else ""
+    blended = made.get("blend", 1) < 1
+    kept = (
+        f" Its weights are {made['blend']:.0%} of the way from those before to the run's." if blended else ""
+    )
     return (
         f"- {corpus['dialogues']['train']:,} dialogues{practice} (sha256 of the training part "
         f"`{corpus['sha256']['train']}`), seed {made['seed']}: "
-        f"{made['steps']:,} steps, {made['tokens']:,} tokens."
+        f"{made['steps']:,} steps, {made['tokens']:,} tokens.{kept}"
     )
 
 

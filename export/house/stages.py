@@ -37,7 +37,7 @@ from export.house.evaluate import (
     typo_probes,
 )
 from export.house.missed import practice
-from export.house.model import ModelSize, load_checkpoint, new_model, save_checkpoint
+from export.house.model import ModelSize, blend, load_checkpoint, new_model, save_checkpoint
 from export.house.names import make_name
 from export.house.parallel import Workers, run_workers
 from export.house.replies import Answerer, BundleAnswerer, CheckpointAnswerer
@@ -85,7 +85,7 @@ _PRACTICE: dict[str, Any] = {
 _ONWARD: tuple[dict[str, Any], ...] = (
     {"dialogues": 300_000, "questions": 60_000, "steps": 4500, "peak_lr": 3e-3, "fall": 1 / 3},
     {**_PRACTICE, "seed": 11},
-    {**_PRACTICE, "dialogues": 12_000, "questions": 50_000, "steps": 560, "seed": 12},
+    {**_PRACTICE, "dialogues": 12_000, "questions": 50_000, "steps": 560, "seed": 12, "blend": 0.35},
 )
 """The runs after the first of the shipped model, where they are not as the options' defaults say."""
 
@@ -224,12 +224,15 @@ def save(options: argparse.Namespace) -> None:
     trainer = _trainer(options, [], [], Workers())
     if not trainer.resume():
         raise FileNotFoundError(f"{options.work / 'run'} holds no training run; run `train` first")
+    if options.start and options.blend < 1:
+        blend(trainer.model, load_checkpoint(options.start), options.blend)
     save_checkpoint(trainer.model, _pieces(options), options.checkpoint)
     made = {
         "corpus": _read(options.work / "corpus" / "corpus.json"),
         "steps": trainer.step,
         "tokens": trainer.tokens,
         "seed": options.seed,
+        "blend": options.blend,
     }
     losses = read_losses(options.work / "run" / "losses.csv")
     if options.start:

@@ -15,7 +15,7 @@ from export.house import stages
 from export.house.batches import IGNORED, encode_all, epoch_batches, pad_id, stack
 from export.house.corpus import compose_parts
 from export.house.dialogue import ENGLISH
-from export.house.model import ModelSize, load_checkpoint, new_model, save_checkpoint
+from export.house.model import ModelSize, blend, load_checkpoint, new_model, save_checkpoint
 from export.house.muon import orthogonal
 from export.house.names import make_name
 from export.house.parallel import Workers, run_workers
@@ -186,6 +186,15 @@ def test_a_checkpoint_is_a_hugging_face_folder(tokenizer, tmp_path: Path) -> Non
     assert together == alone
 
 
+def test_weights_are_left_on_the_way(tokenizer) -> None:
+    """A blend lies where it is asked for, between the weights before and those of the run."""
+    before, after = (new_model(TINY, tokenizer, seed=seed) for seed in (1, 2))
+    whole = {name: value.clone() for name, value in after.state_dict().items()}
+    blend(after, before, 0.25)
+    for name, value in after.state_dict().items():
+        assert torch.allclose(value, 0.25 * whole[name] + 0.75 * before.state_dict()[name], atol=1e-6), name
+
+
 def test_a_run_can_be_made_longer_before_its_fall() -> None:
     """Until the learning rate falls, a run of 600 steps is also the beginning of one of 1000."""
     short, long = Schedule(steps=600), Schedule(steps=1000)
@@ -238,7 +247,7 @@ def test_one_command_makes_the_weights_in_four_runs(tmp_path: Path, monkeypatch:
     options = argparse.Namespace(
         work=tmp_path / "work", checkpoint=tmp_path / "checkpoint", start=None, before=[], bundle=[],
         dialogues=80, questions=0, kept=1.0, times=4, english=ENGLISH, steps=6, batch_tokens=32768,
-        peak_lr=5e-3, seed=7, workers=1, bfloat16=False, device="cpu", compile=False,
+        peak_lr=5e-3, blend=1.0, seed=7, workers=1, bfloat16=False, device="cpu", compile=False,
     )  # fmt: skip
 
     stages.everything(options)
@@ -249,6 +258,7 @@ def test_one_command_makes_the_weights_in_four_runs(tmp_path: Path, monkeypatch:
     while "after" in runs[0]:
         runs.insert(0, runs[0].pop("after"))
     assert [(run["steps"], run["seed"]) for run in runs] == [(6, 7), (5, 8), (1, 11), (1, 12)]
+    assert [run["blend"] for run in runs] == [1.0, 1.0, 1.0, 0.35]
     assert [run["corpus"]["practice"] > 0 for run in runs] == [False, True, True, True]
     assert runs[1]["corpus"]["dialogues"]["train"] - runs[1]["corpus"]["practice"] == 40
     assert [run["corpus"]["english"] for run in runs] == [ENGLISH, ENGLISH, 0.55, 0.55]
