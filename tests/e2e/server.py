@@ -22,7 +22,7 @@ READY = "Dormouse is awake: "
 
 
 class Server:
-    """`python -m handler.local` as a process of its own; use it as a context manager."""
+    """`python -m handler.local`, or another module, as a process of its own; use it as a context manager."""
 
     def __init__(
         self,
@@ -31,10 +31,11 @@ class Server:
         log: Path,
         environment: dict[str, str] | None = None,
         arguments: Sequence[str] = (),
+        module: str = "handler.local",
     ) -> None:
         self.url = ""
         self.log = log
-        self._command = [sys.executable, "-m", "handler.local", "--port", "0"]
+        self._command = [sys.executable, "-m", module, "--port", "0"]
         self._command += ["--bundle", str(bundle), "--sessions", str(sessions), *arguments]
         clean = {name: value for name, value in os.environ.items() if not name.startswith("DORMOUSE_")}
         self._environment = {**clean, **(environment or {})}
