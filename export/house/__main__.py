@@ -16,7 +16,7 @@ from pathlib import Path
 
 from export.command import run
 from export.errors import ExportError
-from export.house import stages
+from export.house import recipe, stages
 from export.house.dialogue import ENGLISH
 from export.house.missed import TIMES
 from export.house.train import Schedule
@@ -29,7 +29,7 @@ COMMANDS = {
     "train": stages.train,
     "save": stages.save,
     "evaluate": stages.evaluate,
-    "all": stages.everything,
+    "all": recipe.everything,
 }
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from export.house import stages
+from export.house import recipe, stages
 from export.house.batches import IGNORED, encode_all, epoch_batches, pad_id, stack
 from export.house.corpus import compose_parts
 from export.house.dialogue import ENGLISH
@@ -250,7 +250,7 @@ def test_one_command_makes_the_weights_in_four_runs(tmp_path: Path, monkeypatch:
         peak_lr=5e-3, blend=1.0, seed=7, workers=1, bfloat16=False, device="cpu", compile=False,
     )  # fmt: skip
 
-    stages.everything(options)
+    recipe.everything(options)
 
     rates = [trained(tmp_path / "work" / f"run{number}")["peak_lr"] for number in (1, 2, 3, 4)]
     assert rates == [5e-3, 3e-3, 4e-4, 4e-4]
