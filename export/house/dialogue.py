@@ -20,8 +20,8 @@ _SWITCH = 0.03  # chance at each turn that the person changes the language
 _SYSTEM = 0.08  # part of dialogues under a system message
 _FAMILY_WEIGHTS = {
     "medical": 3.0,
-    "emergency": 2.0,
-    "crisis": 1.5,
+    "emergency": 3.0,
+    "crisis": 3.0,
     "statement": 3.0,
     "your_name": 1.5,
     "what_is_dormouse": 1.5,

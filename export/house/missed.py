@@ -20,7 +20,7 @@ from export.house.turns import Dialogue
 
 TIMES = 4  # how often a missed question comes, beside once among all
 _TYPO = 0.25  # part of the questions with a slip
-_TOLD = 0.25  # dialogues about told facts for each question
+_TOLD = 0.1  # dialogues about told facts for each question
 _UNSURE = 0.2  # a right answer with a token less probable than this is missed; few answers have five wordings
 _CHANCE = ("tutoring",)  # nothing tells which question a lesson begins with
 _MOST_JOINED = 6

@@ -19,9 +19,9 @@ from export.house.vocabulary import make_blend, make_written
 LARGEST_OPERAND = 20
 _LARGEST_NUMBER = 40
 _ECHOED_WORDS = (1, 1, 2, 3, 5, 8)
-_STORIES = 0.15  # part of the sums that are told as a story
+_STORIES = 0.25  # part of the sums that are told as a story
 _IN_WORDS = 0.3  # part of the sums whose numbers are words
-_AMONG_ANY = 0.3  # part of the trained sums, stories aside, with words of other questions around them
+_AMONG_ANY = 0.5  # part of the trained sums, stories aside, with words of other questions around them
 _ANY_WORDS, _ANY_CHARACTERS = 6, 8  # at most so many on each side
 _SPELLED_NAMES, _SPELLED_WRITTEN = 0.4, 0.35  # parts of the words to spell
 _ECHOED_WRITTEN = 0.4  # part of the words to repeat that are real ones

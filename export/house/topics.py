@@ -17,9 +17,10 @@ _MEMORY, _PHRASES, _SKILLS, _FRAMES, _LESSONS, _TELLING, _COMPOUNDS = (
 )
 _NO_FAMILIES = frozenset((_MEMORY, _PHRASES, _SKILLS, _FRAMES, _LESSONS, _TELLING, _COMPOUNDS))
 ACTS = ("tell", "recall", "fix")  # what somebody does with a fact
-OTHER_WORDS = ("everyday", "spoken", "typed")
+OTHER_WORDS = ("everyday", "spoken", "typed", "wide")
 """The lists beside the first one, each with a split of its own: in the words of somebody who knows none of
-the field; as it is said in passing (fragments, hints); as a stranger types it (other words, reasons)."""
+the field; as it is said in passing (fragments, hints); as a stranger types it (other words, reasons);
+with many words at one place, each a thing that it may be about ("my (cat|dog|budgie) died")."""
 SUBJECTS = ("noun", "do", "can", "know", "about")  # the kinds of subject that frames go around
 _ANSWERS_FOR_ALL = "outside_place"  # families without answers of their own answer as this one does
 
