@@ -40,8 +40,8 @@ def comparison(results: Mapping[str, Mapping[str, Measured]]) -> str:
 
 
 def details(results: Mapping[str, Mapping[str, Measured]]) -> str:
-    """Return wrong answers of the last greedy form, for every kind of probe."""
-    name = [form for form in results if ", T " not in form][-1]
+    """Return wrong answers, greedy, of the first bundle, else of the checkpoint, by kind of probe."""
+    name = [form for form in results if ", T " not in form][:2][-1]
     parts = [f"### Wrong answers ({name}, greedy)"]
     parts += [f"{title}: {_failures(measured)}" for title, measured in results[name].items()]
     return "\n\n".join(parts) + "\n"
