@@ -45,6 +45,13 @@ def test_a_family_has_hundreds_of_wordings() -> None:
             assert len(drawn(name, language, 500, rephrased=False)) >= 200
 
 
+def test_what_stands_alone_is_said_in_the_words_of_every_list() -> None:
+    """ "tell me more" has the lists that a family has, and those that are not written are not missed."""
+    words = Phrasings(random.Random(1), FAMILIES, rephrased=False)
+    words.phrases = {"en": {"more": ("go on",), "more_everyday": ("and then",), "more_wide": ("say on",)}}
+    assert {words.shared("more", "en") for _ in range(100)} == {"go on", "and then", "say on"}
+
+
 def test_plain_patterns_stay_on_the_training_side() -> None:
     """The first patterns kept are for training whatever their hash, and something is still held out."""
     patterns = [f"pattern {i}" for i in range(12)]
