@@ -33,6 +33,7 @@ _ONWARD: tuple[dict[str, Any], ...] = (
         "steps": 800,
         "peak_lr": 5e-4,
         "seed": 15,
+        "blend": 0.6,
     },
 )
 """The runs after the first of the shipped model, where they are not as the options' defaults say."""
