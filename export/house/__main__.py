@@ -18,7 +18,7 @@ from export.command import run
 from export.errors import ExportError
 from export.house import recipe, stages
 from export.house.dialogue import ENGLISH
-from export.house.missed import TIMES
+from export.house.missed import TIMES, TOLD
 from export.house.train import Schedule
 
 COMMANDS = {
@@ -73,6 +73,12 @@ def main() -> int:
         type=int,
         default=TIMES,
         help="with --questions: how often those answered wrong are practised besides",
+    )
+    parser.add_argument(
+        "--told",
+        type=float,
+        default=TOLD,
+        help="with --questions: dialogues about told facts practised, for each question",
     )
     parser.add_argument(
         "--english", type=float, default=ENGLISH, help="the part of the corpus that begins in English"

@@ -19,8 +19,8 @@ from export.house.train import answer_logits
 from export.house.turns import Dialogue
 
 TIMES = 4  # how often a missed question comes, beside once among all
+TOLD = 0.25  # dialogues about told facts for each question
 _TYPO = 0.25  # part of the questions with a slip
-_TOLD = 0.1  # dialogues about told facts for each question
 _UNSURE = 0.2  # a right answer with a token less probable than this is missed; few answers have five wordings
 _CHANCE = ("tutoring",)  # nothing tells which question a lesson begins with
 _MOST_JOINED = 6
@@ -36,6 +36,7 @@ def practice(
     english: float = ENGLISH,
     kept: float = 1.0,
     times: int = TIMES,
+    told: float = TOLD,
 ) -> tuple[list[Dialogue], int]:
     """Return dialogues in which the missed ones come several times, and the number of these.
 
@@ -45,9 +46,9 @@ def practice(
     rng = random.Random(f"{seed}/questions")
     composer = Composer(rng, typo=_TYPO, english=english)
     drawn = [composer.questions() for _ in range(questions)]
-    told = [composer.told_facts() for _ in range(int(questions * _TOLD))]
-    wrong, mistold = ([d for d in missed(model, pieces, all_of) if _is_sure(d)] for all_of in (drawn, told))
-    once = [all_of[: round(kept * len(all_of))] for all_of in (drawn, told)]
+    facts = [composer.told_facts() for _ in range(int(questions * told))]
+    wrong, mistold = ([d for d in missed(model, pieces, all_of) if _is_sure(d)] for all_of in (drawn, facts))
+    once = [all_of[: round(kept * len(all_of))] for all_of in (drawn, facts)]
     dialogues = [*_joined(once[0], rng), *once[1]]
     for _ in range(times):
         dialogues += [*_joined(wrong, rng), *mistold]

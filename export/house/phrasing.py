@@ -11,7 +11,7 @@ from itertools import accumulate
 
 from export.house.grammar import expand, slots, variety
 from export.house.split import is_sentence_held_out, split_phrasings
-from export.house.topics import OTHER_WORDS, Family, MemorySlot, load_compounds, load_frames, load_phrases
+from export.house.topics import Family, MemorySlot, lists_of, load_compounds, load_frames, load_phrases
 
 PLAIN_PATTERNS, PLAIN_FRAMES = 2, 4
 _KIND_WEIGHTS = {
@@ -112,10 +112,10 @@ class Phrasings:
 
     def shared(self, name: str, language: str) -> str:
         """Return one of the phrases of the name that stand alone, such as "tell me more"."""
-        others = [f"{name}_{words}" for words in OTHER_WORDS if f"{name}_{words}" in self.phrases[language]]
+        lists = lists_of(name, self.phrases[language])
 
         def draw(unseen: bool) -> Wording:
-            written = self.rng.choice([name, *others])
+            written = self.rng.choice(lists)
             return self._pick(
                 f"phrase/{written}/{language}", self.phrases[language][written], PLAIN_PATTERNS, unseen
             )

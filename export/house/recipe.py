@@ -29,6 +29,7 @@ _ONWARD: tuple[dict[str, Any], ...] = (
         **_PRACTICE,
         "dialogues": 12_000,
         "questions": 60_000,
+        "told": 0.1,
         "english": 0.58,
         "steps": 800,
         "peak_lr": 5e-4,

@@ -13,7 +13,7 @@ from export.house.grammar import expand
 from export.house.names import make_name, words
 from export.house.numerals import numeral
 from export.house.split import held_out_values, split_phrasings, train_values
-from export.house.topics import OTHER_WORDS, load_families, load_phrases, load_skills
+from export.house.topics import lists_of, load_families, load_phrases, load_skills
 from export.house.vocabulary import make_blend, make_written
 
 LARGEST_OPERAND = 20
@@ -157,7 +157,7 @@ def _ask(
     held_out: bool,
 ) -> str:
     written: dict[str, Any] = load_skills()[skill][language]
-    key = rng.choice([key, *(f"{key}_{name}" for name in OTHER_WORDS if f"{key}_{name}" in written)])
+    key = rng.choice(lists_of(key, written))
     train, unseen = split_phrasings(f"skill/{skill}/{language}/{key}", written[key], keep=_PLAIN_ASKS)
     return expand(rng.choice(unseen if held_out and unseen else train), rng, {}, values)
 

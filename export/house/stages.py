@@ -90,6 +90,7 @@ def corpus(options: argparse.Namespace) -> None:
             english=options.english,
             kept=options.kept,
             times=options.times,
+            told=options.told,
         )
         print(
             f"corpus: {missed} missed of {options.questions} questions and the facts told beside", flush=True

@@ -173,6 +173,11 @@ def _family(topic: str, name: str, language: str, entry: dict[str, Any]) -> Fami
     )
 
 
+def lists_of(key: str, written: Mapping[str, Any]) -> list[str]:
+    """Return the key of a list, and the keys of the lists beside it in other words that are written."""
+    return [key, *(f"{key}_{name}" for name in OTHER_WORDS if f"{key}_{name}" in written)]
+
+
 def _others(entry: Mapping[str, Any], prefix: str = "") -> dict[str, tuple[str, ...]]:
     return {name: tuple(entry[prefix + name]) for name in OTHER_WORDS if prefix + name in entry}
 

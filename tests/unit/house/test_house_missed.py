@@ -75,7 +75,6 @@ def test_what_is_missed_comes_again(
     questions, facts = iter([*right, *wrong, *chance]), iter(told)
     monkeypatch.setattr(Composer, "questions", lambda _: next(questions))
     monkeypatch.setattr(Composer, "told_facts", lambda _: next(facts))
-    monkeypatch.setattr(module, "_TOLD", len(told) / 8)
     dialogues, count = practice(model, pieces, questions=8, seed=3)
     times = Counter(turn for dialogue in dialogues for turn in dialogue.turns)
     assert count == len(wrong) + 1

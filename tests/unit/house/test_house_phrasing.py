@@ -46,7 +46,7 @@ def test_a_family_has_hundreds_of_wordings() -> None:
 
 
 def test_what_stands_alone_is_said_in_the_words_of_every_list() -> None:
-    """ "tell me more" has the lists that a family has, and those that are not written are not missed."""
+    """What asks for more has the lists that a family has, and those that are not written are not missed."""
     words = Phrasings(random.Random(1), FAMILIES, rephrased=False)
     words.phrases = {"en": {"more": ("go on",), "more_everyday": ("and then",), "more_wide": ("say on",)}}
     assert {words.shared("more", "en") for _ in range(100)} == {"go on", "and then", "say on"}
