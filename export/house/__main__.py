@@ -81,6 +81,11 @@ def main() -> int:
         help="with --questions: dialogues about told facts practised, for each question",
     )
     parser.add_argument(
+        "--openings",
+        action="store_true",
+        help="with --questions: of those answered wrong only the first tokens of the answer are practised",
+    )
+    parser.add_argument(
         "--english", type=float, default=ENGLISH, help="the part of the corpus that begins in English"
     )
     parser.add_argument(

@@ -19,6 +19,7 @@ from export.house.turns import Dialogue
 IGNORED = -100  # the label that cross entropy skips
 _POOL_BATCHES = 64  # batches sorted by length together
 _PLACES_STEP = 32  # batches are padded to a multiple of it: a device prepares itself for few shapes
+_SHORT, _SHORT_STEP = 64, 8  # what is no longer than that, to a multiple of this: most of it would be padding
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,10 @@ def encode_all(
 ) -> list[Example]:
     """Return every dialogue as the chat template writes it, longer ones cut at `max_tokens`.
 
-    Learned are the answers, each with the token that ends it.
+    Learned are the answers, each with the token that ends it; of a last one of which the dialogue has the
+    opening alone, that.
     """
+    dialogues = list(dialogues)
     written = [dialogue.messages() for dialogue in dialogues]
     contents = list({message["content"]: None for messages in written for message in messages})
     pieces = tokenizer.backend_tokenizer.encode_batch(contents, add_special_tokens=False)
@@ -44,7 +47,7 @@ def encode_all(
     newline = tokenizer.encode("\n")
     heads = {role: [start, *tokenizer.encode(f"{role}\n")] for role in ("system", "user", "assistant")}
     examples = []
-    for messages in written:
+    for dialogue, messages in zip(dialogues, written, strict=True):
         ids: list[int] = []
         learned: list[bool] = []
         for message in messages:
@@ -52,7 +55,9 @@ def encode_all(
             ids += head + body + newline
             is_answer = message["role"] == "assistant"
             learned += [False] * len(head) + [is_answer] * len(body) + [False] * len(newline)
-        examples.append(Example(tuple(ids[:max_tokens]), tuple(learned[:max_tokens])))
+        unread = max(0, len(body) - dialogue.opening) + len(newline) if dialogue.opening else 0
+        end_at = min(max_tokens, len(ids) - unread)
+        examples.append(Example(tuple(ids[:end_at]), tuple(learned[:end_at])))
     return examples
 
 
@@ -111,4 +116,5 @@ def _cut(numbers: Sequence[int], examples: Sequence[Example], batch_tokens: int)
 
 def _places(example: Example) -> int:
     """The places an example takes in a batch, the padding to the step included."""
-    return -(-len(example.ids) // _PLACES_STEP) * _PLACES_STEP
+    step = _SHORT_STEP if len(example.ids) <= _SHORT else _PLACES_STEP
+    return -(-len(example.ids) // step) * step

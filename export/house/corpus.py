@@ -118,7 +118,7 @@ def read_part(folder: Path, part: str) -> Iterator[Dialogue]:
         for line in file:
             entry = json.loads(line)
             turns = tuple(Turn(**{**turn, "facts": tuple(turn["facts"])}) for turn in entry["turns"])
-            yield Dialogue(turns, entry["system"])
+            yield Dialogue(turns, entry["system"], entry.get("opening", 0))
 
 
 def scored_dialogues(held_out: Iterable[Dialogue]) -> Iterator[Dialogue]:
@@ -182,4 +182,5 @@ def is_clean(dialogue: Dialogue) -> bool:
 
 
 def _as_json(dialogue: Dialogue) -> dict[str, Any]:
-    return {"system": dialogue.system, "turns": [asdict(turn) for turn in dialogue.turns]}
+    written = {"system": dialogue.system, "turns": [asdict(turn) for turn in dialogue.turns]}
+    return {**written, "opening": dialogue.opening} if dialogue.opening else written

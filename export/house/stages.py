@@ -91,6 +91,7 @@ def corpus(options: argparse.Namespace) -> None:
             kept=options.kept,
             times=options.times,
             told=options.told,
+            openings=options.openings,
         )
         print(
             f"corpus: {missed} missed of {options.questions} questions and the facts told beside", flush=True

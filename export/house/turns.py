@@ -35,10 +35,14 @@ class Turn:
 
 @dataclass(frozen=True)
 class Dialogue:
-    """Turns in order, perhaps under a system message."""
+    """Turns in order, perhaps under a system message.
+
+    With `opening`, so many tokens of the last answer are read and no more.
+    """
 
     turns: tuple[Turn, ...]
     system: str = ""
+    opening: int = 0
 
     def messages(self) -> list[dict[str, str]]:
         """Return the dialogue as chat messages."""

@@ -75,11 +75,11 @@ def test_what_an_earlier_corpus_asked_is_not_held_out(
 def test_practice_is_trained_on_and_not_scored(tmp_path: Path, parts: dict[str, list[Dialogue]]) -> None:
     """It stands at the end of the training part, is counted, and what it asks is not held out."""
     asked = next(t for d in parts["held_out"] for t in d.turns if is_scored(t))
-    practised = Dialogue((asked, asked))
-    record = write_corpus(tmp_path, dialogues=600, seed=11, practice=[practised])
+    practised = [Dialogue((asked, asked)), Dialogue((asked,), opening=3)]
+    record = write_corpus(tmp_path, dialogues=600, seed=11, practice=practised)
     scored = {normalized(t.user) for d in read_part(tmp_path, "held_out") for t in d.turns if is_scored(t)}
-    assert (record["practice"], record["dialogues"]["train"]) == (1, 601)
-    assert list(read_part(tmp_path, "train"))[-1] == practised
+    assert (record["practice"], record["dialogues"]["train"]) == (2, 602)
+    assert list(read_part(tmp_path, "train"))[-2:] == practised
     assert normalized(asked.user) not in scored
 
 

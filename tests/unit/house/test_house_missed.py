@@ -1,6 +1,7 @@
 """Practice for weights that go on: what counts as missed, and how often it comes."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 from export.house import missed as module
 from export.house.batches import IGNORED, encode_all, stack
 from export.house.dialogue import Composer
-from export.house.missed import missed, practice
+from export.house.missed import OPENING, missed, practice
 from export.house.model import load_checkpoint
 from export.house.tokenizer import load_tokenizer
 from export.house.turns import Dialogue, Turn
@@ -95,3 +96,25 @@ def test_what_is_known_need_not_all_come(
     times = Counter(turn for dialogue in dialogues for turn in dialogue.turns)
     assert count == 1
     assert [times[d.turns[0]] for d in drawn] == [1, 1, 1, 1, 0, 0, 0, 2]
+
+
+def test_the_opening_of_an_answer_may_be_practised_alone(
+    model: LlamaForCausalLM, pieces: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A question missed there comes alone and cut, one that only ends wrong does not; the rest is whole."""
+    whole = "Ja! " + "Our example shop is open on Sundays. " * 3
+    drawn = [asked(f"what is {n} + 4?", f"{n} + 4 = {n + 4}.") for n in range(4)]
+    drawn += [asked("what is 7 + 4?", whole), asked("what is 6 + 4?", "6 + 4 = 10. " + whole)]
+    left = iter(drawn)
+    monkeypatch.setattr(Composer, "questions", lambda _: next(left))
+    monkeypatch.setattr(Composer, "told_facts", lambda _: fact("red", "blue"))
+    dialogues, count = practice(model, pieces, questions=6, seed=3, times=2, openings=True, told=0.2)
+    times = Counter(turn for dialogue in dialogues for turn in dialogue.turns)
+    assert count == 2  # a question and a fact
+    assert [times[d.turns[0]] for d in drawn] == [1, 1, 1, 1, 3, 1]
+    cut = [dialogue for dialogue in dialogues if dialogue.opening]
+    assert cut == [replace(drawn[4], opening=OPENING)] * 2
+    (example,) = encode_all(pieces, cut[:1], max_tokens=100)
+    (uncut,) = encode_all(pieces, drawn[4:5], max_tokens=100)
+    assert sum(example.learned) == OPENING
+    assert example.ids == uncut.ids[: len(example.ids)]

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from export.house import recipe, stages
-from export.house.batches import IGNORED, encode_all, epoch_batches, pad_id, stack
+from export.house.batches import IGNORED, Example, encode_all, epoch_batches, pad_id, stack
 from export.house.corpus import compose_parts
 from export.house.dialogue import ENGLISH
 from export.house.model import ModelSize, blend, load_checkpoint, new_model, save_checkpoint
@@ -112,6 +112,13 @@ def test_batches_hold_every_example_once_and_fit(tokenizer, dialogues) -> None:
     assert all(stack(examples, batch, 0)[0].numel() <= 800 for batch in batches)
     assert batches == epoch_batches(examples, batch_tokens=800, seed=1, epoch=0)
     assert batches != epoch_batches(examples, batch_tokens=800, seed=1, epoch=1)
+
+
+@pytest.mark.parametrize(("tokens", "places"), [(3, 8), (33, 40), (64, 64), (65, 96), (97, 128)])
+def test_batches_take_few_widths_and_short_ones_little_padding(tokens: int, places: int) -> None:
+    """A row is as wide as the next multiple of 8 up to 64, and of 32 beyond."""
+    example = Example(tuple(range(tokens)), (True,) * tokens)
+    assert stack([example], [0], 0)[0].shape == (1, places)
 
 
 def test_labels_are_the_next_tokens(tokenizer, dialogues) -> None:
@@ -238,7 +245,7 @@ def trained(work: Path) -> dict[str, Any]:
     return schedule
 
 
-def test_one_command_makes_the_weights_in_five_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_command_makes_the_weights_in_all_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`all` trains from nothing, goes on with what was missed, and records all runs and their corpora."""
     size = ModelSize(hidden=32, layers=1, heads=1, kv_heads=1, intermediate=32)
     monkeypatch.setattr(stages, "SIZE", size)
@@ -246,23 +253,31 @@ def test_one_command_makes_the_weights_in_five_runs(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(stages, "evaluate", measured.append)
     options = argparse.Namespace(
         work=tmp_path / "work", checkpoint=tmp_path / "checkpoint", start=None, before=[], bundle=[],
-        dialogues=80, questions=0, kept=1.0, times=4, told=0.25, english=ENGLISH, steps=6,
+        dialogues=80, questions=0, kept=1.0, times=4, told=0.25, openings=False, english=ENGLISH, steps=6,
         batch_tokens=32768, peak_lr=5e-3, blend=1.0, seed=7, workers=1, bfloat16=False, device="cpu",
         compile=False,
     )  # fmt: skip
 
     recipe.everything(options)
 
-    rates = [trained(tmp_path / "work" / f"run{number}")["peak_lr"] for number in range(1, 6)]
-    assert rates == [5e-3, 3e-3, 4e-4, 4e-4, 5e-4]
+    its = recipe.ONWARD
+    folders = [tmp_path / "work" / f"run{number}" for number in range(1, len(its) + 2)]
+    rates = [trained(folder)["peak_lr"] for folder in folders]
+    assert rates == [5e-3, *(run.peak_lr for run in its)]
     runs = [json.loads((tmp_path / "checkpoint" / "training.json").read_text(encoding="utf-8"))]
     while "after" in runs[0]:
         runs.insert(0, runs[0].pop("after"))
-    assert [(run["steps"], run["seed"]) for run in runs] == [(6, 7), (5, 8), (1, 11), (1, 12), (1, 15)]
-    assert [run["blend"] for run in runs] == [1.0, 1.0, 1.0, 0.35, 0.6]
-    assert [run["corpus"]["practice"] > 0 for run in runs] == [False, True, True, True, True]
+    shorter = [max(1, run.steps * 6 // stages.STEPS) for run in its]  # as much as the first
+    assert [run["steps"] for run in runs] == [6, *shorter]
+    assert [run["seed"] for run in runs] == [7, *(run.seed for run in its)]
+    assert [run["blend"] for run in runs] == [1.0, *(run.blend for run in its)]
+    assert [run["corpus"]["practice"] > 0 for run in runs] == [False, *(len(its) * [True])]
     assert runs[1]["corpus"]["dialogues"]["train"] - runs[1]["corpus"]["practice"] == 40
-    assert [run["corpus"]["english"] for run in runs] == [ENGLISH, ENGLISH, 0.55, 0.55, 0.58]
+    assert [run["corpus"]["english"] for run in runs] == [ENGLISH, *(run.english for run in its)]
+    openings = [
+        '"opening": 8' in (folder / "corpus" / "train.jsonl").read_text("utf-8") for folder in folders
+    ]
+    assert openings == [False, *(run.openings for run in its)]
     assert load_checkpoint(tmp_path / "checkpoint").config.hidden_size == 32
-    assert measured[0].before == [tmp_path / "work" / f"run{number}" / "corpus" for number in range(1, 5)]
+    assert measured[0].before == [folder / "corpus" for folder in folders[:-1]]
     assert (tmp_path / "checkpoint" / "calibration.txt").stat().st_size
