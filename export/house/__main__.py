@@ -86,6 +86,11 @@ def main() -> int:
         help="with --questions: of those answered wrong only the first tokens of the answer are practised",
     )
     parser.add_argument(
+        "--by-family",
+        action="store_true",
+        help="with --questions: practise each once, more of the families whose questions are missed more",
+    )
+    parser.add_argument(
         "--english", type=float, default=ENGLISH, help="the part of the corpus that begins in English"
     )
     parser.add_argument(

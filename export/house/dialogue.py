@@ -5,7 +5,7 @@ Owns the order of things in a dialogue. Knows neither sentences (`turns`) nor to
 
 import random
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from export.house.lessons import Tutor
@@ -30,6 +30,7 @@ _FAMILY_WEIGHTS = {
 _OUTSIDE, _OUTSIDE_PART = "outside", 0.28  # the world is wide: part of the questions that lie outside
 _NAME_WEIGHT = 2.5  # the name is asked for more often than any other fact
 _SUMMARY_SLOTS = 3
+_KNOWN = 0.05  # added to the part missed of every family that is practised: none is left out
 _EXERCISES, _LESSONS = 0.16, 0.03  # parts of the turns about nothing told
 _DRILLS = 0.07  # part of dialogues that are exercises one after another
 _DRILL_TURNS = (5, 12)
@@ -83,6 +84,20 @@ class Composer:
         self.weights = {lang: _weights(found) for lang, found in self.families.items()}
         self.memory = {(slot.name, slot.language): slot for slot in load_memory()}
         self.slot_names = sorted({name for name, _ in self.memory})
+
+    def prefer(self, missed: Mapping[tuple[str, str], float]) -> None:
+        """Ask for families (name, language) as much more often as the part of them that is missed says.
+
+        What lies outside keeps its part of all questions.
+        """
+        for language, families in self.families.items():
+            weights = self.weights[language]
+            for outside in (False, True):
+                chosen = [i for i, f in enumerate(families) if (f.topic == _OUTSIDE) == outside]
+                harder = [weights[i] * (_KNOWN + missed[families[i].name, language]) for i in chosen]
+                scale = sum(weights[i] for i in chosen) / sum(harder)
+                for i, weight in zip(chosen, harder, strict=True):
+                    weights[i] = weight * scale
 
     def dialogue(self) -> Dialogue:
         """Return a dialogue of any kind."""

@@ -21,6 +21,7 @@ from export.house.turns import Dialogue
 
 TIMES = 4  # how often a missed question comes, beside once among all
 TOLD = 0.25  # dialogues about told facts for each question
+_TRIED = 16  # questions of each family that show how often it is missed
 OPENING = 8  # tokens of an answer that decide it: they have 97 % of the loss of missed questions
 _TYPO = 0.25  # part of the questions with a slip
 _UNSURE = 0.2  # a right answer with a token less probable than this is missed; few answers have five wordings
@@ -60,6 +61,43 @@ def practice(
     for _ in range(times):
         dialogues += [*(wrong if openings else _joined(wrong, rng)), *mistold]
     return dialogues, len(wrong) + len(mistold)
+
+
+def practice_by_family(
+    model: LlamaForCausalLM,
+    pieces: PreTrainedTokenizerFast,
+    *,
+    questions: int,
+    seed: int,
+    english: float = ENGLISH,
+    told: float = TOLD,
+) -> list[Dialogue]:
+    """Return new questions, more of the families that are missed more, and short dialogues about told facts.
+
+    No question comes twice: the same ones again would be learned by heart. Each stands alone with the opening
+    of its last answer, so that more of them are learned in a step.
+    """
+    composer = Composer(random.Random(f"{seed}/questions"), typo=_TYPO, english=english)
+    composer.prefer(_parts_missed(model, pieces, composer))
+    drawn = [replace(composer.questions(), opening=OPENING) for _ in range(questions)]
+    return [*drawn, *(composer.told_facts() for _ in range(int(questions * told)))]
+
+
+def _parts_missed(
+    model: LlamaForCausalLM, pieces: PreTrainedTokenizerFast, composer: Composer
+) -> dict[tuple[str, str], float]:
+    """The part of some questions of each family (name, language) that the weights miss."""
+    families = [family for of_language in composer.families.values() for family in of_language]
+    tried = [
+        Dialogue((composer.write.question(family),), opening=OPENING)
+        for family in families
+        for _ in range(_TRIED)
+    ]
+    wrong = {id(dialogue) for dialogue in missed(model, pieces, tried)}
+    return {
+        (family.name, family.language): sum(id(d) in wrong for d in tried[at : at + _TRIED]) / _TRIED
+        for at, family in zip(range(0, len(tried), _TRIED), families, strict=True)
+    }
 
 
 def _is_sure(dialogue: Dialogue) -> bool:

@@ -46,7 +46,7 @@ _ZH_QUESTION = (
     "能不能",
 )
 _WORDS = Path(__file__).parent / "words"
-_FILE, _ALIKE = _WORDS / "typing.toml", _WORDS / "alike.toml"
+_FILE, _ALIKE, _KINDS = _WORDS / "typing.toml", _WORDS / "alike.toml", _WORDS / "kinds.toml"
 _OPENED, _CLOSED, _SLANG, _SPACED = 0.12, 0.06, 0.08, 0.02  # chances of each
 _ZH_LETTER = "一"  # the first Chinese character of Unicode
 _MARKS = tuple("?!.？！。…~)")
@@ -109,8 +109,9 @@ def with_typo(sentence: str, rng: random.Random, language: str) -> str:
 def in_other_words(sentence: str, rng: random.Random, language: str) -> str:
     """Return the sentence with up to three of its words exchanged for others of the same meaning.
 
-    A model that reads nothing but this corpus learns only so that "halt" is "stop". Told values (in braces)
-    stay, and so do commands and the names of things.
+    A model that reads nothing but this corpus learns only so that "halt" is "stop". Some of the exchanged are
+    not the same but of one kind ("my cat", "my hamster"), where no answer depends on which. Told values (in
+    braces) stay, and so do commands and the names of things.
     Source: synonym replacement, Wei and Zou, "EDA: easy data augmentation" (2019).
     """
     alike, longest = _alike(language)
@@ -221,7 +222,7 @@ def _alike(language: str) -> tuple[dict[str, list[list[str]]], int]:
 
     A single Chinese character is mostly part of another word, so it only takes the place of others.
     """
-    groups = [group.split("|") for group in _read(_ALIKE)[language]]
+    groups = [group.split("|") for file in (_ALIKE, _KINDS) for group in _read(file)[language]]
     alike: dict[str, list[list[str]]] = defaultdict(list)
     for group in groups:
         for word in group:

@@ -25,6 +25,7 @@ class Run:
     times: int = TIMES
     told: float = TOLD
     openings: bool = False
+    by_family: bool = False
     english: float = ENGLISH
     batch_tokens: int = Schedule.batch_tokens
     final_lr: float = Schedule.final_lr

@@ -36,7 +36,7 @@ from export.house.evaluate import (
     stranger_probes,
     typo_probes,
 )
-from export.house.missed import practice
+from export.house.missed import practice, practice_by_family
 from export.house.model import ModelSize, blend, load_checkpoint, new_model, save_checkpoint
 from export.house.names import make_name
 from export.house.parallel import Workers, run_workers
@@ -81,21 +81,7 @@ def corpus(options: argparse.Namespace) -> None:
     if options.questions:
         if options.start is None:
             raise ValueError("--questions: --start is missing, the checkpoint whose mistakes are practised")
-        model, pieces = load_checkpoint(options.start), load_tokenizer(options.start)
-        practised, missed = practice(
-            model,
-            pieces,
-            questions=options.questions,
-            seed=options.seed,
-            english=options.english,
-            kept=options.kept,
-            times=options.times,
-            told=options.told,
-            openings=options.openings,
-        )
-        print(
-            f"corpus: {missed} missed of {options.questions} questions and the facts told beside", flush=True
-        )
+        practised = _practised(options)
     record = write_corpus(
         options.work / "corpus",
         dialogues=options.dialogues,
@@ -107,6 +93,20 @@ def corpus(options: argparse.Namespace) -> None:
     )
     print(f"corpus: {record['dialogues']} dialogues, {record['turns']} training turns")
     print(f"corpus: train sha256 {record['sha256']['train']}")
+
+
+def _practised(options: argparse.Namespace) -> list[Dialogue]:
+    model, pieces = load_checkpoint(options.start), load_tokenizer(options.start)
+    drawn: dict[str, Any] = {
+        name: getattr(options, name) for name in ("questions", "seed", "english", "told")
+    }
+    if options.by_family:
+        return practice_by_family(model, pieces, **drawn)
+    practised, missed = practice(
+        model, pieces, **drawn, kept=options.kept, times=options.times, openings=options.openings
+    )
+    print(f"corpus: {missed} missed of {options.questions} questions and the facts told beside", flush=True)
+    return practised
 
 
 def calibration(options: argparse.Namespace) -> None:

@@ -161,9 +161,10 @@ def test_other_words_mean_the_same() -> None:
     assert all("{x}" in sentence and "要" in sentence for sentence in chinese)
 
 
-def test_words_alike_are_several_and_different() -> None:
+@pytest.mark.parametrize("file", ["alike", "kinds"])
+def test_words_exchanged_are_several_and_different(file: str) -> None:
     """Every group of words that stand for one another has at least two, none twice; no group comes twice."""
-    written = tomllib.loads(Path("export/house/words/alike.toml").read_text(encoding="utf-8"))
+    written = tomllib.loads(Path(f"export/house/words/{file}.toml").read_text(encoding="utf-8"))
     for language in LANGUAGES:
         groups = [frozenset(group.split("|")) for group in written[language]]
         assert len(groups) == len(set(groups))
@@ -191,9 +192,9 @@ def test_words_alike_are_several_and_different() -> None:
         ("今天我的自行车丢了怎么办", "zh", ("自行车", "怎么办")),
         ("麻烦你告诉我聊天机器人是什么", "zh", ("麻烦你", "聊天机器人")),
         ("怎么用AutoGPU的GPUs和chat GPU", "zh", ("AutoGPU", "GPUs", "chat GPU")),
-        ("你喜不喜欢这个公司", "zh", ("喜不喜欢",)),
+        ("她喜不喜欢这个公司", "zh", ("喜不喜欢",)),
         ("需不需要电脑", "zh", ("需不需要",)),
-        ("你喜欢不喜欢今天", "zh", ("喜欢不喜欢",)),
+        ("她喜欢不喜欢今天", "zh", ("喜欢不喜欢",)),
     ],
 )
 def test_commands_and_names_of_things_are_never_exchanged(

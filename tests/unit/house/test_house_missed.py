@@ -1,5 +1,6 @@
 """Practice for weights that go on: what counts as missed, and how often it comes."""
 
+import random
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 from export.house import missed as module
 from export.house.batches import IGNORED, encode_all, stack
 from export.house.dialogue import Composer
-from export.house.missed import OPENING, missed, practice
+from export.house.missed import OPENING, missed, practice, practice_by_family
 from export.house.model import load_checkpoint
 from export.house.tokenizer import load_tokenizer
 from export.house.turns import Dialogue, Turn
@@ -118,3 +119,36 @@ def test_the_opening_of_an_answer_may_be_practised_alone(
     (uncut,) = encode_all(pieces, drawn[4:5], max_tokens=100)
     assert sum(example.learned) == OPENING
     assert example.ids == uncut.ids[: len(example.ids)]
+
+
+def test_families_are_practised_as_often_as_they_are_missed(
+    model: LlamaForCausalLM, pieces: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Questions of a missed family come more often than before, each once, cut after its answer's opening."""
+    monkeypatch.setattr(module, "_TRIED", 1)
+    monkeypatch.setattr(
+        module, "missed", lambda _model, _pieces, all_of: [d for d in all_of if is_of(d, "product")]
+    )
+    dialogues = practice_by_family(model, pieces, questions=400, seed=3, told=0.1)
+    composer = Composer(random.Random("3/questions"), typo=0.25)
+    before = [composer.questions() for _ in range(400)]
+    assert sum(is_of(d, "product") for d in dialogues) > 3 * sum(is_of(d, "product") for d in before)
+    outside = [sum(is_of(d, "outside") for d in drawn) / 400 for drawn in (dialogues[:400], before)]
+    assert outside[0] == pytest.approx(outside[1], abs=0.06)
+    assert [d.opening for d in dialogues] == 400 * [OPENING] + 40 * [0]
+
+
+def is_of(dialogue: Dialogue, kind: str) -> bool:
+    return dialogue.turns[0].kind == kind
+
+
+def test_the_opening_of_an_answer_is_what_is_read_of_it(pieces: PreTrainedTokenizerFast) -> None:
+    """The ids end there; all of them, where the answer is no longer; the answers before are whole."""
+    whole = fact("red", "red")
+    (uncut,) = encode_all(pieces, [whole], max_tokens=100)
+    (cut,) = encode_all(pieces, [replace(whole, opening=3)], max_tokens=100)
+    assert cut.ids == uncut.ids[: len(cut.ids)]
+    last = len(pieces.encode(whole.turns[-1].reply, add_special_tokens=False)) + 1
+    assert sum(uncut.learned) - sum(cut.learned) == last - 3
+    (long,) = encode_all(pieces, [replace(whole, opening=99)], max_tokens=100)
+    assert sum(long.learned) == sum(uncut.learned)
