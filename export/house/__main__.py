@@ -1,6 +1,6 @@
 """The pipeline of the embedded model, one command a stage: `python -m export.house COMMAND`.
 
-corpus -> tokenizer -> train -> save -> calibration -> evaluate; `all` makes the shipped model in five runs.
+corpus -> tokenizer -> train -> save -> calibration -> evaluate; `all` makes the shipped model in seven runs.
 Every stage reads and writes files, so each can be run again alone. Knows the commands; the stages the rest.
 """
 

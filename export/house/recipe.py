@@ -53,11 +53,37 @@ _SHORTER = replace(_PRACTICE, seed=12, dialogues=12_000, questions=50_000, steps
 _WIDE = replace(
     _SHORTER, seed=15, questions=60_000, told=0.1, english=0.58, steps=800, peak_lr=5e-4, blend=0.6
 )
-ONWARD = (_IN_OTHER_WORDS, _PRACTICE, _SHORTER, _WIDE)
+_OPENINGS = replace(
+    _PRACTICE,
+    seed=16,
+    dialogues=9_000,
+    questions=110_000,
+    kept=0.05,
+    times=3,
+    told=0.05,
+    openings=True,
+    english=0.6,
+    steps=1150,
+    peak_lr=8e-4,
+    blend=0.6,
+)
+_BY_FAMILY = replace(
+    _PRACTICE,
+    seed=17,
+    dialogues=25_000,
+    questions=220_000,
+    told=0.05,
+    by_family=True,
+    english=0.6,
+    steps=2400,
+    peak_lr=8e-4,
+    fall=0.4,
+)
+ONWARD = (_IN_OTHER_WORDS, _PRACTICE, _SHORTER, _WIDE, _OPENINGS, _BY_FAMILY)
 
 
 def everything(options: argparse.Namespace) -> None:
-    """Make the shipped model in five runs, and measure it.
+    """Make the shipped model in seven runs, and measure it.
 
     The second reads new dialogues, in other words too, and practises what the weights of the first miss; the
     others do little else, at a rate that unlearns nothing. With fewer dialogues or steps than the shipped
