@@ -53,11 +53,10 @@ def practice(
     composer = Composer(rng, typo=_TYPO, english=english)
     drawn = [composer.questions() for _ in range(questions)]
     facts = [composer.told_facts() for _ in range(int(questions * told))]
-    if openings:
-        drawn = [replace(d, opening=OPENING) for d in drawn]
-    wrong, mistold = ([d for d in missed(model, pieces, all_of) if _is_sure(d)] for all_of in (drawn, facts))
+    asked = [replace(d, opening=OPENING) for d in drawn] if openings else drawn
+    wrong, mistold = ([d for d in missed(model, pieces, all_of) if _is_sure(d)] for all_of in (asked, facts))
     once = [all_of[: round(kept * len(all_of))] for all_of in (drawn, facts)]
-    dialogues = [*_joined([replace(d, opening=0) for d in once[0]], rng), *once[1]]
+    dialogues = [*_joined(once[0], rng), *once[1]]
     for _ in range(times):
         dialogues += [*(wrong if openings else _joined(wrong, rng)), *mistold]
     return dialogues, len(wrong) + len(mistold)

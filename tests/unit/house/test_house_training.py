@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from export.house import recipe, stages
+from export.house import missed, recipe, stages
 from export.house.batches import IGNORED, Example, encode_all, epoch_batches, pad_id, stack
 from export.house.corpus import compose_parts
 from export.house.dialogue import ENGLISH
@@ -245,39 +245,33 @@ def trained(work: Path) -> dict[str, Any]:
     return schedule
 
 
-def test_one_command_makes_the_weights_in_all_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_command_makes_the_weights_in_seven_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`all` trains from nothing, goes on with what was missed, and records all runs and their corpora."""
     size = ModelSize(hidden=32, layers=1, heads=1, kv_heads=1, intermediate=32)
     monkeypatch.setattr(stages, "SIZE", size)
+    monkeypatch.setattr(missed, "_TRIED", 1)
     measured: list[argparse.Namespace] = []
     monkeypatch.setattr(stages, "evaluate", measured.append)
     options = argparse.Namespace(
         work=tmp_path / "work", checkpoint=tmp_path / "checkpoint", start=None, before=[], bundle=[],
-        dialogues=80, questions=0, kept=1.0, times=4, told=0.25, by_family=False, english=ENGLISH, steps=6,
-        batch_tokens=32768, peak_lr=5e-3, blend=1.0, seed=7, workers=1, bfloat16=False, device="cpu",
+        dialogues=80, questions=0, kept=1.0, times=4, told=0.25, openings=False, by_family=False, english=ENGLISH,
+        steps=6, batch_tokens=32768, peak_lr=5e-3, blend=1.0, seed=7, workers=1, bfloat16=False, device="cpu",
         compile=False,
     )  # fmt: skip
 
     recipe.everything(options)
 
-    its = recipe.ONWARD
-    folders = [tmp_path / "work" / f"run{number}" for number in range(1, len(its) + 2)]
-    rates = [trained(folder)["peak_lr"] for folder in folders]
-    assert rates == [5e-3, *(run.peak_lr for run in its)]
+    rates = [trained(tmp_path / "work" / f"run{number}")["peak_lr"] for number in range(1, 8)]
+    assert rates == [5e-3, 3e-3, 4e-4, 4e-4, 5e-4, 8e-4, 8e-4]
     runs = [json.loads((tmp_path / "checkpoint" / "training.json").read_text(encoding="utf-8"))]
     while "after" in runs[0]:
         runs.insert(0, runs[0].pop("after"))
-    shorter = [max(1, run.steps * 6 // stages.STEPS) for run in its]  # as much as the first
-    assert [run["steps"] for run in runs] == [6, *shorter]
-    assert [run["seed"] for run in runs] == [7, *(run.seed for run in its)]
-    assert [run["blend"] for run in runs] == [1.0, *(run.blend for run in its)]
-    assert [run["corpus"]["practice"] > 0 for run in runs] == [False, *(len(its) * [True])]
+    assert [run["steps"] for run in runs] == [6, 5, 1, 1, 1, 1, 2]
+    assert [run["seed"] for run in runs] == [7, 8, 11, 12, 15, 16, 17]
+    assert [run["blend"] for run in runs] == [1.0, 1.0, 1.0, 0.35, 0.6, 0.6, 1.0]
+    assert [run["corpus"]["practice"] > 0 for run in runs] == [False, *6 * [True]]
     assert runs[1]["corpus"]["dialogues"]["train"] - runs[1]["corpus"]["practice"] == 40
-    assert [run["corpus"]["english"] for run in runs] == [ENGLISH, *(run.english for run in its)]
-    openings = [
-        '"opening": 8' in (folder / "corpus" / "train.jsonl").read_text("utf-8") for folder in folders
-    ]
-    assert openings == [False, *(run.openings for run in its)]
+    assert [run["corpus"]["english"] for run in runs] == [ENGLISH, ENGLISH, 0.55, 0.55, 0.58, 0.6, 0.6]
     assert load_checkpoint(tmp_path / "checkpoint").config.hidden_size == 32
-    assert measured[0].before == [folder / "corpus" for folder in folders[:-1]]
+    assert measured[0].before == [tmp_path / "work" / f"run{number}" / "corpus" for number in range(1, 7)]
     assert (tmp_path / "checkpoint" / "calibration.txt").stat().st_size
