@@ -254,9 +254,9 @@ def test_one_command_makes_the_weights_in_seven_runs(tmp_path: Path, monkeypatch
     monkeypatch.setattr(stages, "evaluate", measured.append)
     options = argparse.Namespace(
         work=tmp_path / "work", checkpoint=tmp_path / "checkpoint", start=None, before=[], bundle=[],
-        dialogues=80, questions=0, kept=1.0, times=4, told=0.25, openings=False, by_family=False, english=ENGLISH,
-        steps=6, batch_tokens=32768, peak_lr=5e-3, blend=1.0, seed=7, workers=1, bfloat16=False, device="cpu",
-        compile=False,
+        dialogues=80, questions=0, kept=1.0, times=4, told=0.25, openings=False, by_family=False,
+        english=ENGLISH, steps=6, batch_tokens=32768, peak_lr=5e-3, blend=1.0, seed=7, workers=1,
+        bfloat16=False, device="cpu", compile=False,
     )  # fmt: skip
 
     recipe.everything(options)
