@@ -83,6 +83,7 @@ _ONWARD: tuple[Run, ...] = (
         "peak_lr": 8e-4,
         "fall": 0.4,
         "seed": 17,
+        "blend": 0.7,
     },
 )
 """The runs after the first of the shipped model, where they are not as the options' defaults say."""

@@ -268,7 +268,7 @@ def test_one_command_makes_the_weights_in_seven_runs(tmp_path: Path, monkeypatch
         runs.insert(0, runs[0].pop("after"))
     assert [run["steps"] for run in runs] == [6, 5, 1, 1, 1, 1, 2]
     assert [run["seed"] for run in runs] == [7, 8, 11, 12, 15, 16, 17]
-    assert [run["blend"] for run in runs] == [1.0, 1.0, 1.0, 0.35, 0.6, 0.6, 1.0]
+    assert [run["blend"] for run in runs] == [1.0, 1.0, 1.0, 0.35, 0.6, 0.6, 0.7]
     assert [run["corpus"]["practice"] > 0 for run in runs] == [False, *6 * [True]]
     assert runs[1]["corpus"]["dialogues"]["train"] - runs[1]["corpus"]["practice"] == 40
     assert [run["corpus"]["english"] for run in runs] == [ENGLISH, ENGLISH, 0.55, 0.55, 0.58, 0.6, 0.6]
