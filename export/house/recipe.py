@@ -44,7 +44,7 @@ _PRACTICE: Run = {
     "warmup_steps": 40,
 }
 _ONWARD: tuple[Run, ...] = (
-    {"dialogues": 300_000, "questions": 60_000, "steps": 4500, "peak_lr": 3e-3, "fall": 1 / 3},
+    {"dialogues": 300_000, "questions": 60_000, "steps": 4500, "peak_lr": 3e-3, "fall": 1 / 3, "seed": 8},
     {**_PRACTICE, "seed": 11},
     {**_PRACTICE, "dialogues": 12_000, "questions": 50_000, "steps": 560, "seed": 12, "blend": 0.35},
     {
@@ -103,7 +103,7 @@ def everything(options: argparse.Namespace) -> None:
         work, is_last = options.work / f"run{number}", number > len(_ONWARD)
         run = _with(
             options,
-            **_scaled(its, number, options),
+            **_scaled(its, options),
             work=work,
             checkpoint=options.checkpoint if is_last else work / "checkpoint",
             start=run.checkpoint,
@@ -115,14 +115,14 @@ def everything(options: argparse.Namespace) -> None:
         stage(run)
 
 
-def _scaled(its: Run, number: int, options: argparse.Namespace) -> Run:
+def _scaled(its: Run, options: argparse.Namespace) -> Run:
     """What is special to a run, smaller by as much as the first run is smaller than the shipped model's."""
     return {
         **its,
         "dialogues": max(1, its["dialogues"] * options.dialogues // stages.DIALOGUES),
         "questions": its["questions"] * options.dialogues // stages.DIALOGUES,
         "steps": max(1, its["steps"] * options.steps // stages.STEPS),
-        "seed": its.get("seed", stages.SEED + number - 1) + options.seed - stages.SEED,
+        "seed": its["seed"] + options.seed - stages.SEED,
     }
 
 

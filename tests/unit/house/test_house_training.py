@@ -272,6 +272,9 @@ def test_one_command_makes_the_weights_in_seven_runs(tmp_path: Path, monkeypatch
     assert [run["corpus"]["practice"] > 0 for run in runs] == [False, *6 * [True]]
     assert runs[1]["corpus"]["dialogues"]["train"] - runs[1]["corpus"]["practice"] == 40
     assert [run["corpus"]["english"] for run in runs] == [ENGLISH, ENGLISH, 0.55, 0.55, 0.58, 0.6, 0.6]
+    corpora = [tmp_path / "work" / f"run{number}" / "corpus" for number in range(1, 8)]
+    opened = ['"opening": 8' in (corpus / "train.jsonl").read_text(encoding="utf-8") for corpus in corpora]
+    assert opened == [False, False, False, False, False, True, True]
     assert load_checkpoint(tmp_path / "checkpoint").config.hidden_size == 32
-    assert measured[0].before == [tmp_path / "work" / f"run{number}" / "corpus" for number in range(1, 7)]
+    assert measured[0].before == corpora[:-1]
     assert (tmp_path / "checkpoint" / "calibration.txt").stat().st_size
