@@ -16,13 +16,14 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from export.house.batches import IGNORED, encode_all, epoch_batches, pad_id, stack
 from export.house.dialogue import ENGLISH, Composer
+from export.house.skills import KINDS
 from export.house.train import answer_logits
 from export.house.turns import Dialogue
 
 TIMES = 4  # how often a missed question comes, beside once among all
 TOLD = 0.25  # dialogues about told facts for each question
 _TRIED = 16  # questions of each family that show how often it is missed
-OPENING = 8  # tokens of an answer that decide it: they have 97 % of the loss of missed questions
+OPENING = 8  # tokens of a written answer that decide it: they have 97 % of the loss of missed questions
 _TYPO = 0.25  # part of the questions with a slip
 _UNSURE = 0.2  # a right answer with a token less probable than this is missed; few answers have five wordings
 _CHANCE = ("tutoring",)  # nothing tells which question a lesson begins with
@@ -53,7 +54,7 @@ def practice(
     composer = Composer(rng, typo=_TYPO, english=english)
     drawn = [composer.questions() for _ in range(questions)]
     facts = [composer.told_facts() for _ in range(int(questions * told))]
-    asked = [replace(d, opening=OPENING) for d in drawn] if openings else drawn
+    asked = [opened(d) for d in drawn] if openings else drawn
     wrong, mistold = ([d for d in missed(model, pieces, all_of) if _is_sure(d)] for all_of in (asked, facts))
     once = [all_of[: round(kept * len(all_of))] for all_of in (drawn, facts)]
     dialogues = [*_joined(once[0], rng), *once[1]]
@@ -78,8 +79,16 @@ def practice_by_family(
     """
     composer = Composer(random.Random(f"{seed}/questions"), typo=_TYPO, english=english)
     composer.prefer(_parts_missed(model, pieces, composer))
-    drawn = [replace(composer.questions(), opening=OPENING) for _ in range(questions)]
+    drawn = [opened(composer.questions()) for _ in range(questions)]
     return [*drawn, *(composer.told_facts() for _ in range(int(questions * told)))]
+
+
+def opened(dialogue: Dialogue) -> Dialogue:
+    """Return the dialogue with the opening of its last answer alone, where that decides the answer.
+
+    What is computed is decided to its end: "12 + 15 = 27." has more tokens than an opening.
+    """
+    return dialogue if dialogue.turns[-1].kind in KINDS else replace(dialogue, opening=OPENING)
 
 
 def _parts_missed(
@@ -116,9 +125,8 @@ def missed(
     for numbers in epoch_batches(examples, batch_tokens=_BATCH_TOKENS, seed=0, epoch=0):
         ids, labels = stack(examples, numbers, pad)
         rows = (labels != IGNORED).nonzero()[:, 0]  # [N], of each learned token
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            logits, targets = answer_logits(model, ids, labels)
-        losses = F.cross_entropy(logits.float(), targets, ignore_index=IGNORED, reduction="none")[: len(rows)]
+        logits, targets = answer_logits(model, ids, labels)
+        losses = F.cross_entropy(logits, targets, ignore_index=IGNORED, reduction="none")[: len(rows)]
         worst[numbers] = torch.zeros(len(numbers)).scatter_reduce(0, rows, losses, "amax").numpy()
     return [dialogue for dialogue, loss in zip(dialogues, worst, strict=True) if np.exp(-loss) < _UNSURE]
 

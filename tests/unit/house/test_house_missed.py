@@ -14,6 +14,7 @@ from export.house.batches import IGNORED, encode_all, stack
 from export.house.dialogue import Composer
 from export.house.missed import OPENING, missed, practice, practice_by_family
 from export.house.model import load_checkpoint
+from export.house.skills import KINDS, make_exercise
 from export.house.tokenizer import load_tokenizer
 from export.house.turns import Dialogue, Turn
 
@@ -54,7 +55,7 @@ def test_a_wrong_answer_is_missed_and_a_right_one_is_not(
 def test_the_least_probable_token_decides(
     model: LlamaForCausalLM, pieces: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The bar lies at that token's probability, but for rounding to bfloat16."""
+    """The bar lies at that token's probability."""
     dialogue = asked("what is 3 + 4?", "Our example shop is open on Sundays.")
     ids, labels = stack(encode_all(pieces, [dialogue], max_tokens=100), [0], 0)
     with torch.no_grad():
@@ -105,7 +106,8 @@ def test_the_opening_of_an_answer_may_be_practised_alone(
     """A question missed there comes alone and cut, one that only ends wrong does not; the rest is whole."""
     whole = "Ja! " + "Our example shop is open on Sundays. " * 3
     drawn = [asked(f"what is {n} + 4?", f"{n} + 4 = {n + 4}.") for n in range(4)]
-    drawn += [asked("what is 7 + 4?", whole), asked("what is 6 + 4?", "6 + 4 = 10. " + whole)]
+    drawn += [asked("what is 7 + 4?", whole, "chatbots")]
+    drawn += [asked("what is 6 + 4?", "6 + 4 = 10. " + whole, "chatbots")]
     left = iter(drawn)
     monkeypatch.setattr(Composer, "questions", lambda _: next(left))
     monkeypatch.setattr(Composer, "told_facts", lambda _: fact("red", "blue"))
@@ -135,7 +137,19 @@ def test_families_are_practised_as_often_as_they_are_missed(
     assert sum(is_of(d, "product") for d in dialogues) > 3 * sum(is_of(d, "product") for d in before)
     outside = [sum(is_of(d, "outside") for d in drawn) / 400 for drawn in (dialogues[:400], before)]
     assert outside[0] == pytest.approx(outside[1], abs=0.06)
-    assert [d.opening for d in dialogues] == 400 * [OPENING] + 40 * [0]
+    assert [d.opening for d in dialogues[400:]] == 40 * [0]
+    computed = [d.turns[-1].kind in KINDS for d in dialogues[:400]]
+    assert [d.opening for d in dialogues[:400]] == [0 if its else OPENING for its in computed]
+    assert any(computed)
+
+
+def test_what_is_computed_is_read_to_its_end() -> None:
+    """Every kind of exercise is known as one."""
+    rng = random.Random(1)
+    assert {make_exercise(rng, language).kind for language in ("en", "zh") for _ in range(100)} == set(KINDS)
+    computed, said = asked("what is 12 + 15?", "12 + 15 = 27."), asked("hi", "Hello!", "smalltalk")
+    assert module.opened(computed) == computed
+    assert module.opened(said) == replace(said, opening=OPENING)
 
 
 def is_of(dialogue: Dialogue, kind: str) -> bool:
