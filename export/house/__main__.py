@@ -83,7 +83,7 @@ def main() -> int:
     parser.add_argument(
         "--openings",
         action="store_true",
-        help="with --questions: of those answered wrong only the first tokens of the answer are practised",
+        help="with --questions: of written answers only the first tokens are practised where they were wrong",
     )
     parser.add_argument(
         "--by-family",

@@ -16,7 +16,7 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from export.house.batches import IGNORED, encode_all, epoch_batches, pad_id, stack
 from export.house.dialogue import ENGLISH, Composer
-from export.house.skills import KINDS
+from export.house.skills import EXERCISE_KINDS
 from export.house.train import answer_logits
 from export.house.turns import Dialogue
 
@@ -47,8 +47,8 @@ def practice(
 
     They are questions, each joined to others, and short dialogues about told facts, which stay alone: what
     was told in one would be known in the next. With `openings`, a question counts as missed by the opening of
-    its last answer, and stands alone with that, so that more of them are learned in a step; what is kept once
-    is read whole.
+    its last answer (`opened`), and stands alone with that, so that more of them are learned in a step; what
+    is kept once is read whole.
     """
     rng = random.Random(f"{seed}/questions")
     composer = Composer(rng, typo=_TYPO, english=english)
@@ -75,7 +75,7 @@ def practice_by_family(
     """Return new questions, more of the families that are missed more, and short dialogues about told facts.
 
     No question comes twice: the same ones again would be learned by heart. Each stands alone with the opening
-    of its last answer, so that more of them are learned in a step.
+    of its last answer (`opened`), so that more of them are learned in a step.
     """
     composer = Composer(random.Random(f"{seed}/questions"), typo=_TYPO, english=english)
     composer.prefer(_parts_missed(model, pieces, composer))
@@ -88,7 +88,8 @@ def opened(dialogue: Dialogue) -> Dialogue:
 
     What is computed is decided to its end: "12 + 15 = 27." has more tokens than an opening.
     """
-    return dialogue if dialogue.turns[-1].kind in KINDS else replace(dialogue, opening=OPENING)
+    is_computed = dialogue.turns[-1].kind in EXERCISE_KINDS
+    return dialogue if is_computed else replace(dialogue, opening=OPENING)
 
 
 def _parts_missed(

@@ -16,8 +16,7 @@ from export.house.split import held_out_values, split_phrasings, train_values
 from export.house.topics import lists_of, load_families, load_phrases, load_skills
 from export.house.vocabulary import make_blend, make_written
 
-KINDS = ("sum", "echo", "ends", "letters", "order")
-"""The kinds of exercises."""
+EXERCISE_KINDS = ("sum", "echo", "ends", "letters", "order")
 LARGEST_OPERAND = 20
 _LARGEST_NUMBER = 40
 _ECHOED_WORDS = (1, 1, 2, 3, 5, 8)

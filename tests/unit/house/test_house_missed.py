@@ -14,7 +14,7 @@ from export.house.batches import IGNORED, encode_all, stack
 from export.house.dialogue import Composer
 from export.house.missed import OPENING, missed, practice, practice_by_family
 from export.house.model import load_checkpoint
-from export.house.skills import KINDS, make_exercise
+from export.house.skills import EXERCISE_KINDS, make_exercise
 from export.house.tokenizer import load_tokenizer
 from export.house.turns import Dialogue, Turn
 
@@ -138,7 +138,7 @@ def test_families_are_practised_as_often_as_they_are_missed(
     outside = [sum(is_of(d, "outside") for d in drawn) / 400 for drawn in (dialogues[:400], before)]
     assert outside[0] == pytest.approx(outside[1], abs=0.06)
     assert [d.opening for d in dialogues[400:]] == 40 * [0]
-    computed = [d.turns[-1].kind in KINDS for d in dialogues[:400]]
+    computed = [d.turns[-1].kind in EXERCISE_KINDS for d in dialogues[:400]]
     assert [d.opening for d in dialogues[:400]] == [0 if its else OPENING for its in computed]
     assert any(computed)
 
@@ -146,7 +146,8 @@ def test_families_are_practised_as_often_as_they_are_missed(
 def test_what_is_computed_is_read_to_its_end() -> None:
     """Every kind of exercise is known as one."""
     rng = random.Random(1)
-    assert {make_exercise(rng, language).kind for language in ("en", "zh") for _ in range(100)} == set(KINDS)
+    made = [make_exercise(rng, language) for language in ("en", "zh") for _ in range(100)]
+    assert {exercise.kind for exercise in made} == set(EXERCISE_KINDS)
     computed, said = asked("what is 12 + 15?", "12 + 15 = 27."), asked("hi", "Hello!", "smalltalk")
     assert module.opened(computed) == computed
     assert module.opened(said) == replace(said, opening=OPENING)
