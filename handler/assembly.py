@@ -96,7 +96,7 @@ def assemble(
         *ConversationRoutes(Conversations(store, retries, now, inference.budget), Exports(store)).endpoints(),
         *TenantRoutes(Tenants(store, ledger), inference.budget).endpoints(),
     ]
-    return Application(Api(endpoints, settings, telemetry), engine, store, running, inference, till)
+    return Application(Api(endpoints, settings, telemetry, now), engine, store, running, inference, till)
 
 
 def fingerprint(manifest: Manifest) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
@@ -32,11 +32,17 @@ KEYS = "An API key, or a token of the user pool. A server that only its own mach
 class Api:
     """All routes of the server."""
 
-    def __init__(self, endpoints: Sequence[Endpoint], settings: Settings, telemetry: Telemetry) -> None:
+    def __init__(
+        self,
+        endpoints: Sequence[Endpoint],
+        settings: Settings,
+        telemetry: Telemetry,
+        now: Callable[[], float],
+    ) -> None:
         self._settings, self._telemetry = settings, telemetry
         self._lock = threading.Lock()
         self._resolver = APIGatewayRestResolver(debug=False)
-        self._resolver.use([Validation(settings)])
+        self._resolver.use([Validation(settings, now)])
         self._resolver.exception_handler(RequestError)(_carry)
         self._resolver.not_found(_no_such_path)
         self._paths: dict[re.Pattern[str], list[str]] = {}

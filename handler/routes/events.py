@@ -79,6 +79,16 @@ def is_joined(event: Mapping[str, Any]) -> bool:
     return JOINED in event
 
 
+def age_s(event: Mapping[str, Any], now_s: float) -> float:
+    """Seconds since the gateway took the request, a cold start among them; 0 where it does not say when.
+
+    Source: https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-mapping-template-reference.html
+    """
+    context = event["requestContext"]
+    taken_ms = context.get("requestTimeEpoch", context.get("timeEpoch"))
+    return max(0.0, now_s - taken_ms / 1000) if isinstance(taken_ms, int) else 0.0
+
+
 def body_bytes(event: Mapping[str, Any]) -> bytes:
     """The body as it was sent. Raises: InvalidRequest for a broken base64 wrapping."""
     body = event.get("body") or ""

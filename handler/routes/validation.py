@@ -29,8 +29,8 @@ from handler.settings import Settings
 class Validation(BaseMiddlewareHandler[Any]):
     """Fills in a route's arguments, and the `Caller` in the resolver's context."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, now: Callable[[], float]) -> None:
+        self._settings, self._now = settings, now
 
     def handler(self, app: Any, next_middleware: NextMiddleware) -> Response[Any]:
         """Check, then go on. Raises: InvalidRequest, TooLarge, UnsupportedMedia."""
@@ -52,7 +52,10 @@ class Validation(BaseMiddlewareHandler[Any]):
     def _caller(self, event: events.Event, context: Any, *, is_streamed: bool) -> Caller:
         settings = self._settings
         streamed = settings.streaming and is_streamed and not events.is_joined(event)
-        limits_s = [settings.gateway_stream_timeout_s if streamed else settings.gateway_timeout_s]
+        gateway_s = settings.gateway_stream_timeout_s if streamed else settings.gateway_timeout_s
+        age_s = events.age_s(event, self._now())
+        # An older event is a sample, or the clocks are apart: the gateway would have given up.
+        limits_s = [gateway_s - age_s if age_s < gateway_s else gateway_s]
         remaining: Callable[[], int] | None = getattr(context, "get_remaining_time_in_millis", None)
         if remaining is not None:
             limits_s.append(remaining() / 1000)

@@ -454,6 +454,30 @@ def test_the_limit_of_the_route_counts(open_door: OpenDoor) -> None:
     assert steps.now_s > 2
 
 
+@pytest.mark.parametrize(
+    ("taken", "allowed_s"),
+    [
+        ({"requestTimeEpoch": 96_000}, 6),  # API Gateway's, payload 1.0
+        ({"timeEpoch": 96_000}, 6),  # payload 2.0
+        ({"requestTimeEpoch": 101_000}, 10),  # the gateway's clock is ahead
+        ({"requestTimeEpoch": 90_000}, 10),  # a sample: whoever waited for it has given up
+        ({}, 10),
+    ],
+)
+def test_what_passed_before_a_start_is_not_there_for_the_answer(
+    open_door: OpenDoor, taken: dict[str, int], allowed_s: int
+) -> None:
+    """The gateway's clock runs through a cold start; the answer ends by that clock."""
+    engine, steps = slow_engine()
+    door = open_door(engine, clock=steps, now=lambda: 100.0, gateway_timeout_s=10)
+    steps.restart([1_000])
+    event = rest_event("POST", RESPONSES, {"model": MODEL, "input": "Hi"})
+    event["requestContext"] |= taken
+    answer = door.send(event)
+    assert answer.json["status"] == "incomplete"
+    assert steps.now_s == allowed_s
+
+
 class Marshaller:
     """The runtime's own, as far as it reads a request."""
 
