@@ -118,9 +118,10 @@ class Crowd:
             try:
                 text, is_replayed = ask(client, conversation, turn, headers)
             except (openai.APIError, httpx2.TransportError) as error:
-                if getattr(error, "status_code", 503) not in (409, 503):
-                    raise
-                conflict = getattr(error, "code", None) == "version_conflict"
+                code = getattr(error, "code", None)
+                if getattr(error, "status_code", 503) not in (409, 503) and code != "deadline_too_short":
+                    raise  # on a busy machine the time may be up before a prompt is made
+                conflict = code == "version_conflict"
                 if keyed and not conflict:
                     continue  # whatever became of it: with its key it may be sent again
                 self.fates["conflict" if conflict else "unknown"].add(turn)
