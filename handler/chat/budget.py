@@ -49,6 +49,8 @@ class Caller:
     request_id: str
     limit_s: float
     """From now; the least of what platform, gateway and client allow, the margin included."""
+    attempt_s: float
+    """The same for any attempt at this request: what a cold start has taken of this one is not taken off."""
     retries: int = 0
     """How often the client says that it has sent this very request before."""
     patience_s: float = math.inf

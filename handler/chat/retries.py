@@ -187,9 +187,9 @@ class Attempt:
                 ) from error
 
     def _reach_s(self) -> float:
-        """How long ago the first attempt can have begun: each lasts at most as long as this one may, or as
+        """How long ago the first attempt can have begun: each lasts at most as long as an attempt may, or as
         its client waits, and then a pause."""
-        each_s = min(self._caller.limit_s, self._caller.patience_s) + CLIENT_BACKOFF_S
+        each_s = min(self._caller.attempt_s, self._caller.patience_s) + CLIENT_BACKOFF_S
         return self._caller.retries * each_s
 
     @property

@@ -79,14 +79,18 @@ def is_joined(event: Mapping[str, Any]) -> bool:
     return JOINED in event
 
 
-def age_s(event: Mapping[str, Any], now_s: float) -> float:
-    """Seconds since the gateway took the request, a cold start among them; 0 where it does not say when.
+def left_s(event: Mapping[str, Any], limit_s: float, now_s: float) -> float:
+    """What is left of a limit that began when the gateway took the request: a cold start is in it.
+
+    All of it where the event does not say when that was, or where it cannot be true: a sample is older than
+    the limit, for whose end the gateway would not have waited, and clocks may be apart.
 
     Source: https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-mapping-template-reference.html
     """
     context = event["requestContext"]
     taken_ms = context.get("requestTimeEpoch", context.get("timeEpoch"))
-    return max(0.0, now_s - taken_ms / 1000) if isinstance(taken_ms, int) else 0.0
+    left = limit_s - (now_s - taken_ms / 1000) if isinstance(taken_ms, int) else limit_s
+    return left if 0 < left < limit_s else limit_s
 
 
 def body_bytes(event: Mapping[str, Any]) -> bytes:

@@ -53,19 +53,18 @@ class Validation(BaseMiddlewareHandler[Any]):
         settings = self._settings
         streamed = settings.streaming and is_streamed and not events.is_joined(event)
         gateway_s = settings.gateway_stream_timeout_s if streamed else settings.gateway_timeout_s
-        age_s = events.age_s(event, self._now())
-        # An older event is a sample, or the clocks are apart: the gateway would have given up.
-        limits_s = [gateway_s - age_s if age_s < gateway_s else gateway_s]
+        allowed_s = list[float]()
         remaining: Callable[[], int] | None = getattr(context, "get_remaining_time_in_millis", None)
         if remaining is not None:
-            limits_s.append(remaining() / 1000)
+            allowed_s.append(remaining() / 1000)
         asked = events.header(event, "x-request-timeout-ms")
         if asked is not None:
-            limits_s.append(_milliseconds(asked) / 1000)
+            allowed_s.append(_milliseconds(asked) / 1000)
         return Caller(
             tenant=events.tenant(event),
             request_id=events.request_id(event, context),
-            limit_s=max(0.0, min(limits_s)),
+            limit_s=max(0.0, min([events.left_s(event, gateway_s, self._now()), *allowed_s])),
+            attempt_s=max(0.0, min([gateway_s, *allowed_s])),
             retries=_retries(events.header(event, "x-stainless-retry-count")),
             patience_s=_patience_s(events.header(event, "x-stainless-read-timeout")),
             when_abandoned=getattr(context, "when_abandoned", lambda _: None),

@@ -18,7 +18,7 @@ from handler.chat.terms import Terms
 from handler.routes.answers import error_answer
 from handler.schema.conversations import ConversationCreate
 from handler.sessions import Claim
-from tests.unit.handler.conftest import Answer, Door, OpenDoor, Wrapper
+from tests.unit.handler.conftest import Answer, Door, OpenDoor, Wrapper, rest_event
 from tests.unit.handler.scripted_engine import MODEL, noisy_engine, scripted_engine
 from tests.unit.handler.streams import Reading, ask, told
 
@@ -271,7 +271,7 @@ def test_the_time_that_went_into_waiting_is_nobodys_fault() -> None:
             pass
 
     now = [0.0]
-    caller = Caller("alice", "r", limit_s=3.0)
+    caller = Caller("alice", "r", limit_s=3.0, attempt_s=3.0)
     retries = Retries(Store(), lambda: now[0], sleep=lambda s: now.__setitem__(0, now[0] + s))  # type: ignore[arg-type]
     for has_waited, expected in ((True, errors.StillRunning), (False, errors.DeadlineTooShort)):
         terms = Terms(key="k") if has_waited else Terms()
@@ -387,6 +387,19 @@ def test_a_repetition_is_no_older_than_its_client_waits(open_door: OpenDoor) -> 
     assert not is_replayed(later)
     now.now_s += 27
     assert create(door, conversation=conversation, repeated=2, **patience).body == later.body
+
+
+def test_a_repetition_that_meets_a_cold_start_is_known(open_door: OpenDoor) -> None:
+    """What the start took of this attempt's time was there for the attempts before it."""
+    now = HandClock()
+    door = open_door(now=now, gateway_timeout_s=29)
+    conversation = new_conversation(door)
+    first = create(door, conversation=conversation)
+    now.now_s += 36
+    body = {"model": MODEL, "input": "Hi", "conversation": conversation}
+    event = rest_event("POST", RESPONSES, body, x_stainless_retry_count="1")
+    event["requestContext"]["requestTimeEpoch"] = int(now.now_s - 6) * 1000
+    assert door.send(event).body == first.body
 
 
 class Dying(Wrapper):
