@@ -91,6 +91,12 @@ def main() -> int:
         help="with --questions: practise each once, more of the families whose questions are missed more",
     )
     parser.add_argument(
+        "--epochs",
+        type=int,
+        default=1,
+        help="with --by-family: read so many such corpora one after another, each composed when needed",
+    )
+    parser.add_argument(
         "--english", type=float, default=ENGLISH, help="the part of the corpus that begins in English"
     )
     parser.add_argument(
@@ -116,6 +122,12 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=stages.SEED)
     parser.add_argument("--probes", type=int, default=400, help="held-out dialogues answered by evaluate")
     parser.add_argument("--workers", type=int, default=2, help="training processes; one for each core")
+    parser.add_argument(
+        "--composers",
+        type=int,
+        default=0,
+        help="with --epochs: processes that compose ahead of the training, for a device beside many cores",
+    )
     parser.add_argument("--bfloat16", action="store_true", help="train with products in bfloat16")
     parser.add_argument("--device", default="cpu", help="what trains: cpu, or cuda with --workers 1")
     parser.add_argument("--compile", action="store_true", help="compile the layers before training")

@@ -84,12 +84,11 @@ def compose_parts(
     train = Composer(random.Random(f"{seed}/train"), reworded=reworded, english=english)
     held_out = Composer(random.Random(f"{seed}/held_out"), held_out=True, typo=0.0)
     parts = {
-        "train": _distinct(train, dialogues, seen),
-        "valid": _distinct(train, beside, seen),
+        "train": distinct(train, dialogues, seen),
+        "valid": distinct(train, beside, seen),
     }
     asked = asked | questions(parts["train"])
-    candidates = _distinct(held_out, beside, seen)
-    parts["held_out"] = [without_leaks for d in candidates if (without_leaks := _unseen_only(d, asked))]
+    parts["held_out"] = list(unseen_only(distinct(held_out, beside, seen), asked))
     return parts
 
 
@@ -108,7 +107,7 @@ def check_leaks(train: Iterable[Dialogue], held_out: Iterable[Dialogue]) -> None
 def calibration_text(dialogues: int, seed: int, *, reworded: bool = True, english: float = ENGLISH) -> str:
     """The training part's first dialogues, in the form that the export's calibration text has."""
     composer = Composer(random.Random(f"{seed}/train"), reworded=reworded, english=english)
-    chats = (dialogue.messages() for dialogue in _distinct(composer, dialogues, set()))
+    chats = (dialogue.messages() for dialogue in distinct(composer, dialogues, set()))
     return "\n".join("".join(f"{m['role'].title()}: {m['content']}\n" for m in chat) for chat in chats)
 
 
@@ -147,16 +146,22 @@ def is_scored(turn: Turn) -> bool:
     return bool(turn.facts) and turn.kind not in ("recall", "summary")
 
 
-def _unseen_only(dialogue: Dialogue, asked: Set[str]) -> Dialogue | None:
-    """The dialogue, facts struck out (so not scored) where the question is known from training."""
-    turns = tuple(
-        replace(turn, facts=()) if is_scored(turn) and normalized(turn.user) in asked else turn
-        for turn in dialogue.turns
-    )
-    return Dialogue(turns, dialogue.system) if any(turn.facts for turn in turns) else None
+def unseen_only(held_out: Iterable[Dialogue], asked: Set[str]) -> Iterator[Dialogue]:
+    """Yield the dialogues, facts struck out (so not scored) where a question is known from training.
+
+    Those of which nothing is left to score are left out.
+    """
+    for dialogue in held_out:
+        turns = tuple(
+            replace(turn, facts=()) if is_scored(turn) and normalized(turn.user) in asked else turn
+            for turn in dialogue.turns
+        )
+        if any(turn.facts for turn in turns):
+            yield Dialogue(turns, dialogue.system)
 
 
-def _distinct(composer: Composer, count: int, seen: set[str]) -> list[Dialogue]:
+def distinct(composer: Composer, count: int, seen: set[str]) -> list[Dialogue]:
+    """Return so many clean dialogues, none of them among those seen; they are added to these."""
     found: list[Dialogue] = []
     misses = 0
     while len(found) < count and misses < _MAX_TRIES * count:

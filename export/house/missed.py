@@ -6,7 +6,7 @@ online hard example mining" (2016); here it is made once, before the run.
 """
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -29,6 +29,8 @@ _UNSURE = 0.2  # a right answer with a token less probable than this is missed; 
 _CHANCE = ("tutoring",)  # nothing tells which question a lesson begins with
 _MOST_JOINED = 6
 _BATCH_TOKENS = 16384
+
+Missed = Mapping[tuple[str, str], float]  # family (name, language) -> the part of its questions missed
 
 
 def practice(
@@ -71,14 +73,28 @@ def practice_by_family(
     seed: int,
     english: float = ENGLISH,
     told: float = TOLD,
-) -> list[Dialogue]:
+) -> tuple[list[Dialogue], Missed]:
     """Return new questions, more of the families that are missed more, and short dialogues about told facts.
 
     No question comes twice: the same ones again would be learned by heart. Each stands alone with the opening
-    of its last answer (`opened`), so that more of them are learned in a step.
+    of its last answer (`opened`), so that more of them are learned in a step. Return as well the part of each
+    family that is missed; with that, `more_practice` draws others.
     """
     composer = Composer(random.Random(f"{seed}/questions"), typo=_TYPO, english=english)
-    composer.prefer(_parts_missed(model, pieces, composer))
+    found = _parts_missed(model, pieces, composer)
+    return _drawn(composer, found, questions, told), found
+
+
+def more_practice(
+    found: Missed, *, questions: int, seed: str, english: float = ENGLISH, told: float = TOLD
+) -> list[Dialogue]:
+    """Return practice as `practice_by_family` draws it, of families found to be missed before."""
+    composer = Composer(random.Random(f"{seed}/questions"), typo=_TYPO, english=english)
+    return _drawn(composer, found, questions, told)
+
+
+def _drawn(composer: Composer, found: Missed, questions: int, told: float) -> list[Dialogue]:
+    composer.prefer(found)
     drawn = [opened(composer.questions()) for _ in range(questions)]
     return [*drawn, *(composer.told_facts() for _ in range(int(questions * told)))]
 
@@ -92,9 +108,7 @@ def opened(dialogue: Dialogue) -> Dialogue:
     return dialogue if is_computed else replace(dialogue, opening=OPENING)
 
 
-def _parts_missed(
-    model: LlamaForCausalLM, pieces: PreTrainedTokenizerFast, composer: Composer
-) -> dict[tuple[str, str], float]:
+def _parts_missed(model: LlamaForCausalLM, pieces: PreTrainedTokenizerFast, composer: Composer) -> Missed:
     """The part of some questions of each family (name, language) that the weights miss."""
     families = [family for of_language in composer.families.values() for family in of_language]
     tried = [

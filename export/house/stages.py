@@ -23,8 +23,10 @@ from export.house.corpus import (
     questions,
     read_part,
     scored_dialogues,
+    unseen_only,
     write_corpus,
 )
+from export.house.epochs import Epochs
 from export.house.evaluate import (
     Measured,
     Probe,
@@ -36,6 +38,7 @@ from export.house.evaluate import (
     stranger_probes,
     typo_probes,
 )
+from export.house.fresh import Fresh, read_fresh, write_fresh
 from export.house.missed import practice, practice_by_family
 from export.house.model import ModelSize, blend, load_checkpoint, new_model, save_checkpoint
 from export.house.names import make_name
@@ -77,11 +80,16 @@ def corpus(options: argparse.Namespace) -> None:
     What begins from nothing reads the wordings as they are written, what goes on reads them in other words
     as well.
     """
+    if options.epochs > 1 and not (options.questions and options.by_family):
+        raise ValueError(
+            "--epochs: --questions and --by-family are missing: later epochs are made like these"
+        )
     practised: list[Dialogue] = []
+    fresh: Fresh | None = None
     if options.questions:
         if options.start is None:
             raise ValueError("--questions: --start is missing, the checkpoint whose mistakes are practised")
-        practised = _practised(options)
+        practised, fresh = _practised(options)
     record = write_corpus(
         options.work / "corpus",
         dialogues=options.dialogues,
@@ -91,22 +99,26 @@ def corpus(options: argparse.Namespace) -> None:
         reworded=options.start is not None,
         english=options.english,
     )
+    write_fresh(options.work / "corpus", fresh)
     print(f"corpus: {record['dialogues']} dialogues, {record['turns']} training turns")
     print(f"corpus: train sha256 {record['sha256']['train']}")
 
 
-def _practised(options: argparse.Namespace) -> list[Dialogue]:
+def _practised(options: argparse.Namespace) -> tuple[list[Dialogue], Fresh | None]:
+    """The practice of the first epoch, and what later ones are composed of, if there are any."""
     model, pieces = load_checkpoint(options.start), load_tokenizer(options.start)
     drawn: dict[str, Any] = {
         name: getattr(options, name) for name in ("questions", "seed", "english", "told")
     }
     if options.by_family:
-        return practice_by_family(model, pieces, **drawn)
+        practised, families = practice_by_family(model, pieces, **drawn)
+        fresh = Fresh(epochs=options.epochs, dialogues=options.dialogues, missed=families, **drawn)
+        return practised, fresh if options.epochs > 1 else None
     practised, missed = practice(
         model, pieces, **drawn, kept=options.kept, times=options.times, openings=options.openings
     )
     print(f"corpus: {missed} missed of {options.questions} questions and the facts told beside", flush=True)
-    return practised
+    return practised, None
 
 
 def calibration(options: argparse.Namespace) -> None:
@@ -147,23 +159,27 @@ def tokenizer(options: argparse.Namespace) -> None:
 
 def train(options: argparse.Namespace) -> None:
     """Train, or go on training, in the run folder."""
-    examples = _examples(options)
-    tokens = sum(len(example.ids) for example in examples[0])
-    print(f"train: {len(examples[0])} dialogues, {tokens} tokens, {options.workers} workers", flush=True)
+    first, valid = _examples(options)
+    fresh = read_fresh(options.work / "corpus")
+    count = fresh.epochs if fresh else 1
+    tokens = sum(len(example.ids) for example in first)
+    print(f"train: {len(first)} dialogues, {tokens} tokens, {count} times anew, {options.workers} workers")
 
     def work(workers: Workers) -> None:
-        trainer = _trainer(options, *examples, workers)
-        if trainer.resume():
-            trainer.report(f"taken up at step {trainer.step}")
-        trainer.report(f"{sum(p.numel() for p in trainer.model.parameters())} parameters")
-        trainer.run()
+        make = functools.partial(_later_examples, options)
+        with Epochs(first, make, count=count, processes=options.composers) as epochs:
+            trainer = _trainer(options, epochs, valid, workers)
+            if trainer.resume():
+                trainer.report(f"taken up at step {trainer.step}")
+            trainer.report(f"{sum(p.numel() for p in trainer.model.parameters())} parameters")
+            trainer.run()
 
     run_workers(options.workers, work)
 
 
 def save(options: argparse.Namespace) -> None:
     """Write the run's weights as a checkpoint, with a record of how they were made."""
-    trainer = _trainer(options, [], [], Workers())
+    trainer = _trainer(options, Epochs([]), [], Workers())
     if not trainer.resume():
         raise FileNotFoundError(f"{options.work / 'run'} holds no training run; run `train` first")
     if options.start and options.blend < 1:
@@ -220,7 +236,7 @@ def _probes(held_out: list[Dialogue], options: argparse.Namespace) -> dict[str, 
     each, seed = max(1, options.probes // 20), options.seed
     known = read_part(options.work / "corpus", "valid")
     corpora = [options.work / "corpus", *options.before]
-    asked = questions(d for made in corpora for d in read_part(made, "train"))
+    asked = questions(d for made in corpora for d in _read_whole(made))
 
     def unseen(probes: list[Probe]) -> list[Probe]:
         return [probe for probe in probes if normalized(probe.turn.user) not in asked]
@@ -236,12 +252,20 @@ def _probes(held_out: list[Dialogue], options: argparse.Namespace) -> dict[str, 
     ]
     return {
         "Known phrasings, new dialogues": question_probes(known, options.probes),
-        "Unseen phrasings": question_probes(held_out, 2 * options.probes),
+        "Unseen phrasings": question_probes(unseen_only(held_out, asked), 2 * options.probes),
         "Unseen phrasings with a slip": unseen(typo_probes(options.probes // 2, seed)),
         "Unseen facts": told,
         "Unseen facts in unseen phrasings": unseen(retold),
         "A stranger's questions": unseen(stranger_probes()),
     }
+
+
+def _read_whole(folder: Path) -> Iterator[Dialogue]:
+    """The dialogues of the training part, those of later epochs included."""
+    yield from read_part(folder, "train")
+    if fresh := read_fresh(folder):
+        for epoch in range(1, fresh.epochs):
+            yield from fresh.compose(epoch)
 
 
 def _examples(options: argparse.Namespace) -> tuple[list[Example], list[Example]]:
@@ -254,9 +278,14 @@ def _examples(options: argparse.Namespace) -> tuple[list[Example], list[Example]
     )
 
 
-def _trainer(
-    options: argparse.Namespace, train_part: list[Example], valid: list[Example], workers: Workers
-) -> Trainer:
+def _later_examples(options: argparse.Namespace, epoch: int) -> list[Example]:
+    """The examples of an epoch after the first, composed anew."""
+    fresh = read_fresh(options.work / "corpus")
+    assert fresh is not None
+    return encode_all(_pieces(options), fresh.compose(epoch), max_tokens=MAX_TRAIN_TOKENS)
+
+
+def _trainer(options: argparse.Namespace, epochs: Epochs, valid: list[Example], workers: Workers) -> Trainer:
     pieces = _pieces(options)
     its = {field.name: getattr(options, field.name) for field in fields(Schedule) if field.name in options}
     model = load_checkpoint(options.start) if options.start else new_model(SIZE, pieces, options.seed)
@@ -264,7 +293,7 @@ def _trainer(
     folder: Path = options.work / "run"
     return Trainer(
         model,
-        train_part,
+        epochs,
         valid,
         Schedule(**its),
         folder,

@@ -19,6 +19,7 @@ from transformers import LlamaForCausalLM
 
 from export.house.attention import BATCHED_PRODUCTS
 from export.house.batches import IGNORED, Example, epoch_batches, stack
+from export.house.epochs import Epochs
 from export.house.muon import Muon
 from export.house.parallel import Workers
 
@@ -67,7 +68,7 @@ class Trainer:
     def __init__(
         self,
         model: LlamaForCausalLM,
-        train: Sequence[Example],
+        epochs: Epochs,
         valid: Sequence[Example],
         schedule: Schedule,
         folder: Path,
@@ -78,15 +79,14 @@ class Trainer:
         device: str = "cpu",
     ) -> None:
         self.device = torch.device(device)
-        self.model, self.train, self.valid = model.to(self.device), train, valid
+        self.model, self.epochs, self.valid = model.to(self.device), epochs, valid
         self.schedule, self.folder, self.pad, self.report = schedule, folder, pad, report
         self.workers = workers or Workers()
         if self.device.type == "cpu":
             self.model.set_attn_implementation(BATCHED_PRODUCTS)
         self.backbone = torch.compile(model.model, dynamic=True) if compiled else model.model
-        self.step, self.epoch, self.tokens = 0, 0, 0
-        self.batches = self._batches(0)
-        self.at = 0  # next batch of this epoch
+        self.step, self.tokens = 0, 0
+        self._begin(0)
         matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
         others = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
         self.optimizers: list[torch.optim.Optimizer] = [
@@ -150,8 +150,8 @@ class Trainer:
         self.model.load_state_dict(state["model"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
-        self.step, self.epoch, self.at, self.tokens = (state[k] for k in ("step", "epoch", "at", "tokens"))
-        self.batches = self._batches(self.epoch)
+        self._begin(state["epoch"])
+        self.step, self.at, self.tokens = (state[k] for k in ("step", "at", "tokens"))
         return True
 
     def _learn(self, numbers: Sequence[int]) -> Tensor:
@@ -186,13 +186,14 @@ class Trainer:
 
     def _next_batch(self) -> list[int]:
         if self.at == len(self.batches):
-            self.epoch, self.at = self.epoch + 1, 0
-            self.batches = self._batches(self.epoch)
+            self._begin(self.epoch + 1)
         self.at += 1
         return self.batches[self.at - 1]
 
-    def _batches(self, epoch: int) -> list[list[int]]:
-        return epoch_batches(
+    def _begin(self, epoch: int) -> None:
+        """Stand at the first batch of an epoch."""
+        self.epoch, self.at, self.train = epoch, 0, self.epochs(epoch)
+        self.batches = epoch_batches(
             self.train, batch_tokens=self.schedule.batch_tokens, seed=self.schedule.seed, epoch=epoch
         )
 

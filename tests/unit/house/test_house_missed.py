@@ -12,7 +12,7 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 from export.house import missed as module
 from export.house.batches import IGNORED, encode_all, stack
 from export.house.dialogue import Composer
-from export.house.missed import OPENING, missed, practice, practice_by_family
+from export.house.missed import OPENING, missed, more_practice, practice, practice_by_family
 from export.house.model import load_checkpoint
 from export.house.skills import EXERCISE_KINDS, make_exercise
 from export.house.tokenizer import load_tokenizer
@@ -131,13 +131,17 @@ def test_families_are_practised_as_often_as_they_are_missed(
     monkeypatch.setattr(
         module, "missed", lambda _model, _pieces, all_of: [d for d in all_of if is_of(d, "product")]
     )
-    dialogues = practice_by_family(model, pieces, questions=400, seed=3, told=0.1)
+    dialogues, found = practice_by_family(model, pieces, questions=400, seed=3, told=0.1)
     composer = Composer(random.Random("3/questions"), typo=0.25)
     before = [composer.questions() for _ in range(400)]
     assert sum(is_of(d, "product") for d in dialogues) > 3 * sum(is_of(d, "product") for d in before)
     outside = [sum(is_of(d, "outside") for d in drawn) / 400 for drawn in (dialogues[:400], before)]
     assert outside[0] == pytest.approx(outside[1], abs=0.06)
     assert [d.opening for d in dialogues[400:]] == 40 * [0]
+    assert set(found.values()) == {0.0, 1.0}
+    again = more_practice(found, questions=400, seed="4", told=0.1)
+    assert sum(is_of(d, "product") for d in again) > 3 * sum(is_of(d, "product") for d in before)
+    assert not set(again) & set(dialogues[:400])
     computed = [d.turns[-1].kind in EXERCISE_KINDS for d in dialogues[:400]]
     assert [d.opening for d in dialogues[:400]] == [0 if its else OPENING for its in computed]
     assert any(computed)

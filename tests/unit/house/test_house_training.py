@@ -15,6 +15,7 @@ from export.house import missed, recipe, stages
 from export.house.batches import IGNORED, Example, encode_all, epoch_batches, pad_id, stack
 from export.house.corpus import compose_parts
 from export.house.dialogue import ENGLISH
+from export.house.epochs import Epochs
 from export.house.model import ModelSize, blend, load_checkpoint, new_model, save_checkpoint
 from export.house.muon import orthogonal
 from export.house.names import make_name
@@ -47,8 +48,12 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def trainer(tokenizer, dialogues, folder: Path, steps: int = 6, workers: Workers | None = None) -> Trainer:
+def trainer(
+    tokenizer, dialogues, folder: Path, steps: int = 6, workers: Workers | None = None, anew: bool = False
+) -> Trainer:
+    """A trainer of a tiny model; with `anew`, in every other epoch it reads half of the dialogues."""
     examples = encode_all(tokenizer, dialogues, max_tokens=200)
+    epochs = Epochs(examples, lambda _: examples[::2], count=2 if anew else 1)
     schedule = Schedule(
         steps=steps,
         batch_tokens=800,
@@ -58,9 +63,7 @@ def trainer(tokenizer, dialogues, folder: Path, steps: int = 6, workers: Workers
         measure_every_steps=100,
     )
     model = new_model(TINY, tokenizer, seed=1)
-    return Trainer(
-        model, examples, [], schedule, folder, pad_id(tokenizer), report=lambda _line: None, workers=workers
-    )
+    return Trainer(model, epochs, [], schedule, folder, pad_id(tokenizer), lambda _line: None, workers)
 
 
 def test_text_round_trips(tokenizer) -> None:
@@ -161,6 +164,20 @@ def test_a_resumed_run_ends_with_the_same_weights(tokenizer, dialogues, tmp_path
         assert torch.equal(a, b), name
 
 
+def test_epochs_made_anew_are_read_one_after_another(tokenizer, dialogues, tmp_path: Path) -> None:
+    """Each is read whole, then the next; a run taken up in the second goes on there, to the same weights."""
+    first = len(trainer(tokenizer, dialogues, tmp_path, anew=True).batches)
+    whole = trainer(tokenizer, dialogues, tmp_path / "whole", first + 4, anew=True)
+    whole.run()
+    trainer(tokenizer, dialogues, tmp_path / "cut", first + 4, anew=True).run(until=first + 2)
+    rest = trainer(tokenizer, dialogues, tmp_path / "cut", first + 4, anew=True)
+    assert rest.resume()
+    assert (rest.epoch, rest.at, len(rest.train)) == (1, 2, len(dialogues[::2]))
+    rest.run()
+    for (name, a), b in zip(whole.model.state_dict().items(), rest.model.state_dict().values(), strict=True):
+        assert torch.equal(a, b), name
+
+
 def test_a_run_of_another_schedule_is_refused(tokenizer, dialogues, tmp_path: Path) -> None:
     """Resuming with other steps after the learning rate began to fall is refused."""
     trainer(tokenizer, dialogues, tmp_path).run(until=5)
@@ -255,8 +272,8 @@ def test_one_command_makes_the_weights_in_seven_runs(tmp_path: Path, monkeypatch
     options = argparse.Namespace(
         work=tmp_path / "work", checkpoint=tmp_path / "checkpoint", start=None, before=[], bundle=[],
         dialogues=80, questions=0, kept=1.0, times=4, told=0.25, openings=False, by_family=False,
-        english=ENGLISH, steps=6, batch_tokens=32768, peak_lr=5e-3, blend=1.0, seed=7, workers=1,
-        bfloat16=False, device="cpu", compile=False,
+        epochs=1, composers=0, english=ENGLISH, steps=6, batch_tokens=32768, peak_lr=5e-3, blend=1.0, seed=7,
+        workers=1, bfloat16=False, device="cpu", compile=False,
     )  # fmt: skip
 
     recipe.everything(options)
