@@ -21,6 +21,7 @@ from export.house.attention import BATCHED_PRODUCTS
 from export.house.batches import IGNORED, Example, epoch_batches, stack
 from export.house.epochs import Epochs
 from export.house.muon import Muon
+from export.house.norm import fuse_norms
 from export.house.parallel import Workers
 
 _HEAD_STEP = 256
@@ -82,6 +83,7 @@ class Trainer:
         self.model, self.epochs, self.valid = model.to(self.device), epochs, valid
         self.schedule, self.folder, self.pad, self.report = schedule, folder, pad, report
         self.workers = workers or Workers()
+        fuse_norms(self.model)
         if self.device.type == "cpu":
             self.model.set_attn_implementation(BATCHED_PRODUCTS)
         self.backbone = torch.compile(model.model, dynamic=True) if compiled else model.model
