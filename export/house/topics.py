@@ -20,8 +20,8 @@ ACTS = ("tell", "recall", "fix")  # what somebody does with a fact
 OTHER_WORDS = ("everyday", "spoken", "typed", "wide")
 """The lists beside the first one, each with a split of its own: in the words of somebody who knows none of
 the field; as it is said in passing (fragments, hints); as a stranger types it (other words, reasons);
-with many words at one place, each a thing that it may be about ("my (cat|dog|budgie) died"). A fifth, `again`,
-is written and waits here for the weights that will be the first to read it (ADR 62)."""
+with many words at one place, each a thing that it may be about ("my (cat|dog|budgie) died"). A fifth,
+`again`, is written and waits for the weights that will be the first to read it (ADR 62)."""
 SUBJECTS = ("noun", "do", "can", "know", "about")  # the kinds of subject that frames go around
 _ANSWERS_FOR_ALL = "outside_place"  # families without answers of their own answer as this one does
 
