@@ -7,12 +7,12 @@ asks an `Answerer`. Histories are the written ones; only the last answer is the 
 import random
 import tomllib
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
-from export.house.corpus import is_scored
+from export.house.corpus import is_scored, normalized, unseen_only
 from export.house.dialogue import Composer
 from export.house.measures import Rate, bleu, chrf, has_facts, is_in_language, rate, repeats_itself
 from export.house.replies import Answerer, Messages, Reply
@@ -49,6 +49,34 @@ class Measured:
     rates: dict[str, Rate] = field(default_factory=dict)
     scores: dict[str, float] = field(default_factory=dict)
     failures: list[tuple[str, str, str]] = field(default_factory=list)  # question, wanted, answered
+
+
+def all_probes(
+    held_out: Iterable[Dialogue], known: Iterable[Dialogue], asked: Set[str], *, count: int, seed: int
+) -> dict[str, list[Probe]]:
+    """Return title -> probes, as many as `count` says; nothing asked in training is among the unseen ones."""
+    each = max(1, count // 20)
+
+    def unseen(probes: list[Probe]) -> list[Probe]:
+        return [probe for probe in probes if normalized(probe.turn.user) not in asked]
+
+    told = [
+        *recall_probes("any", each, seed, rephrased=False),
+        *several_probes(each // 3 + 1, seed, rephrased=False),
+        *correction_probes(2 * each, seed, rephrased=False),
+    ]
+    retold = [
+        *recall_probes("any", each, seed, rephrased=True),
+        *correction_probes(2 * each, seed, rephrased=True),
+    ]
+    return {
+        "Known phrasings, new dialogues": question_probes(known, count),
+        "Unseen phrasings": question_probes(unseen_only(held_out, asked), 2 * count),
+        "Unseen phrasings with a slip": unseen(typo_probes(count // 2, seed)),
+        "Unseen facts": told,
+        "Unseen facts in unseen phrasings": unseen(retold),
+        "A stranger's questions": unseen(stranger_probes()),
+    }
 
 
 def question_probes(dialogues: Iterable[Dialogue], limit: int) -> list[Probe]:

@@ -6,11 +6,12 @@ tokens. An epoch follows from the seed and its number, so a run taken up again r
 
 import json
 import random
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from export.house.corpus import distinct
+from export.house.corpus import distinct, read_part
 from export.house.dialogue import Composer
 from export.house.missed import Missed, more_practice
 from export.house.turns import Dialogue
@@ -55,3 +56,11 @@ def read_fresh(folder: Path) -> Fresh | None:
         return None
     its: dict[str, Any] = json.loads((folder / _FILE).read_text(encoding="utf-8"))
     return Fresh(**{**its, "missed": {(name, language): part for name, language, part in its["missed"]}})
+
+
+def read_whole(folder: Path) -> Iterator[Dialogue]:
+    """Yield the training part of a corpus, and what its later epochs are composed of."""
+    yield from read_part(folder, "train")
+    if fresh := read_fresh(folder):
+        for epoch in range(1, fresh.epochs):
+            yield from fresh.compose(epoch)

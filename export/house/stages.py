@@ -19,7 +19,6 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 from export.house.batches import Example, encode_all, pad_id
 from export.house.corpus import (
     calibration_text,
-    normalized,
     questions,
     read_part,
     scored_dialogues,
@@ -27,18 +26,8 @@ from export.house.corpus import (
     write_corpus,
 )
 from export.house.epochs import Epochs
-from export.house.evaluate import (
-    Measured,
-    Probe,
-    correction_probes,
-    measure,
-    question_probes,
-    recall_probes,
-    several_probes,
-    stranger_probes,
-    typo_probes,
-)
-from export.house.fresh import Fresh, read_fresh, write_fresh
+from export.house.evaluate import Measured, all_probes, measure
+from export.house.fresh import Fresh, read_fresh, read_whole, write_fresh
 from export.house.missed import practice, practice_by_family
 from export.house.model import ModelSize, blend, load_checkpoint, new_model, save_checkpoint
 from export.house.names import make_name
@@ -131,7 +120,8 @@ def calibration(options: argparse.Namespace) -> None:
         english=options.english,
     )
     file.write_text(text, encoding="utf-8")
-    scored = islice(scored_dialogues(read_part(options.work / "corpus", "held_out")), SCORED_DIALOGUES)
+    unseen = unseen_only(read_part(options.work / "corpus", "held_out"), _asked(options))
+    scored = islice(scored_dialogues(unseen), SCORED_DIALOGUES)
     lines = [json.dumps({"messages": d.messages()}, ensure_ascii=False) + "\n" for d in scored]
     (options.checkpoint / DIALOGUES_FILE).write_text("".join(lines), encoding="utf-8")
     print(f"calibration: {file}, {len(lines)} dialogues in {DIALOGUES_FILE}")
@@ -163,7 +153,8 @@ def train(options: argparse.Namespace) -> None:
     fresh = read_fresh(options.work / "corpus")
     count = fresh.epochs if fresh else 1
     tokens = sum(len(example.ids) for example in first)
-    print(f"train: {len(first)} dialogues, {tokens} tokens, {count} times anew, {options.workers} workers")
+    size = f"{len(first)} dialogues, {tokens} tokens in the first of {count} epochs"
+    print(f"train: {size}, {options.workers} workers", flush=True)
 
     def work(workers: Workers) -> None:
         make = functools.partial(_later_examples, options)
@@ -208,7 +199,13 @@ def evaluate(options: argparse.Namespace) -> None:
     model, pieces = load_checkpoint(options.checkpoint), load_tokenizer(options.checkpoint)
     examples = encode_all(pieces, held_out, max_tokens=MAX_TRAIN_TOKENS)
     perplexity = math.exp(mean_loss(model, examples, Schedule.batch_tokens, pad_id(pieces)))
-    probes = _probes(held_out, options)
+    probes = all_probes(
+        held_out,
+        read_part(options.work / "corpus", "valid"),
+        _asked(options),
+        count=options.probes,
+        seed=options.seed,
+    )
     results: dict[str, dict[str, Measured]] = {}
     for name, answerer in _forms(model, pieces, options):
         results[name] = {title: measure(answerer, asked) for title, asked in probes.items()}
@@ -232,40 +229,9 @@ def _forms(
             yield f"{recipe}{suffix}", BundleAnswerer(folder, **sampled)
 
 
-def _probes(held_out: list[Dialogue], options: argparse.Namespace) -> dict[str, list[Probe]]:
-    each, seed = max(1, options.probes // 20), options.seed
-    known = read_part(options.work / "corpus", "valid")
-    corpora = [options.work / "corpus", *options.before]
-    asked = questions(d for made in corpora for d in _read_whole(made))
-
-    def unseen(probes: list[Probe]) -> list[Probe]:
-        return [probe for probe in probes if normalized(probe.turn.user) not in asked]
-
-    told = [
-        *recall_probes("any", each, seed, rephrased=False),
-        *several_probes(each // 3 + 1, seed, rephrased=False),
-        *correction_probes(2 * each, seed, rephrased=False),
-    ]
-    retold = [
-        *recall_probes("any", each, seed, rephrased=True),
-        *correction_probes(2 * each, seed, rephrased=True),
-    ]
-    return {
-        "Known phrasings, new dialogues": question_probes(known, options.probes),
-        "Unseen phrasings": question_probes(unseen_only(held_out, asked), 2 * options.probes),
-        "Unseen phrasings with a slip": unseen(typo_probes(options.probes // 2, seed)),
-        "Unseen facts": told,
-        "Unseen facts in unseen phrasings": unseen(retold),
-        "A stranger's questions": unseen(stranger_probes()),
-    }
-
-
-def _read_whole(folder: Path) -> Iterator[Dialogue]:
-    """The dialogues of the training part, those of later epochs included."""
-    yield from read_part(folder, "train")
-    if fresh := read_fresh(folder):
-        for epoch in range(1, fresh.epochs):
-            yield from fresh.compose(epoch)
+def _asked(options: argparse.Namespace) -> set[str]:
+    """Everything asked in training, in this corpus and those before, later epochs included."""
+    return questions(d for made in (options.work / "corpus", *options.before) for d in read_whole(made))
 
 
 def _examples(options: argparse.Namespace) -> tuple[list[Example], list[Example]]:

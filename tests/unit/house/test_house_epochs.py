@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from export.house.batches import Example
-from export.house.corpus import questions, unseen_only
+from export.house.corpus import questions, read_part, unseen_only, write_corpus
 from export.house.epochs import Epochs
-from export.house.fresh import Fresh, read_fresh, write_fresh
+from export.house.fresh import Fresh, read_fresh, read_whole, write_fresh
 from export.house.topics import load_families
 from export.house.turns import Dialogue, Turn
 
@@ -68,6 +68,15 @@ def test_what_a_later_epoch_asks_is_not_scored() -> None:
     held_out = [Dialogue((turn,)), Dialogue((turn, other))]
     assert list(unseen_only(held_out, {"and what is this"})) == [Dialogue((replace(turn, facts=()), other))]
     assert list(unseen_only(held_out, set())) == held_out
+
+
+def test_a_corpus_is_read_with_its_later_epochs(tmp_path: Path) -> None:
+    """What is on disk first, then each epoch as it is composed."""
+    write_corpus(tmp_path, dialogues=20, seed=FRESH.seed)
+    on_disk = list(read_part(tmp_path, "train"))
+    assert list(read_whole(tmp_path)) == on_disk
+    write_fresh(tmp_path, FRESH)
+    assert list(read_whole(tmp_path)) == [*on_disk, *FRESH.compose(1), *FRESH.compose(2)]
 
 
 def test_what_epochs_are_made_of_is_kept_beside_the_corpus(tmp_path: Path) -> None:

@@ -66,6 +66,12 @@ def trainer(
     return Trainer(model, epochs, [], schedule, folder, pad_id(tokenizer), lambda _line: None, workers)
 
 
+def assert_same_weights(one: Trainer, other: Trainer) -> None:
+    """Every weight is bit-equal."""
+    for (name, a), b in zip(one.model.state_dict().items(), other.model.state_dict().values(), strict=True):
+        assert torch.equal(a, b), name
+
+
 def test_text_round_trips(tokenizer) -> None:
     """Any text comes back from its ids: both languages, symbols, marks the corpus never had."""
     for text in (
@@ -160,8 +166,7 @@ def test_a_resumed_run_ends_with_the_same_weights(tokenizer, dialogues, tmp_path
     assert rest.resume()
     assert rest.step == 3
     rest.run()
-    for (name, a), b in zip(whole.model.state_dict().items(), rest.model.state_dict().values(), strict=True):
-        assert torch.equal(a, b), name
+    assert_same_weights(whole, rest)
 
 
 def test_epochs_made_anew_are_read_one_after_another(tokenizer, dialogues, tmp_path: Path) -> None:
@@ -174,8 +179,7 @@ def test_epochs_made_anew_are_read_one_after_another(tokenizer, dialogues, tmp_p
     assert rest.resume()
     assert (rest.epoch, rest.at, len(rest.train)) == (1, 2, len(dialogues[::2]))
     rest.run()
-    for (name, a), b in zip(whole.model.state_dict().items(), rest.model.state_dict().values(), strict=True):
-        assert torch.equal(a, b), name
+    assert_same_weights(whole, rest)
 
 
 def test_a_run_of_another_schedule_is_refused(tokenizer, dialogues, tmp_path: Path) -> None:
