@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from export.conversion import Computed, Past
 from handler.engine import ort, ort_concat
-from handler.engine.bundle import Manifest
+from handler.engine.bundle import NO_ID, Manifest
 
 Float32 = NDArray[np.float32]
 
@@ -78,7 +78,7 @@ def cache_behind(model: Any, past: Past | None) -> Any:
         buffer[:, :, : past.length] = part
         buffers.append(buffer)
     cache.buffers = buffers * (len(cache.buffers) // 2)
-    cache.length, cache.capacity = past.length, model.context_tokens
+    cache.ids, cache.capacity = [NO_ID] * past.length, model.context_tokens
     return cache
 
 

@@ -99,6 +99,8 @@ def config_of(family: str, **changes: Any) -> Any:
     """A transformers config of a family's shape, far smaller than any real one."""
     import transformers as hf
 
+    from export.bigrams import BigramLlamaConfig
+
     llama_like = {
         "vocab_size": VOCABULARY,
         "hidden_size": 64,
@@ -129,7 +131,9 @@ def config_of(family: str, **changes: Any) -> Any:
         "eos_token_id": 0,
         "initializer_range": 0.2,
     }
+    pairs = {"bigram_rows": 251, "bigram_width": 32, "tie_word_embeddings": True}
     makers: dict[str, tuple[Any, dict[str, Any]]] = {
+        "bigram_llama": (BigramLlamaConfig, {**llama_like, **pairs}),
         "llama": (hf.LlamaConfig, {**llama_like, "tie_word_embeddings": True}),
         "qwen2": (hf.Qwen2Config, {**llama_like, "tie_word_embeddings": True, "rope_theta": 1e6}),
         "qwen3": (hf.Qwen3Config, {**llama_like, "head_dim": 32, "rope_theta": 1e6}),

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from export.config import Config
 from export.errors import UnknownArchitecture
 from export.graph import (
+    bigram_llama,
     gemma2,
     gemma3,
     gpt2,
@@ -26,6 +27,7 @@ from export.graph.facts import Family
 
 FAMILIES: tuple[Family, ...] = (
     llama.FAMILY,
+    bigram_llama.FAMILY,
     qwen2.FAMILY,
     qwen3.FAMILY,
     gpt2.FAMILY,

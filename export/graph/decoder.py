@@ -16,7 +16,7 @@ import numpy as np
 from onnx import TensorProto
 
 from export.graph.attention import SelfAttention, check_rotations
-from export.graph.facts import Decoder, Linear
+from export.graph.facts import Bigrams, Decoder, Linear
 from export.graph.matrices import Matrices, Matrix, Progress, Rounded
 from export.graph.mlp import FeedForward
 from export.graph.norms import Norms, Residual
@@ -74,7 +74,11 @@ def build(
         graph.finish("decoder")
     finally:
         graph.close()
-    contract = replace(CONTRACT, position_ids="position_ids") if facts.tensors.positions else CONTRACT
+    contract = replace(
+        CONTRACT,
+        position_ids="position_ids" if facts.tensors.positions else None,
+        previous_id="previous_id" if facts.bigrams else None,
+    )
     return Built(contract, stored.parameters, stored.placements)
 
 
@@ -141,6 +145,8 @@ class _Builder:
             embedding = matrices.store("embedding", Linear((table,)), *shape, is_table=True)
         embedded = matrices.lookup("embedded", "input_ids", embedding)
         embedded = self._graph.scaled("embedded_scaled", embedded, facts.multipliers.embedding)
+        if facts.bigrams is not None:
+            embedded = self._graph.node("Add", [embedded, self._pairs(facts.bigrams)], "read")
         if facts.tensors.positions is None:
             return head, embedded
         self._graph.input("position_ids", TensorProto.INT64, (1, "T"))
@@ -149,3 +155,23 @@ class _Builder:
         )
         placed = matrices.lookup("placed", "position_ids", learned)
         return head, self._graph.node("Add", [embedded, placed], "residual")
+
+    def _pairs(self, bigrams: Bigrams) -> str:
+        """The embedded pairs [1, T, hidden] that the ids make with those before them."""
+        graph, matrices, hidden = self._graph, self._matrices, self._facts.hidden
+        graph.input("previous_id", TensorProto.INT64, (1, 1))
+        table = matrices.store(
+            "bigrams", Linear((bigrams.table,)), bigrams.rows, bigrams.width, is_table=True
+        )
+        projection = matrices.store_plain(
+            "bigram_projection", bigrams.projection.weights[0], hidden, bigrams.width
+        )
+        all_ids = graph.node("Concat", ["previous_id", "input_ids"], "all_ids", axis=1)  # [1, 1 + T]
+        first, last = graph.int64("pairs.first", [0]), graph.int64("pairs.last", [-1])
+        axis = graph.int64("pairs.axis", [1])
+        before = graph.node("Slice", [all_ids, first, last, axis], "before")  # [1, T]
+        multiplier = graph.constant("pairs.multiplier", np.array(bigrams.multiplier, np.int64))
+        rows = graph.constant("pairs.rows", np.array(bigrams.rows, np.int64))
+        spread = graph.node("Mul", [before, multiplier], "pairs.spread")
+        pairs = graph.node("Mod", [graph.node("Add", [spread, "input_ids"], "pairs.sum"), rows], "pairs")
+        return matrices.product("pairs_read", matrices.lookup("pairs_embedded", pairs, table), projection)

@@ -119,6 +119,17 @@ class Multipliers:
 
 
 @dataclass(frozen=True)
+class Bigrams:
+    """Embedded pairs: the row of the pair (a, b) is (a * multiplier + b) % rows, projected to the stream."""
+
+    table: str
+    projection: Linear
+    rows: int
+    width: int
+    multiplier: int
+
+
+@dataclass(frozen=True)
 class Decoder:
     """All that the builder has to know of one model."""
 
@@ -138,6 +149,7 @@ class Decoder:
     tensors: Tensors
     multipliers: Multipliers = Multipliers()
     logit_softcap: float | None = None
+    bigrams: Bigrams | None = None  # added to the embedded tokens
 
     @property
     def layers(self) -> int:

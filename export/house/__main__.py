@@ -119,6 +119,11 @@ def main() -> int:
         default=1.0,
         help="with --start: the part of the way from its weights to the run's at which save leaves them",
     )
+    parser.add_argument(
+        "--bigrams",
+        action="store_true",
+        help="with train and save: embed pairs of tokens too; weights to go on from may have none yet",
+    )
     parser.add_argument("--seed", type=int, default=stages.SEED)
     parser.add_argument("--probes", type=int, default=400, help="held-out dialogues answered by evaluate")
     parser.add_argument("--workers", type=int, default=2, help="training processes; one for each core")

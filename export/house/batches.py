@@ -18,8 +18,8 @@ from export.house.turns import Dialogue
 
 IGNORED = -100  # the label that cross entropy skips
 _POOL_BATCHES = 64  # batches sorted by length together
-_PLACES_STEP = 32  # batches are padded to a multiple of it: a device prepares itself for few shapes
-_SHORT, _SHORT_STEP = 64, 8  # what is no longer than that, to a multiple of this: most of it would be padding
+_PLACES_STEP = 16  # batches are padded to a multiple of it: a device prepares itself for few shapes
+_SHORT, _SHORT_STEP = 128, 4  # up to that, to a multiple of this: else much is padding
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Shapes, makes, loads and saves the model: a small Llama exactly as transformers defines it.
+"""Shapes, makes, loads and saves the model: a small Llama, with embedded pairs of tokens where asked for.
 
 Owns the sizes and the generation defaults written into the checkpoint. Knows nothing of the corpus.
 """
@@ -7,8 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    AutoModelForCausalLM,
+    GenerationConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
 
+from export.bigrams import BigramLlamaConfig, BigramLlamaForCausalLM
 from export.house.tokenizer import END, PAD
 
 
@@ -49,6 +56,23 @@ def new_model(size: ModelSize, tokenizer: PreTrainedTokenizerFast, seed: int) ->
     return LlamaForCausalLM(config)
 
 
+def with_bigrams(model: LlamaForCausalLM, seed: int) -> BigramLlamaForCausalLM:
+    """Return the model with a table of pairs beside, all zero at first: it computes what it did.
+
+    One that has a table stays as it is.
+    """
+    if isinstance(model, BigramLlamaForCausalLM):
+        return model
+    fields = {**model.config.to_dict(), "model_type": BigramLlamaConfig.model_type}
+    torch.manual_seed(seed)
+    grown = BigramLlamaForCausalLM(BigramLlamaConfig.from_dict(fields))
+    grown.load_state_dict(model.state_dict(), strict=False)
+    torch.nn.init.zeros_(grown.model.embed_bigrams.weight)
+    torch.nn.init.orthogonal_(grown.model.bigram_proj.weight)
+    grown.generation_config = model.generation_config
+    return grown.eval()
+
+
 def save_checkpoint(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     """Write the checkpoint as a Hugging Face folder, weights in bfloat16."""
     model.generation_config = GenerationConfig(
@@ -78,6 +102,6 @@ def blend(model: LlamaForCausalLM, start: LlamaForCausalLM, part: float) -> None
 
 def load_checkpoint(folder: Path) -> LlamaForCausalLM:
     """Return the model of the folder in float32, ready to answer."""
-    model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    model: LlamaForCausalLM = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     model.eval()
     return model

@@ -19,6 +19,8 @@ class Run(TypedDict, total=False):
     told: float
     openings: bool
     by_family: bool
+    epochs: int
+    bigrams: bool
     english: float
     steps: int
     batch_tokens: int

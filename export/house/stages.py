@@ -29,7 +29,14 @@ from export.house.epochs import Epochs
 from export.house.evaluate import Measured, all_probes, measure
 from export.house.fresh import Fresh, read_fresh, read_whole, write_fresh
 from export.house.missed import practice, practice_by_family
-from export.house.model import ModelSize, blend, load_checkpoint, new_model, save_checkpoint
+from export.house.model import (
+    ModelSize,
+    blend,
+    load_checkpoint,
+    new_model,
+    save_checkpoint,
+    with_bigrams,
+)
 from export.house.names import make_name
 from export.house.parallel import Workers, run_workers
 from export.house.replies import Answerer, BundleAnswerer, CheckpointAnswerer
@@ -174,7 +181,7 @@ def save(options: argparse.Namespace) -> None:
     if not trainer.resume():
         raise FileNotFoundError(f"{options.work / 'run'} holds no training run; run `train` first")
     if options.start and options.blend < 1:
-        blend(trainer.model, load_checkpoint(options.start), options.blend)
+        blend(trainer.model, _begun(options), options.blend)
     save_checkpoint(trainer.model, _pieces(options), options.checkpoint)
     made = {
         "corpus": _read(options.work / "corpus" / "corpus.json"),
@@ -254,7 +261,7 @@ def _later_examples(options: argparse.Namespace, epoch: int) -> list[Example]:
 def _trainer(options: argparse.Namespace, epochs: Epochs, valid: list[Example], workers: Workers) -> Trainer:
     pieces = _pieces(options)
     its = {field.name: getattr(options, field.name) for field in fields(Schedule) if field.name in options}
-    model = load_checkpoint(options.start) if options.start else new_model(SIZE, pieces, options.seed)
+    model = _begun(options)
     report = functools.partial(print, flush=True) if not workers.rank else _silent
     folder: Path = options.work / "run"
     return Trainer(
@@ -269,6 +276,13 @@ def _trainer(options: argparse.Namespace, epochs: Epochs, valid: list[Example], 
         compiled=options.compile,
         device=options.device,
     )
+
+
+def _begun(options: argparse.Namespace) -> LlamaForCausalLM:
+    """The model that a run begins with."""
+    seed = options.seed
+    model = load_checkpoint(options.start) if options.start else new_model(SIZE, _pieces(options), seed)
+    return with_bigrams(model, seed) if options.bigrams else model
 
 
 def _pieces(options: argparse.Namespace) -> PreTrainedTokenizerFast:

@@ -89,8 +89,8 @@ class Trainer:
         self.backbone = torch.compile(model.model, dynamic=True) if compiled else model.model
         self.step, self.tokens = 0, 0
         self._begin(0)
-        matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
-        others = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
+        matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and ".layers." in name]
+        others = [p for name, p in model.named_parameters() if p.ndim != 2 or ".layers." not in name]
         self.optimizers: list[torch.optim.Optimizer] = [
             Muon(
                 matrices,

@@ -70,7 +70,12 @@ class _Twins:
         if facts.tied:
             hidden = _read(streamed_model(source, self._tensors), text).flatten(0, 1)
             inputs = hidden.T @ hidden
-        self._keep_table(table, moments(inputs, self._recipe.block_of_table(facts.hidden), LOOKUP_DAMPING))
+        known = moments(inputs, self._recipe.block_of_table(facts.hidden), LOOKUP_DAMPING)
+        self._keep_table(table, known, facts.hidden)
+        if facts.bigrams is not None:  # looked up in, never multiplied with
+            width = facts.bigrams.width
+            alike = moments(torch.eye(width), self._recipe.block_of_table(width), LOOKUP_DAMPING)
+            self._keep_table(facts.bigrams.table, alike, width)
 
     def layers(self, source: Path, text: Tensor) -> None:
         """Round the layers' matrices in the order they compute, and a head of its own at the end."""
@@ -78,18 +83,22 @@ class _Twins:
         model = streamed_model(source, self._tensors)
         for layer in range(facts.layers):
             self._watch(model, facts, layer)
-        table = facts.tensors.embedding
-        rounded: Rows = (
-            self._kept if facts.hidden % self._recipe.block_of_table(facts.hidden) == 0 else self._tensors
-        )
-        embedding = model.get_input_embeddings()
+        self._watch_table(model.get_input_embeddings(), facts.tensors.embedding)
+        if facts.bigrams is not None:
+            table = facts.bigrams.table
+            self._watch_table(model.get_submodule(table.removesuffix(".weight")), table)
+        hidden = _read(model, torch.cat([text, text]))
+        if not facts.tied:
+            self._head(facts.tensors.head.weights[0], hidden)
+
+    def _watch_table(self, embedding: Any, table: str) -> None:
+        """Let a table be looked up in as published for one model, and as rounded for the other."""
+        width = embedding.embedding_dim
+        rounded: Rows = self._kept if width % self._recipe.block_of_table(width) == 0 else self._tensors
         lookups = [streamed_lookup(table, rows, embedding) for rows in (self._tensors, rounded)]
         embedding.forward = lambda ids: torch.cat(
             [lookup(half) for lookup, half in zip(lookups, ids.chunk(2), strict=True)]
         )
-        hidden = _read(model, torch.cat([text, text]))
-        if not facts.tied:
-            self._head(facts.tensors.head.weights[0], hidden)
 
     def _watch(self, model: Any, facts: Decoder, layer: int) -> None:
         """Let one layer's matrices compute for both models, and its norms tell how far apart they are."""
@@ -137,11 +146,10 @@ class _Twins:
         published, rounded = hidden.flatten(0, 1).chunk(2)
         inputs = moments_of(rounded, self._recipe.block_of_table(self._facts.hidden))
         shift = refit(torch.eye(hidden.shape[-1]), rounded, published, inputs)
-        self._keep_table(name, inputs, shift)
+        self._keep_table(name, inputs, hidden.shape[-1], shift)
 
-    def _keep_table(self, name: str, inputs: Moments, shift: Tensor | None = None) -> None:
+    def _keep_table(self, name: str, inputs: Moments, width: int, shift: Tensor | None = None) -> None:
         """Round a matrix of the vocabulary's height, some rows at a time."""
-
         bits, symmetric = self._recipe.bits_of(name), self._recipe.symmetric
 
         def chunks() -> Iterator[Packed]:
@@ -150,7 +158,7 @@ class _Twins:
                 yield round_rows(rows if shift is None else rows @ shift, inputs, bits, symmetric=symmetric)
                 self._progress(chunk.size)
 
-        self._kept.keep(name, self._facts.hidden, bits, chunks())
+        self._kept.keep(name, width, bits, chunks())
 
 
 def _read(model: Any, ids: Tensor) -> Tensor:

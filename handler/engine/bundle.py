@@ -26,6 +26,7 @@ TOKENIZER_FILE = "tokenizer.json"
 PACKED_FILE = "tokenizer.bin"  # the same without parsing; bundles had none at first, and not all can have it
 TEMPLATE_FILE = "chat_template.jinja"
 CARD_FILE = "MODEL_CARD.md"
+NO_ID = 0  # what a graph is told where it asks for the id before the first of a text
 UNSEALED = "0" * 64  # holds the seal's place in the bytes it is taken over
 
 
@@ -70,6 +71,7 @@ class Graph:
     total_length: str | None = None  # shared
     position_ids: str | None = None
     attention_mask: str | None = None  # concat
+    previous_id: str | None = None  # shared: the id before the first of the call, where pairs are embedded
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from handler.engine.bundle import Manifest
+from handler.engine.bundle import NO_ID, Manifest
 from handler.engine.files import Weights
 from handler.errors import BundleError, Unavailable
 
@@ -102,7 +102,7 @@ def check_tensors(session: Any, manifest: Manifest) -> None:
     """
     graph, layers = manifest.graph, range(manifest.dims.layers)
     inputs = {graph.input_ids, graph.rows, graph.seqlens, graph.total_length}
-    inputs |= {graph.position_ids, graph.attention_mask}
+    inputs |= {graph.position_ids, graph.attention_mask, graph.previous_id}
     inputs |= {name.format(layer=i) for name in (graph.past_key, graph.past_value) for i in layers}
     outputs = {name.format(layer=i) for name in (graph.present_key, graph.present_value) for i in layers}
     missing = inputs - {None} - {tensor.name for tensor in session.get_inputs()}
@@ -123,11 +123,11 @@ def run(session: Any, outputs: list[str], feed: dict[str, NDArray[Any]]) -> list
 
 
 class OrtCache:
-    """Keys and values of one sequence, in place: each layer's buffer is both past and present."""
+    """Ids, keys and values of one sequence, in place: each layer's buffer is both past and present."""
 
     def __init__(self, manifest: Manifest) -> None:
         dims = manifest.dims
-        self.length = 0
+        self.ids: list[int] = []
         self.capacity = 0  # M
         self.limit = manifest.context_tokens
         # [1, K, M, D] each: key of layer 0, value of layer 0, key of layer 1, ...
@@ -136,11 +136,16 @@ class OrtCache:
         ]
         self.steps: dict[tuple[int, int], _Step] = {}
 
+    @property
+    def length(self) -> int:
+        """How many ids it holds."""
+        return len(self.ids)
+
     def truncate(self, length: int) -> None:
         """Forget everything from position `length` on; the buffers stay."""
         if not 0 <= length <= self.length:
             raise ValueError(f"cannot truncate a cache of {self.length} to {length}")
-        self.length = length
+        del self.ids[length:]
 
     def reserve(self, total: int) -> None:
         """Make room for `total` ids; growing later copies what is held, therefore it then doubles.
@@ -168,6 +173,7 @@ class _Step:
     ids: NDArray[np.int64]  # [1, T]
     rows: NDArray[np.int64]  # [R]
     positions: NDArray[np.int64] | None  # [1, T]
+    previous: NDArray[np.int64] | None  # [1, 1]: the id before the first
     past: NDArray[np.int32]  # [1]: total length - 1
     total: NDArray[np.int32]  # []
     logits: Floats  # [1, R, V]
@@ -219,11 +225,13 @@ class OrtModel:
         step.rows[:wanted] = np.arange(len(ids) - wanted, len(ids))
         if step.positions is not None:
             step.positions[0, :] = np.arange(cache.length, total)
+        if step.previous is not None:
+            step.previous[0, 0] = cache.ids[-1] if cache.ids else NO_ID
         step.past[0] = total - 1
         step.total[()] = total
         with _failing_as_unavailable():
             self._session.run_with_iobinding(step.binding)
-        cache.length += len(ids)
+        cache.ids += ids
         return step.logits[0, :wanted]
 
     def _pad(self, count: int) -> int:
@@ -248,12 +256,13 @@ class OrtModel:
             ids=np.zeros((1, computed), np.int64),
             rows=np.zeros(logit_rows, np.int64),
             positions=np.zeros((1, computed), np.int64) if graph.position_ids else None,
+            previous=np.zeros((1, 1), np.int64) if graph.previous_id else None,
             past=np.zeros(1, np.int32),
             total=np.zeros((), np.int32),
             logits=np.zeros((1, logit_rows, self._manifest.dims.vocabulary), np.float32),
         )
         inputs: dict[str | None, NDArray[Any] | None] = {graph.input_ids: step.ids, graph.rows: step.rows}
-        inputs |= {graph.seqlens: step.past}
+        inputs |= {graph.seqlens: step.past, graph.previous_id: step.previous}
         inputs |= {graph.total_length: step.total, graph.position_ids: step.positions}
         for name, array in inputs.items():
             if name is not None and array is not None:

@@ -16,7 +16,14 @@ from export.house.batches import IGNORED, Example, encode_all, epoch_batches, pa
 from export.house.corpus import compose_parts
 from export.house.dialogue import ENGLISH
 from export.house.epochs import Epochs
-from export.house.model import ModelSize, blend, load_checkpoint, new_model, save_checkpoint
+from export.house.model import (
+    ModelSize,
+    blend,
+    load_checkpoint,
+    new_model,
+    save_checkpoint,
+    with_bigrams,
+)
 from export.house.muon import orthogonal
 from export.house.names import make_name
 from export.house.parallel import Workers, run_workers
@@ -123,9 +130,9 @@ def test_batches_hold_every_example_once_and_fit(tokenizer, dialogues) -> None:
     assert batches != epoch_batches(examples, batch_tokens=800, seed=1, epoch=1)
 
 
-@pytest.mark.parametrize(("tokens", "places"), [(3, 8), (33, 40), (64, 64), (65, 96), (97, 128)])
+@pytest.mark.parametrize(("tokens", "places"), [(3, 4), (33, 36), (64, 64), (125, 128), (129, 144)])
 def test_batches_take_few_widths_and_short_ones_little_padding(tokens: int, places: int) -> None:
-    """A row is as wide as the next multiple of 8 up to 64, and of 32 beyond."""
+    """A row is as wide as the next multiple of 4 up to 128, and of 16 beyond."""
     example = Example(tuple(range(tokens)), (True,) * tokens)
     assert stack([example], [0], 0)[0].shape == (1, places)
 
@@ -214,6 +221,30 @@ def test_a_checkpoint_is_a_hugging_face_folder(tokenizer, tmp_path: Path) -> Non
     assert together == alone
 
 
+def test_pairs_of_tokens_begin_as_nothing_and_are_learned(tokenizer, dialogues, tmp_path: Path) -> None:
+    """Given a table of pairs, a model computes what it did; trained, it answers by them, loaded again too."""
+    plain = new_model(TINY, tokenizer, seed=1)
+    model = with_bigrams(plain, seed=3)
+    ids = torch.tensor([[5, 9, 5, 9, 7], [9, 5, 7, 5, 9]])
+    with torch.no_grad():
+        assert torch.equal(model(ids).logits, plain(ids).logits)
+    examples = encode_all(tokenizer, dialogues[:9], max_tokens=256)
+    schedule = Schedule(steps=2, batch_tokens=512, warmup_steps=1)
+    Trainer(model, Epochs(examples), [], schedule, tmp_path / "run", 0, lambda _line: None).run()
+    table = model.model.embed_bigrams.weight
+    read = {pair for e in examples for pair in zip((0, *e.ids), e.ids, strict=False)}
+    assert 0 < int(table.abs().sum(1).count_nonzero()) <= len(read)
+    save_checkpoint(model, tokenizer, tmp_path / "checkpoint")
+    found = load_checkpoint(tmp_path / "checkpoint")
+    assert with_bigrams(found, seed=4) is found
+    with torch.no_grad():
+        at_once = found(ids).logits
+        assert torch.allclose(at_once, model.eval()(ids).logits, atol=0.05)  # saved in bfloat16
+        begun = found(ids[:, :3], use_cache=True)
+        rest = found(ids[:, 3:], past_key_values=begun.past_key_values).logits
+    assert torch.allclose(rest, at_once[:, 3:], atol=1e-5)
+
+
 def test_weights_are_left_on_the_way(tokenizer) -> None:
     """A blend lies where it is asked for, between the weights before and those of the run."""
     before, after = (new_model(TINY, tokenizer, seed=seed) for seed in (1, 2))
@@ -277,7 +308,7 @@ def test_one_command_makes_the_weights_in_seven_runs(tmp_path: Path, monkeypatch
         work=tmp_path / "work", checkpoint=tmp_path / "checkpoint", start=None, before=[], bundle=[],
         dialogues=80, questions=0, kept=1.0, times=4, told=0.25, openings=False, by_family=False,
         epochs=1, composers=0, english=ENGLISH, steps=6, batch_tokens=32768, peak_lr=5e-3, blend=1.0, seed=7,
-        workers=1, bfloat16=False, device="cpu", compile=False,
+        workers=1, bfloat16=False, device="cpu", compile=False, bigrams=False,
     )  # fmt: skip
 
     recipe.everything(options)
