@@ -1,8 +1,8 @@
 """A Llama that reads pairs of tokens too: config and model, as transformers loads them.
 
 Beside its own row of the embedding every token adds one for the pair it makes with the token before. There
-are fewer rows than pairs, which share them by a hash. A small model reads better by it for no more arithmetic
-than one lookup. Owns what transformers needs to know of the architecture; the graph of it is `graph/bigram_llama`.
+are fewer rows than pairs, which share them by a hash. A small model learns to read from a third of the text
+by it, for no more arithmetic than a lookup. Owns what transformers needs to know of the architecture.
 
 Source: Huang et al., "Over-Tokenized Transformer: Vocabulary is Generally Worth Scaling" (2025)
 """

@@ -70,7 +70,8 @@ def with_bigrams(model: LlamaForCausalLM, seed: int) -> BigramLlamaForCausalLM:
     torch.nn.init.zeros_(grown.model.embed_bigrams.weight)
     torch.nn.init.orthogonal_(grown.model.bigram_proj.weight)
     grown.generation_config = model.generation_config
-    return grown.eval()
+    grown.eval()
+    return grown
 
 
 def save_checkpoint(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
