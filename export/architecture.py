@@ -21,7 +21,7 @@ def load_config(folder: Path) -> Any:
     """
     from transformers import AutoConfig
 
-    import export.bigrams  # noqa: F401  makes it known to transformers
+    import export.reader  # noqa: F401  makes it known to transformers
 
     ours = Config.load(folder)
     if not isinstance(ours.fields.get("model_type"), str):  # transformers would guess from the folder's name

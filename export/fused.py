@@ -129,7 +129,7 @@ def quantization(recipe: Recipe, facts: Decoder, built: Built, text: Calibration
         bits=recipe.bits,
         block=recipe.block,
         head_bits=placed[facts.tensors.head.weights[0]].bits,
-        head_block=recipe.block_of_table(facts.hidden),
+        head_block=recipe.block_of_table(facts.width),
         symmetric=recipe.symmetric,
         accuracy_level=recipe.accuracy_level,
         rounding=recipe.rounding,
@@ -140,7 +140,7 @@ def quantization(recipe: Recipe, facts: Decoder, built: Built, text: Calibration
 
 def _dims(facts: Decoder, parameters: int) -> Dims:
     return Dims(
-        layers=facts.layers,
+        layers=sum(stack.layers for stack in facts.stacks),
         heads=facts.heads,
         kv_heads=facts.kv_heads,
         head_dim=facts.head_dim,

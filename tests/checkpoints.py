@@ -99,7 +99,7 @@ def config_of(family: str, **changes: Any) -> Any:
     """A transformers config of a family's shape, far smaller than any real one."""
     import transformers as hf
 
-    from export.bigrams import BigramLlamaConfig
+    from export.reader import ReaderLlamaConfig
 
     llama_like = {
         "vocab_size": VOCABULARY,
@@ -131,9 +131,10 @@ def config_of(family: str, **changes: Any) -> Any:
         "eos_token_id": 0,
         "initializer_range": 0.2,
     }
-    pairs = {"bigram_rows": 251, "bigram_width": 32, "tie_word_embeddings": True}
+    reader = {"reader_hidden_size": 32, "reader_intermediate_size": 64, "reader_num_hidden_layers": 1}
+    pairs = {"bigram_rows": 251, "bigram_width": 32}
     makers: dict[str, tuple[Any, dict[str, Any]]] = {
-        "bigram_llama": (BigramLlamaConfig, {**llama_like, **pairs}),
+        "reader_llama": (ReaderLlamaConfig, {**llama_like, **reader, **pairs, "tie_word_embeddings": True}),
         "llama": (hf.LlamaConfig, {**llama_like, "tie_word_embeddings": True}),
         "qwen2": (hf.Qwen2Config, {**llama_like, "tie_word_embeddings": True, "rope_theta": 1e6}),
         "qwen3": (hf.Qwen3Config, {**llama_like, "head_dim": 32, "rope_theta": 1e6}),

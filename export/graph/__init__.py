@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from export.config import Config
 from export.errors import UnknownArchitecture
 from export.graph import (
-    bigram_llama,
     gemma2,
     gemma3,
     gpt2,
@@ -21,13 +20,14 @@ from export.graph import (
     phi3,
     qwen2,
     qwen3,
+    reader_llama,
     smollm3,
 )
 from export.graph.facts import Family
 
 FAMILIES: tuple[Family, ...] = (
     llama.FAMILY,
-    bigram_llama.FAMILY,
+    reader_llama.FAMILY,
     qwen2.FAMILY,
     qwen3.FAMILY,
     gpt2.FAMILY,

@@ -39,7 +39,7 @@ class SelfAttention:
         self, graph: GraphWriter, facts: Decoder, matrices: Matrices, norms: Norms, context_tokens: int
     ) -> None:
         self._graph = graph
-        self._facts = facts
+        self._head_dim = facts.head_dim
         self._matrices = matrices
         self._norms = norms
         self._tables: list[tuple[Rope, list[str]]] = []
@@ -47,17 +47,20 @@ class SelfAttention:
             if each.rope is not None and not self._tables_of(each.rope):
                 self._write_tables(each.rope, context_tokens)
 
-    def compute(self, layer: int, x: str) -> str:
-        """Attention of one layer over the cache and x, projected back: [1, T, hidden]."""
-        facts, name, part = self._facts, f"layer.{layer}.attention", self._facts.tensors.attention.at(layer)
+    def compute(self, facts: Decoder, layer: int, number: int, x: str) -> str:
+        """Attention of one layer of a stack over the cache and x, projected back: [1, T, hidden].
+
+        `number` is the layer's in the graph.
+        """
+        name, part = f"layer.{number}.attention", facts.tensors.attention.at(layer)
         queries, keys = facts.heads * facts.head_dim, facts.kv_heads * facts.head_dim
         packed = self._matrices.linear(f"{name}.qkv", x, part.input, queries + 2 * keys, facts.hidden)
         past, present = [], []
-        inputs = self._normed(name, layer, packed)
+        inputs = self._normed(facts, name, layer, packed)
         for half in ("key", "value"):
             shape = (1, facts.kv_heads, "M", facts.head_dim)
-            past.append(self._graph.input(f"past.{layer}.{half}", TensorProto.FLOAT, shape))
-            present.append(self._graph.output(f"present.{layer}.{half}", TensorProto.FLOAT, shape))
+            past.append(self._graph.input(f"past.{number}.{half}", TensorProto.FLOAT, shape))
+            present.append(self._graph.output(f"present.{number}.{half}", TensorProto.FLOAT, shape))
         attention = facts.attention[layer]
         tables = self._tables_of(attention.rope) if attention.rope else []
         attended = self._graph.node(
@@ -72,9 +75,9 @@ class SelfAttention:
         )
         return self._matrices.linear(f"{name}.output", attended, part.output, facts.hidden, queries)
 
-    def _normed(self, name: str, layer: int, packed: str) -> list[str]:
+    def _normed(self, facts: Decoder, name: str, layer: int, packed: str) -> list[str]:
         """Queries, keys and values: packed in one where no norm stands between them and the rotation."""
-        facts, graph = self._facts, self._graph
+        graph = self._graph
         query_norm, key_norm = facts.tensors.query_norm, facts.tensors.key_norm
         if query_norm is None or key_norm is None:
             return [packed, "", ""]
@@ -92,7 +95,7 @@ class SelfAttention:
 
     def _write_tables(self, rope: Rope, context_tokens: int) -> None:
         prefix = f"rope.{len(self._tables)}" if self._tables else "rope"
-        cosines, sines = rope_tables(rope, self._facts.head_dim, context_tokens)
+        cosines, sines = rope_tables(rope, self._head_dim, context_tokens)
         names = [
             self._graph.weight(f"{prefix}.{name}", table.shape, [table])
             for name, table in (("cosines", cosines), ("sines", sines))

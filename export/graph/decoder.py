@@ -16,7 +16,7 @@ import numpy as np
 from onnx import TensorProto
 
 from export.graph.attention import SelfAttention, check_rotations
-from export.graph.facts import Bigrams, Decoder, Linear
+from export.graph.facts import Decoder, Linear, Reader
 from export.graph.matrices import Matrices, Matrix, Progress, Rounded
 from export.graph.mlp import FeedForward
 from export.graph.norms import Norms, Residual
@@ -68,7 +68,7 @@ def build(
     try:
         stored = StoredTensors(weights, facts.tensors.prefix)
         matrices = Matrices(graph, stored, recipe, progress, rounded)
-        _Builder(graph, stored, facts, matrices).decoder(context_tokens)
+        _Builder(graph, stored, facts, matrices, context_tokens).decoder()
         ignored = facts.tensors.ignored + (facts.tensors.head.weights if facts.tied else ())
         stored.check_all_used(ignored)
         graph.finish("decoder")
@@ -77,7 +77,7 @@ def build(
     contract = replace(
         CONTRACT,
         position_ids="position_ids" if facts.tensors.positions else None,
-        previous_id="previous_id" if facts.bigrams else None,
+        previous_id="previous_id" if facts.reader else None,
     )
     return Built(contract, stored.parameters, stored.placements)
 
@@ -85,38 +85,75 @@ def build(
 class _Builder:
     """One graph under construction: adds one part at a time, in the order they are computed."""
 
-    def __init__(self, graph: GraphWriter, stored: StoredTensors, facts: Decoder, matrices: Matrices) -> None:
+    def __init__(
+        self,
+        graph: GraphWriter,
+        stored: StoredTensors,
+        facts: Decoder,
+        matrices: Matrices,
+        context_tokens: int,
+    ) -> None:
         self._graph = graph
         self._stored = stored
         self._facts = facts
         self._matrices = matrices
         self._norms = Norms(graph, facts, matrices)
+        self._attention = SelfAttention(graph, facts, matrices, self._norms, context_tokens)
+        self._mlp = FeedForward(graph, facts, matrices)
 
-    def decoder(self, context_tokens: int) -> None:
+    def decoder(self) -> None:
         """The whole model, from ids to logits."""
-        facts, graph, norms = self._facts, self._graph, self._norms
+        facts, graph = self._facts, self._graph
         graph.input("input_ids", TensorProto.INT64, (1, "T"))
         graph.input("rows", TensorProto.INT64, ("R",))
         graph.input("seqlens_k", TensorProto.INT32, (1,))
         graph.input("total_sequence_length", TensorProto.INT32, ())
         graph.output("logits", TensorProto.FLOAT, (1, "R", facts.vocabulary))
-        attention = SelfAttention(graph, facts, self._matrices, norms, context_tokens)
-        mlp = FeedForward(graph, facts, self._matrices)
         head, embedded = self._embedding()
-        stream = Residual(graph, norms, embedded, facts.hidden)
-        for layer in range(facts.layers):
-            for kind, part, compute in (
-                ("attention", facts.tensors.attention.at(layer), attention.compute),
-                ("mlp", facts.tensors.mlp.at(layer), mlp.compute),
-            ):
-                name = f"layer.{layer}.{kind}"
-                added = compute(layer, stream.read(f"{name}_norm", part.norm))
-                if part.post_norm is not None:
-                    added = norms.apply(f"{name}_post_norm", added, part.post_norm, facts.hidden)
-                stream.add(graph.scaled(f"{name}_scaled", added, facts.multipliers.residual))
-        final = stream.read("final_norm", facts.tensors.final_norm)
-        asked = graph.node("Gather", [final, "rows"], "asked", axis=1)  # [1, R, hidden]
+        final = self._through(facts, embedded, 0) if facts.reader is None else self._both(embedded)
+        asked = graph.node("Gather", [final, "rows"], "asked", axis=1)  # [1, R, width]
         self._logits(graph.scaled("asked_scaled", asked, facts.multipliers.logits), head)
+
+    def _through(self, stack: Decoder, embedded: str, first: int) -> str:
+        """A stack's layers and its final norm: [1, T, hidden]; the graph numbers them from `first`."""
+        graph, norms, prefix = self._graph, self._norms, "reader_" if first else ""
+        stream = Residual(graph, norms, embedded, stack.hidden)
+        for layer in range(stack.layers):
+            for kind, part, compute in (
+                ("attention", stack.tensors.attention.at(layer), self._attention.compute),
+                ("mlp", stack.tensors.mlp.at(layer), self._mlp.compute),
+            ):
+                name = f"layer.{first + layer}.{kind}"
+                added = compute(stack, layer, first + layer, stream.read(f"{name}_norm", part.norm))
+                if part.post_norm is not None:
+                    added = norms.apply(f"{name}_post_norm", added, part.post_norm, stack.hidden)
+                stream.add(graph.scaled(f"{name}_scaled", added, stack.multipliers.residual))
+        return stream.read(f"{prefix}final_norm", stack.tensors.final_norm)
+
+    def _both(self, embedded: str) -> str:
+        """The model's and its reader's final states, side by side: [1, T, width]."""
+        graph, facts, reader = self._graph, self._facts, self._facts.reader
+        assert reader is not None
+        widths = graph.int64("widths", [stack.hidden for stack in facts.stacks])
+        graph.node("Split", [embedded, widths], ["embedded.own", "embedded.reader"], axis=-1)
+        read = graph.node("Add", ["embedded.reader", self._pairs(reader)], "embedded.read")
+        ends = [self._through(facts, "embedded.own", 0), self._through(reader.stack, read, facts.layers)]
+        return graph.node("Concat", ends, "final", axis=-1)
+
+    def _pairs(self, reader: Reader) -> str:
+        """What the pairs that the ids make with those before them add to the reader's stream."""
+        graph, matrices, width = self._graph, self._matrices, reader.pair_width
+        graph.input("previous_id", TensorProto.INT64, (1, 1))
+        table = matrices.store("pairs", Linear((reader.table,)), reader.rows, width, is_table=True)
+        projection = matrices.store_plain("pairs.projection", reader.projection, reader.stack.hidden, width)
+        ids = graph.node("Concat", ["previous_id", "input_ids"], "pairs.ids", axis=1)  # [1, 1 + T]
+        ends = [graph.int64(f"pairs.{name}", [at]) for name, at in (("first", 0), ("last", -1), ("axis", 1))]
+        before = graph.node("Slice", [ids, *ends], "pairs.before")  # [1, T]
+        multiplier = graph.constant("pairs.multiplier", np.array(reader.multiplier, np.int64))
+        rows = graph.constant("pairs.rows", np.array(reader.rows, np.int64))
+        spread = graph.node("Mul", [before, multiplier], "pairs.spread")
+        number = graph.node("Mod", [graph.node("Add", [spread, "input_ids"], "pairs.sum"), rows], "pairs.row")
+        return matrices.product("pairs.added", matrices.lookup("pairs.embedded", number, table), projection)
 
     def _logits(self, asked: str, head: Matrix) -> None:
         """Logits [1, R, V] of the rows asked for, capped where the model caps them."""
@@ -132,7 +169,7 @@ class _Builder:
         """The head's matrix and the embedded ids [1, T, hidden]; tied, they are one matrix stored once."""
         facts, matrices = self._facts, self._matrices
         table = facts.tensors.embedding
-        shape = facts.vocabulary, facts.hidden
+        shape = facts.vocabulary, facts.width
         head = matrices.store(
             "head", Linear((table,)) if facts.tied else facts.tensors.head, *shape, is_table=True
         )
@@ -145,8 +182,6 @@ class _Builder:
             embedding = matrices.store("embedding", Linear((table,)), *shape, is_table=True)
         embedded = matrices.lookup("embedded", "input_ids", embedding)
         embedded = self._graph.scaled("embedded_scaled", embedded, facts.multipliers.embedding)
-        if facts.bigrams is not None:
-            embedded = self._graph.node("Add", [embedded, self._pairs(facts.bigrams)], "read")
         if facts.tensors.positions is None:
             return head, embedded
         self._graph.input("position_ids", TensorProto.INT64, (1, "T"))
@@ -155,23 +190,3 @@ class _Builder:
         )
         placed = matrices.lookup("placed", "position_ids", learned)
         return head, self._graph.node("Add", [embedded, placed], "residual")
-
-    def _pairs(self, bigrams: Bigrams) -> str:
-        """The embedded pairs [1, T, hidden] that the ids make with those before them."""
-        graph, matrices, hidden = self._graph, self._matrices, self._facts.hidden
-        graph.input("previous_id", TensorProto.INT64, (1, 1))
-        table = matrices.store(
-            "bigrams", Linear((bigrams.table,)), bigrams.rows, bigrams.width, is_table=True
-        )
-        projection = matrices.store_plain(
-            "bigram_projection", bigrams.projection.weights[0], hidden, bigrams.width
-        )
-        all_ids = graph.node("Concat", ["previous_id", "input_ids"], "all_ids", axis=1)  # [1, 1 + T]
-        first, last = graph.int64("pairs.first", [0]), graph.int64("pairs.last", [-1])
-        axis = graph.int64("pairs.axis", [1])
-        before = graph.node("Slice", [all_ids, first, last, axis], "before")  # [1, T]
-        multiplier = graph.constant("pairs.multiplier", np.array(bigrams.multiplier, np.int64))
-        rows = graph.constant("pairs.rows", np.array(bigrams.rows, np.int64))
-        spread = graph.node("Mul", [before, multiplier], "pairs.spread")
-        pairs = graph.node("Mod", [graph.node("Add", [spread, "input_ids"], "pairs.sum"), rows], "pairs")
-        return matrices.product("pairs_read", matrices.lookup("pairs_embedded", pairs, table), projection)

@@ -89,6 +89,11 @@ class Tensors:
     ignored: tuple[str, ...] = ()  # patterns of stored tensors that carry no weight
     prefix: str = ""  # of every name but the head's; a checkpoint of the bare model lacks it
 
+    @property
+    def layers(self) -> str:
+        """What transformers calls the list of layers."""
+        return self.mlp.input.weights[0].partition(".{layer}")[0]
+
 
 @dataclass(frozen=True)
 class Rope:
@@ -119,17 +124,6 @@ class Multipliers:
 
 
 @dataclass(frozen=True)
-class Bigrams:
-    """Embedded pairs: the row of the pair (a, b) is (a * multiplier + b) % rows, projected to the stream."""
-
-    table: str
-    projection: Linear
-    rows: int
-    width: int
-    multiplier: int
-
-
-@dataclass(frozen=True)
 class Decoder:
     """All that the builder has to know of one model."""
 
@@ -149,18 +143,29 @@ class Decoder:
     tensors: Tensors
     multipliers: Multipliers = Multipliers()
     logit_softcap: float | None = None
-    bigrams: Bigrams | None = None  # added to the embedded tokens
+    reader: Reader | None = None  # computes beside it, under the same head
 
     @property
     def layers(self) -> int:
-        """L."""
+        """L, a reader's not counted."""
         return len(self.attention)
+
+    @property
+    def stacks(self) -> tuple[Decoder, ...]:
+        """It, and its reader where there is one: each by itself on its columns of the embedding."""
+        return (self,) if self.reader is None else (self, self.reader.stack)
+
+    @property
+    def width(self) -> int:
+        """Of the embedding and the head: what all stacks read and end in."""
+        return sum(stack.hidden for stack in self.stacks)
 
     @property
     def matrix_parameters(self) -> int:
         """How many numbers the layers' matrices hold: one token costs as many multiplications."""
         attention = self.hidden * self.head_dim * 2 * (self.heads + self.kv_heads)
-        return self.layers * (attention + self.hidden * self.intermediate * (3 if self.gated else 2))
+        own = self.layers * (attention + self.hidden * self.intermediate * (3 if self.gated else 2))
+        return own + (self.reader.stack.matrix_parameters if self.reader else 0)
 
     def attending(self, **changes: Any) -> Decoder:
         """The same with every layer's attention changed."""
@@ -172,6 +177,21 @@ class Decoder:
         pairs = zip(self.attention, windows, strict=True)
         changed = tuple(dataclasses.replace(each, window=window) for each, window in pairs)
         return dataclasses.replace(self, attention=changed)
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A second stack, whose stream begins with embedded pairs of tokens too.
+
+    The row of the pair (a, b) is (a * multiplier + b) % rows; it is projected to the stream.
+    """
+
+    stack: Decoder
+    table: str
+    projection: str
+    rows: int
+    pair_width: int
+    multiplier: int
 
 
 @dataclass(frozen=True)

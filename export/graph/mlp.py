@@ -15,12 +15,12 @@ class FeedForward:
 
     def __init__(self, graph: GraphWriter, facts: Decoder, matrices: Matrices) -> None:
         self._graph = graph
-        self._facts = facts
+        self._activation_of = facts.activation
         self._matrices = matrices
 
-    def compute(self, layer: int, x: str) -> str:
-        """The MLP of one layer: [1, T, hidden]."""
-        facts, name, part = self._facts, f"layer.{layer}.mlp", self._facts.tensors.mlp.at(layer)
+    def compute(self, facts: Decoder, layer: int, number: int, x: str) -> str:
+        """The MLP of one layer of a stack: [1, T, hidden]. `number` is the layer's in the graph."""
+        name, part = f"layer.{number}.mlp", facts.tensors.mlp.at(layer)
         height = facts.intermediate * (2 if facts.gated else 1)
         inner = self._matrices.linear(f"{name}.input", x, part.input, height, facts.hidden)
         if facts.gated:
@@ -34,6 +34,6 @@ class FeedForward:
         return self._matrices.linear(f"{name}.output", inner, part.output, facts.hidden, facts.intermediate)
 
     def _activation(self, name: str, x: str) -> str:
-        if self._facts.activation == "silu":  # x * sigmoid(alpha * x), in one pass
+        if self._activation_of == "silu":  # x * sigmoid(alpha * x), in one pass
             return self._graph.node("QuickGelu", [x], name, MICROSOFT, alpha=1.0)
         return self._graph.node("FastGelu", [x], name, MICROSOFT)  # the tanh form

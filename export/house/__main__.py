@@ -120,9 +120,9 @@ def main() -> int:
         help="with --start: the part of the way from its weights to the run's at which save leaves them",
     )
     parser.add_argument(
-        "--bigrams",
-        action="store_true",
-        help="with train and save: embed pairs of tokens too; weights to go on from may have none yet",
+        "--reader",
+        choices=("alone", "beside"),
+        help="with train and save: teach nothing but a reader, which may be new, by itself or beside the rest",
     )
     parser.add_argument("--seed", type=int, default=stages.SEED)
     parser.add_argument("--probes", type=int, default=400, help="held-out dialogues answered by evaluate")

@@ -1,4 +1,4 @@
-"""Shapes, makes, loads and saves the model: a small Llama, with embedded pairs of tokens where asked for.
+"""Shapes, makes, loads and saves the model: a small Llama, with a reader beside it where asked for.
 
 Owns the sizes and the generation defaults written into the checkpoint. Knows nothing of the corpus.
 """
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 from transformers import (
     AutoModelForCausalLM,
     GenerationConfig,
@@ -15,8 +16,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from export.bigrams import BigramLlamaConfig, BigramLlamaForCausalLM
 from export.house.tokenizer import END, PAD
+from export.reader import ReaderLlamaConfig, ReaderLlamaForCausalLM
 
 
 @dataclass(frozen=True)
@@ -56,22 +57,45 @@ def new_model(size: ModelSize, tokenizer: PreTrainedTokenizerFast, seed: int) ->
     return LlamaForCausalLM(config)
 
 
-def with_bigrams(model: LlamaForCausalLM, seed: int) -> BigramLlamaForCausalLM:
-    """Return the model with a table of pairs beside, all zero at first: it computes what it did.
+def with_reader(model: LlamaForCausalLM, seed: int) -> ReaderLlamaForCausalLM:
+    """Return the model with a reader beside it, whose weights are drawn from the seed.
 
-    One that has a table stays as it is.
+    One that has a reader stays as it is.
     """
-    if isinstance(model, BigramLlamaForCausalLM):
+    if isinstance(model, ReaderLlamaForCausalLM):
         return model
-    fields = {**model.config.to_dict(), "model_type": BigramLlamaConfig.model_type}
+    config = ReaderLlamaConfig.from_dict(
+        {**model.config.to_dict(), "model_type": ReaderLlamaConfig.model_type}
+    )
+    config.num_hidden_layers += config.reader_num_hidden_layers
     torch.manual_seed(seed)
-    grown = BigramLlamaForCausalLM(BigramLlamaConfig.from_dict(fields))
-    grown.load_state_dict(model.state_dict(), strict=False)
-    torch.nn.init.zeros_(grown.model.embed_bigrams.weight)
-    torch.nn.init.orthogonal_(grown.model.bigram_proj.weight)
-    grown.generation_config = model.generation_config
-    grown.eval()
-    return grown
+    joined = ReaderLlamaForCausalLM(config)
+    known = model.state_dict()
+    table = joined.model.embed_tokens.weight
+    own = known.pop("model.embed_tokens.weight")
+    del known["lm_head.weight"]  # tied to the table
+    joined.load_state_dict(known, strict=False)
+    with torch.no_grad():
+        table[:, : own.shape[1]] = own
+    joined.generation_config = model.generation_config
+    joined.eval()
+    return joined
+
+
+def teach_reader(model: ReaderLlamaForCausalLM, *, alone: bool) -> None:
+    """Let nothing but the reader learn: `alone`, or what the others leave to be said."""
+    inner = model.model
+    for parameter in (*inner.layers.parameters(), *inner.norm.parameters()):
+        parameter.requires_grad_(False)
+    others = inner.widths[0]
+    inner.embed_tokens.weight.register_hook(lambda gradient: _without_columns(gradient, others))
+    inner.is_alone = alone
+
+
+def _without_columns(gradient: Tensor, count: int) -> Tensor:
+    kept = gradient.clone()
+    kept[:, :count] = 0
+    return kept
 
 
 def save_checkpoint(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:

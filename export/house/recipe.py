@@ -20,7 +20,7 @@ class Run(TypedDict, total=False):
     openings: bool
     by_family: bool
     epochs: int
-    bigrams: bool
+    reader: str
     english: float
     steps: int
     batch_tokens: int

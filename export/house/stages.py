@@ -35,7 +35,8 @@ from export.house.model import (
     load_checkpoint,
     new_model,
     save_checkpoint,
-    with_bigrams,
+    teach_reader,
+    with_reader,
 )
 from export.house.names import make_name
 from export.house.parallel import Workers, run_workers
@@ -282,7 +283,10 @@ def _begun(options: argparse.Namespace) -> LlamaForCausalLM:
     """The model that a run begins with."""
     seed = options.seed
     model = load_checkpoint(options.start) if options.start else new_model(SIZE, _pieces(options), seed)
-    return with_bigrams(model, seed) if options.bigrams else model
+    if options.reader:
+        model = with_reader(model, seed)
+        teach_reader(model, alone=options.reader == "alone")
+    return model
 
 
 def _pieces(options: argparse.Namespace) -> PreTrainedTokenizerFast:

@@ -89,8 +89,9 @@ class Trainer:
         self.backbone = torch.compile(model.model, dynamic=True) if compiled else model.model
         self.step, self.tokens = 0, 0
         self._begin(0)
-        matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and ".layers." in name]
-        others = [p for name, p in model.named_parameters() if p.ndim != 2 or ".layers." not in name]
+        learning = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        matrices = [p for name, p in learning.items() if p.ndim == 2 and ".layers." in name]
+        others = [p for name, p in learning.items() if p.ndim != 2 or ".layers." not in name]
         self.optimizers: list[torch.optim.Optimizer] = [
             Muon(
                 matrices,
@@ -176,7 +177,7 @@ class Trainer:
         """Leave this worker's part of the gradient in the parameters; return its part of the loss."""
         if not mine:
             for parameter in self.model.parameters():
-                parameter.grad = torch.zeros_like(parameter)
+                parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
             return torch.zeros(())
         ids, labels = stack(self.train, mine, self.pad)
         learned = sum(np.count_nonzero(self.train[number].learned[1:]) for number in batch)

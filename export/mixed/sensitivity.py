@@ -55,7 +55,7 @@ def divergences(
 
 def _cut(ids: Sequence[int], facts: Decoder, count: int) -> list[Sequence[int]]:
     """As much of the text as the work allows, in pieces whose batch fits into memory."""
-    work = facts.matrix_parameters + facts.vocabulary * facts.hidden
+    work = facts.matrix_parameters + facts.vocabulary * facts.width
     tokens = min(MOST_TOKENS, max(FEWEST_TOKENS, int(2 * WORK / (work * count))), len(ids))
     inner = facts.intermediate * (2 if facts.gated else 1)
     row_bytes = 4 * (2 * inner + 4 * facts.hidden) * (count + 1)
@@ -100,30 +100,32 @@ class _Variants:
         facts, embedding = self._facts, model.get_input_embeddings()
         rows: list[Rows] = [self._tensors]
         for unit in self._tables:
-            padded = facts.hidden % self._recipe.block_of_table(facts.hidden)  # then looked up in float32
+            padded = facts.width % self._recipe.block_of_table(facts.width)  # then looked up in float32
             rounded = _RoundedRows(self._tensors, partial(self._round, unit=unit))
             rows.append(self._tensors if padded else rounded)
         lookups = [streamed_lookup(facts.tensors.embedding, each, embedding) for each in rows]
         embedding.forward = lambda ids: torch.cat([lookup(ids) for lookup in lookups])
 
     def _watch_layers(self, model: Any) -> None:
-        blocks = next(
-            module
-            for module in model.modules()
-            if isinstance(module, torch.nn.ModuleList) and len(module) == self._facts.layers
-        )
+        stacks, count = self._facts.stacks, 1 + len(self._tables)
+        blocks = [block for stack in stacks for block in model.get_submodule(stack.tensors.layers)]
         for layer, block in enumerate(blocks):
             units = [unit for unit in self._units if unit.layer == layer]
-            block.register_forward_pre_hook(self._joining(len(units)), with_kwargs=True)
+            count += len(units)
+            block.register_forward_pre_hook(self._joining(count), with_kwargs=True)
             for unit in units:
                 for name in unit.tensors:
                     module = model.get_submodule(name.removesuffix(".weight"))
                     module.forward = self._product(module, unit)
+        for stack in stacks:  # they end with as many copies
+            norm = model.get_submodule(stack.tensors.final_norm.weight.removesuffix(".weight"))
+            norm.register_forward_pre_hook(lambda _norm, inputs: (_grown(inputs[0], count),))
 
     def _joining(self, count: int) -> Callable[..., tuple[Any, Any]]:
+        """Before a block: let copies of the published one join those that came so far."""
+
         def join(_block: Any, inputs: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, Any]:
-            x = inputs[0]
-            grown = torch.cat([x, x[:1].expand(count, *x.shape[1:])])
+            grown = _grown(inputs[0], count)
             return (grown, *map(_of_one, inputs[1:])), {name: _of_one(x) for name, x in named.items()}
 
         return join
@@ -190,6 +192,11 @@ class _RoundedRows:
         """The rows, some at a time."""
         for rows in self._tensors.chunks(name):
             yield self._round(torch.from_numpy(rows)).numpy()
+
+
+def _grown(x: Tensor, count: int) -> Tensor:
+    """The copies so far, and of the first as many more as there should be."""
+    return torch.cat([x, x[:1].expand(count - len(x), *x.shape[1:])])
 
 
 def _of_one(value: Any) -> Any:

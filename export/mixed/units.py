@@ -50,16 +50,19 @@ class Unit:
 def units_of(facts: Decoder, recipe: Recipe) -> list[Unit]:
     """Every matrix that the recipe quantizes, in the order they compute."""
     table, head = facts.tensors.embedding, facts.tensors.head.weights
-    shape = facts.vocabulary, facts.hidden
-    whole = facts.hidden % recipe.block_of_table(facts.hidden) == 0  # else it is looked up in float32
+    shape = facts.vocabulary, facts.width
+    whole = facts.width % recipe.block_of_table(facts.width) == 0  # else it is looked up in float32
     units = []
     if not facts.tied and whole:
         units.append(Unit("embedding", (table,), *shape, is_table=True))
-    for layer in range(facts.layers):
-        units += [
-            Unit(f"layer.{layer}.{kind}", linear.weights, *size, transposed=linear.transposed)
-            for kind, linear, size in _linears(facts, layer)
-        ]
+    first = 0
+    for stack in facts.stacks:
+        for layer in range(stack.layers):
+            units += [
+                Unit(f"layer.{first + layer}.{kind}", linear.weights, *size, transposed=linear.transposed)
+                for kind, linear, size in _linears(stack, layer)
+            ]
+        first += stack.layers
     return [*units, Unit("head", (table,) if facts.tied else head, *shape, is_table=True)]
 
 

@@ -66,33 +66,34 @@ class _Twins:
         """Round the embedding, which a tied head multiplies with; the moments are then the head's inputs'."""
         facts = self._facts
         table = facts.tensors.embedding
-        inputs = torch.eye(facts.hidden)
+        inputs = torch.eye(facts.width)
         if facts.tied:
             hidden = _read(streamed_model(source, self._tensors), text).flatten(0, 1)
             inputs = hidden.T @ hidden
-        known = moments(inputs, self._recipe.block_of_table(facts.hidden), LOOKUP_DAMPING)
-        self._keep_table(table, known, facts.hidden)
-        if facts.bigrams is not None:  # looked up in, never multiplied with
-            width = facts.bigrams.width
+        known = moments(inputs, self._recipe.block_of_table(facts.width), LOOKUP_DAMPING)
+        self._keep_table(table, known, facts.width)
+        if (reader := facts.reader) is not None:  # its pairs are looked up, never multiplied with
+            width = reader.pair_width
             alike = moments(torch.eye(width), self._recipe.block_of_table(width), LOOKUP_DAMPING)
-            self._keep_table(facts.bigrams.table, alike, width)
+            self._keep_table(reader.table, alike, width)
 
     def layers(self, source: Path, text: Tensor) -> None:
         """Round the layers' matrices in the order they compute, and a head of its own at the end."""
         facts = self._facts
         model = streamed_model(source, self._tensors)
-        for layer in range(facts.layers):
-            self._watch(model, facts, layer)
+        for stack in facts.stacks:
+            for layer in range(stack.layers):
+                self._watch(model, stack, layer)
         self._watch_table(model.get_input_embeddings(), facts.tensors.embedding)
-        if facts.bigrams is not None:
-            table = facts.bigrams.table
+        if facts.reader is not None:
+            table = facts.reader.table
             self._watch_table(model.get_submodule(table.removesuffix(".weight")), table)
         hidden = _read(model, torch.cat([text, text]))
         if not facts.tied:
             self._head(facts.tensors.head.weights[0], hidden)
 
     def _watch_table(self, embedding: Any, table: str) -> None:
-        """Let a table be looked up in as published for one model, and as rounded for the other."""
+        """Let one model look up what was published, the other what was rounded."""
         width = embedding.embedding_dim
         rounded: Rows = self._kept if width % self._recipe.block_of_table(width) == 0 else self._tensors
         lookups = [streamed_lookup(table, rows, embedding) for rows in (self._tensors, rounded)]
@@ -144,7 +145,7 @@ class _Twins:
 
     def _head(self, name: str, hidden: Tensor) -> None:
         published, rounded = hidden.flatten(0, 1).chunk(2)
-        inputs = moments_of(rounded, self._recipe.block_of_table(self._facts.hidden))
+        inputs = moments_of(rounded, self._recipe.block_of_table(hidden.shape[-1]))
         shift = refit(torch.eye(hidden.shape[-1]), rounded, published, inputs)
         self._keep_table(name, inputs, hidden.shape[-1], shift)
 

@@ -17,7 +17,7 @@ from tests.conftest import TinyBundle, TinyCheckpoint
 
 FAMILY_NAMES = (
     "llama",
-    "bigram_llama",
+    "reader_llama",
     "qwen2",
     "qwen3",
     "gpt2",

@@ -22,7 +22,8 @@ from export.house.model import (
     load_checkpoint,
     new_model,
     save_checkpoint,
-    with_bigrams,
+    teach_reader,
+    with_reader,
 )
 from export.house.muon import orthogonal
 from export.house.names import make_name
@@ -221,28 +222,40 @@ def test_a_checkpoint_is_a_hugging_face_folder(tokenizer, tmp_path: Path) -> Non
     assert together == alone
 
 
-def test_pairs_of_tokens_begin_as_nothing_and_are_learned(tokenizer, dialogues, tmp_path: Path) -> None:
-    """Given a table of pairs, a model computes what it did; trained, it answers by them, loaded again too."""
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_reader_is_taught_and_the_rest_stays(alone: bool, tokenizer, dialogues, tmp_path: Path) -> None:
+    """A reader beside a model learns, every other weight stays to the bit; loaded again, it reads the same.
+
+    So do two workers, of which one has nothing to do in a step.
+    """
     plain = new_model(TINY, tokenizer, seed=1)
-    model = with_bigrams(plain, seed=3)
+    model = with_reader(plain, seed=3)
     ids = torch.tensor([[5, 9, 5, 9, 7], [9, 5, 7, 5, 9]])
-    with torch.no_grad():
-        assert torch.equal(model(ids).logits, plain(ids).logits)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    teach_reader(model, alone=alone)
     examples = encode_all(tokenizer, dialogues[:9], max_tokens=256)
     schedule = Schedule(steps=2, batch_tokens=512, warmup_steps=1)
     Trainer(model, Epochs(examples), [], schedule, tmp_path / "run", 0, lambda _line: None).run()
-    table = model.model.embed_bigrams.weight
-    read = {pair for e in examples for pair in zip((0, *e.ids), e.ids, strict=False)}
-    assert 0 < int(table.abs().sum(1).count_nonzero()) <= len(read)
+    for name, value in model.state_dict().items():
+        if name.startswith("model.reader."):
+            assert not torch.equal(value, before[name]), name
+        elif value.ndim == 2 and value.shape[1] == 64 + 128:  # the embedding, to which the head is tied
+            assert torch.equal(value[:, :64], before[name][:, :64])
+            assert not torch.equal(value[:, 64:], before[name][:, 64:])
+        else:
+            assert torch.equal(value, plain.state_dict()[name]), name
+    model.model.is_alone = False
     save_checkpoint(model, tokenizer, tmp_path / "checkpoint")
     found = load_checkpoint(tmp_path / "checkpoint")
-    assert with_bigrams(found, seed=4) is found
+    assert with_reader(found, seed=4) is found
     with torch.no_grad():
         at_once = found(ids).logits
         assert torch.allclose(at_once, model.eval()(ids).logits, atol=0.05)  # saved in bfloat16
         begun = found(ids[:, :3], use_cache=True)
         rest = found(ids[:, 3:], past_key_values=begun.past_key_values).logits
+        others = model.model(ids).last_hidden_state[..., :64] @ before["lm_head.weight"][:, :64].T
     assert torch.allclose(rest, at_once[:, 3:], atol=1e-5)
+    assert torch.allclose(others, plain(ids).logits, atol=1e-5)
 
 
 def test_weights_are_left_on_the_way(tokenizer) -> None:
@@ -308,7 +321,7 @@ def test_one_command_makes_the_weights_in_seven_runs(tmp_path: Path, monkeypatch
         work=tmp_path / "work", checkpoint=tmp_path / "checkpoint", start=None, before=[], bundle=[],
         dialogues=80, questions=0, kept=1.0, times=4, told=0.25, openings=False, by_family=False,
         epochs=1, composers=0, english=ENGLISH, steps=6, batch_tokens=32768, peak_lr=5e-3, blend=1.0, seed=7,
-        workers=1, bfloat16=False, device="cpu", compile=False, bigrams=False,
+        workers=1, bfloat16=False, device="cpu", compile=False, reader=None,
     )  # fmt: skip
 
     recipe.everything(options)
