@@ -122,7 +122,7 @@ def main() -> int:
     parser.add_argument(
         "--reader",
         choices=("alone", "beside"),
-        help="with train and save: teach nothing but a reader, which may be new, by itself or beside the rest",
+        help="with train and save: teach nothing but a reader, new or not, by itself or beside the rest",
     )
     parser.add_argument("--seed", type=int, default=stages.SEED)
     parser.add_argument("--probes", type=int, default=400, help="held-out dialogues answered by evaluate")
