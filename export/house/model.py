@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
 from transformers import (
     AutoModelForCausalLM,
     GenerationConfig,
@@ -87,15 +87,12 @@ def teach_reader(model: ReaderLlamaForCausalLM, *, alone: bool) -> None:
     inner = model.model
     for parameter in (*inner.layers.parameters(), *inner.norm.parameters()):
         parameter.requires_grad_(False)
-    others = inner.widths[0]
-    inner.embed_tokens.weight.register_hook(lambda gradient: _without_columns(gradient, others))
+    others, table = inner.widths[0], inner.embed_tokens.weight  # the head is tied to the table
     inner.is_alone = alone
-
-
-def _without_columns(gradient: Tensor, count: int) -> Tensor:
-    kept = gradient.clone()
-    kept[:, :count] = 0
-    return kept
+    if alone:  # what the others end in is zero
+        model.lm_head.forward = lambda states: F.linear(states[..., others:], table[:, others:])
+    else:
+        table.register_hook(lambda gradient: F.pad(gradient[:, others:], (others, 0)))
 
 
 def save_checkpoint(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
