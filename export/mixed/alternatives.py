@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from export.graph.facts import Decoder
 from export.graph.stored import StoredTensors
 from export.graph.writer import DATA_FILE, GRAPH_FILE
-from export.mixed.units import Unit, size_bytes, units_of
+from export.mixed.units import Unit, quantized_of, size_bytes
 from export.quantize import Recipe, dequantize_rows, quantize_rows
 from export.weights import Weights
 from handler.engine.bundle import PACKED_FILE, TEMPLATE_FILE, TOKENIZER_FILE
@@ -43,11 +43,11 @@ class Alternative:
 
 def alternatives_of(facts: Decoder, weights: Weights, base: Recipe) -> list[Alternative]:
     """Every format, the widest first; symmetric or not as `base` is."""
-    sampled = _sampled(facts, weights, units_of(facts, base))
+    sampled = _sampled(facts, weights, quantized_of(facts, base))
     found = []
     for bits, block in FORMATS:
         recipe = dataclasses.replace(base, name="int4", bits=bits, block=block, widened=frozenset())
-        units = units_of(facts, recipe)
+        units = quantized_of(facts, recipe)
         if bits == 32:
             found.append(Alternative(32, block, sum(4 * unit.height * unit.width for unit in units), 0.0))
             continue

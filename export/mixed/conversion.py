@@ -20,7 +20,7 @@ from export.mixed.search import Trial, reach_kl, reach_size, refuse_too_small
 from export.mixed.section import chosen_section
 from export.mixed.sensitivity import divergences
 from export.mixed.target import Target
-from export.mixed.units import Unit, size_bytes, units_of
+from export.mixed.units import Unit, quantized_of, size_bytes, units_of
 from export.quantize import Recipe
 from export.rounding.text import CalibrationText, default_text, windows
 from export.section import Section
@@ -60,10 +60,11 @@ def convert(
     facts = family.read(checkpoint.config)
     units = units_of(facts, recipe)
     with checkpoint.weights() as weights:
-        floor_bytes = loaded_bytes(folder) + size_bytes(units, recipe)  # the tokenizer is there
+        stored = quantized_of(facts, recipe)
+        floor_bytes = loaded_bytes(folder) + size_bytes(stored, recipe)  # the tokenizer is there
         if target.size_bytes is not None:
             refuse_too_small(target.size_bytes, floor_bytes)
-        least_bytes = floor_bytes + _rest_bytes(weights, facts, units, asked_context)
+        least_bytes = floor_bytes + _rest_bytes(weights, facts, stored, asked_context)
         ordered = _ordered(checkpoint, facts, recipe, units, weights, calibration, stages)
     built: list[Converted] = []
 

@@ -47,8 +47,16 @@ class Unit:
         return self.bytes_in(recipe, WIDENED_BITS) - self.bytes_in(recipe, recipe.bits)
 
 
+def quantized_of(facts: Decoder, recipe: Recipe) -> list[Unit]:
+    """Every matrix that the recipe quantizes: those that may be widened, and a reader's table of pairs."""
+    units = units_of(facts, recipe)
+    if (reader := facts.reader) is not None:
+        units.append(Unit("pairs", (reader.table,), reader.rows, reader.pair_width, is_table=True))
+    return units
+
+
 def units_of(facts: Decoder, recipe: Recipe) -> list[Unit]:
-    """Every matrix that the recipe quantizes, in the order they compute."""
+    """Every matrix that may be widened, in the order they compute."""
     table, head = facts.tensors.embedding, facts.tensors.head.weights
     shape = facts.vocabulary, facts.width
     whole = facts.width % recipe.block_of_table(facts.width) == 0  # else it is looked up in float32
