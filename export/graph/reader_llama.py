@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from export.config import Config
+from export.errors import ExportError
 from export.graph import llama
 from export.graph.facts import Decoder, Family, Norm, Part, Reader, Tensors
 
@@ -13,8 +14,13 @@ READER = "model.reader."
 
 def read(config: Config) -> Decoder:
     """The facts of a config."""
+    for name in ("attention_bias", "mlp_bias"):
+        config.only(name, (False,), False)
     main = llama.read(config)
     reader_layers = config.integer("reader_num_hidden_layers")
+    if reader_layers >= main.layers:
+        allowed = f"from 1 to {main.layers - 1}, fewer than num_hidden_layers"
+        raise ExportError(f"{config.path}: reader_num_hidden_layers: {reader_layers}, must be {allowed}")
     main = dataclasses.replace(main, attention=main.attention[:-reader_layers])
     stack = dataclasses.replace(
         main,

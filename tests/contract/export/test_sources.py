@@ -175,6 +175,14 @@ def test_what_a_family_does_not_compute_is_refused_by_name(
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
 
 
+def test_a_reader_has_some_of_the_layers(tmp_path: Path) -> None:
+    """Of the layers of a model with a reader not all are the reader's."""
+    source = write_checkpoint(tmp_path / "source", "reader_llama")
+    edit_config(source, reader_num_hidden_layers=3)
+    with pytest.raises(ExportError, match="reader_num_hidden_layers: 3, must be from 1 to 2"):
+        export(source, tmp_path / "bundle")
+
+
 def test_no_way_is_advised_that_refuses_it_too(tmp_path: Path) -> None:
     """The universal way takes no rotations in transformers 5's spelling, whatever their kind."""
     source = write_checkpoint(tmp_path / "source", "llama")
