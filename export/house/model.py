@@ -82,17 +82,19 @@ def with_reader(model: LlamaForCausalLM, seed: int) -> ReaderLlamaForCausalLM:
     return joined
 
 
-def teach_reader(model: ReaderLlamaForCausalLM, *, alone: bool) -> None:
-    """Let nothing but the reader learn: `alone`, or what the others leave to be said."""
-    inner = model.model
+def teach_reader(model: LlamaForCausalLM, seed: int, *, alone: bool) -> ReaderLlamaForCausalLM:
+    """Return the model with a reader, and nothing else learning: `alone`, or what the others leave unsaid."""
+    taught = with_reader(model, seed)
+    inner = taught.model
     for parameter in (*inner.layers.parameters(), *inner.norm.parameters()):
         parameter.requires_grad_(False)
     others, table = inner.widths[0], inner.embed_tokens.weight  # the head is tied to the table
     inner.is_alone = alone
     if alone:  # what the others end in is zero
-        model.lm_head.forward = lambda states: F.linear(states[..., others:], table[:, others:])
+        taught.lm_head.forward = lambda states: F.linear(states[..., others:], table[:, others:])
     else:
         table.register_hook(lambda gradient: F.pad(gradient[:, others:], (others, 0)))
+    return taught
 
 
 def save_checkpoint(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:

@@ -29,15 +29,7 @@ from export.house.epochs import Epochs
 from export.house.evaluate import Measured, all_probes, measure
 from export.house.fresh import Fresh, read_fresh, read_whole, write_fresh
 from export.house.missed import practice, practice_by_family
-from export.house.model import (
-    ModelSize,
-    blend,
-    load_checkpoint,
-    new_model,
-    save_checkpoint,
-    teach_reader,
-    with_reader,
-)
+from export.house.model import ModelSize, blend, load_checkpoint, new_model, save_checkpoint, teach_reader
 from export.house.names import make_name
 from export.house.parallel import Workers, run_workers
 from export.house.replies import Answerer, BundleAnswerer, CheckpointAnswerer
@@ -283,10 +275,7 @@ def _begun(options: argparse.Namespace) -> LlamaForCausalLM:
     """The model that a run begins with."""
     seed = options.seed
     model = load_checkpoint(options.start) if options.start else new_model(SIZE, _pieces(options), seed)
-    if options.reader:
-        model = with_reader(model, seed)
-        teach_reader(model, alone=options.reader == "alone")
-    return model
+    return teach_reader(model, seed, alone=options.reader == "alone") if options.reader else model
 
 
 def _pieces(options: argparse.Namespace) -> PreTrainedTokenizerFast:

@@ -229,7 +229,7 @@ def test_a_reader_is_taught_and_the_rest_stays(alone: bool, tokenizer, dialogues
     model = with_reader(plain, seed=3)
     ids = torch.tensor([[5, 9, 5, 9, 7], [9, 5, 7, 5, 9]])
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    teach_reader(model, alone=alone)
+    assert teach_reader(model, seed=4, alone=alone) is model
     examples = encode_all(tokenizer, dialogues[:9], max_tokens=256)
     schedule = Schedule(steps=2, batch_tokens=512, warmup_steps=1)
     Trainer(model, Epochs(examples), [], schedule, tmp_path / "run", 0, lambda _line: None).run()
