@@ -45,8 +45,8 @@ class ReaderLlamaConfig(LlamaConfig):
         reader_hidden_size: int = 128,
         reader_intermediate_size: int = 256,
         reader_num_hidden_layers: int = 4,
-        bigram_rows: int = 32749,
-        bigram_width: int = 64,
+        bigram_rows: int = 131071,
+        bigram_width: int = 32,
         bigram_multiplier: int = 2654435761,
         **fields: Any,
     ) -> None:

@@ -91,6 +91,11 @@ def main() -> int:
         help="with --questions: practise each once, more of the families whose questions are missed more",
     )
     parser.add_argument(
+        "--single",
+        action="store_true",
+        help="with --by-family: none of the questions leans on another before it",
+    )
+    parser.add_argument(
         "--epochs",
         type=int,
         default=1,

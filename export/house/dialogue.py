@@ -115,10 +115,10 @@ class Composer:
         small = _SMALL if draw < _DRILLS + _MEMORY_ONLY else 1.0
         return Dialogue(tuple(self._turns(language, length, small)), system)
 
-    def questions(self) -> Dialogue:
+    def questions(self, *, single: bool = False) -> Dialogue:
         """Return a question about nothing told, an exercise or a lesson, at times with what leans on it."""
         language = self._language()
-        return Dialogue(tuple(self._small_turns(language, self.rng.choice(_QUESTIONS))))
+        return Dialogue(tuple(self._small_turns(language, 1 if single else self.rng.choice(_QUESTIONS))))
 
     def told_facts(self) -> Dialogue:
         """Return a short dialogue about told facts alone: told, mended, asked for, perhaps never told."""

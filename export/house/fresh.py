@@ -29,6 +29,7 @@ class Fresh:
     questions: int
     told: float
     english: float
+    single: bool
     missed: Missed
 
     def compose(self, epoch: int) -> list[Dialogue]:
@@ -36,7 +37,12 @@ class Fresh:
         seed = f"{self.seed}+{epoch}"
         composer = Composer(random.Random(f"{seed}/train"), english=self.english)
         practised = more_practice(
-            self.missed, questions=self.questions, seed=seed, english=self.english, told=self.told
+            self.missed,
+            questions=self.questions,
+            seed=seed,
+            english=self.english,
+            told=self.told,
+            single=self.single,
         )
         return [*distinct(composer, self.dialogues, set()), *practised]
 

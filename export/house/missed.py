@@ -73,29 +73,37 @@ def practice_by_family(
     seed: int,
     english: float = ENGLISH,
     told: float = TOLD,
+    single: bool = False,
 ) -> tuple[list[Dialogue], Missed]:
     """Return new questions, more of the families that are missed more, and short dialogues about told facts.
 
     No question comes twice: the same ones again would be learned by heart. Each stands alone with the opening
-    of its last answer (`opened`), so that more of them are learned in a step. Return as well the part of each
-    family that is missed; with that, `more_practice` draws others.
+    of its last answer (`opened`), so that more of them are learned in a step; it may lean on one before, if
+    they are not `single`. Return as well the part of each family that is missed; with that, `more_practice`
+    draws others.
     """
     composer = Composer(random.Random(f"{seed}/questions"), typo=_TYPO, english=english)
     found = _parts_missed(model, pieces, composer)
-    return _drawn(composer, found, questions, told), found
+    return _drawn(composer, found, questions, told, single), found
 
 
 def more_practice(
-    found: Missed, *, questions: int, seed: str, english: float = ENGLISH, told: float = TOLD
+    found: Missed,
+    *,
+    questions: int,
+    seed: str,
+    english: float = ENGLISH,
+    told: float = TOLD,
+    single: bool = False,
 ) -> list[Dialogue]:
     """Return practice as `practice_by_family` draws it, of families found to be missed before."""
     composer = Composer(random.Random(f"{seed}/questions"), typo=_TYPO, english=english)
-    return _drawn(composer, found, questions, told)
+    return _drawn(composer, found, questions, told, single)
 
 
-def _drawn(composer: Composer, found: Missed, questions: int, told: float) -> list[Dialogue]:
+def _drawn(composer: Composer, found: Missed, questions: int, told: float, single: bool) -> list[Dialogue]:
     composer.prefer(found)
-    drawn = [opened(composer.questions()) for _ in range(questions)]
+    drawn = [opened(composer.questions(single=single)) for _ in range(questions)]
     return [*drawn, *(composer.told_facts() for _ in range(int(questions * told)))]
 
 

@@ -8,12 +8,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from transformers import LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from export.house.evaluate import Measured
+from export.reader import ReaderLlamaConfig
 
 _SHOWN_FAILURES = 12
 _FOLDER = Path(__file__).parent
+_LEARNED = {
+    None: "",
+    "alone": " Only the reader learned, by itself.",
+    "beside": " Only the reader learned, beside the rest.",
+}
 
 
 def markdown(title: str, measured: Measured) -> str:
@@ -57,6 +63,7 @@ def model_card(model: LlamaForCausalLM, made: Mapping[str, Any], measures: str) 
             parameters=f"{sum(p.numel() for p in model.parameters()):,}",
             layers=config.num_hidden_layers,
             hidden=config.hidden_size,
+            reader=_reader(config),
             heads=config.num_attention_heads,
             kv_heads=config.num_key_value_heads,
             vocabulary=f"{config.vocab_size:,}",
@@ -64,6 +71,16 @@ def model_card(model: LlamaForCausalLM, made: Mapping[str, Any], measures: str) 
             history="\n".join(map(_run, _runs(made))),
             measures=measures.strip(),
         )
+    )
+
+
+def _reader(config: LlamaConfig) -> str:
+    """What stands beside the model, if anything does."""
+    if not isinstance(config, ReaderLlamaConfig):
+        return ""
+    return (
+        f", the last {config.reader_num_hidden_layers} of them a reader's (hidden size "
+        f"{config.reader_hidden_size}, with {config.bigram_rows:,} rows for pairs of tokens)"
     )
 
 
@@ -124,15 +141,16 @@ def _runs(made: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 def _run(made: Mapping[str, Any]) -> str:
     corpus = made["corpus"]
+    anew = f", composed anew for each of {made['epochs']} epochs" if "epochs" in made else ""
     practice = f", {corpus['practice']:,} of them practice" if corpus.get("practice") else ""
     blended = made.get("blend", 1) < 1
     kept = (
         f" Its weights are {made['blend']:.0%} of the way from those before to the run's." if blended else ""
     )
     return (
-        f"- {corpus['dialogues']['train']:,} dialogues{practice} (sha256 of the training part "
+        f"- {corpus['dialogues']['train']:,} dialogues{practice}{anew} (sha256 of the training part "
         f"`{corpus['sha256']['train']}`), seed {made['seed']}: "
-        f"{made['steps']:,} steps, {made['tokens']:,} tokens.{kept}"
+        f"{made['steps']:,} steps, {made['tokens']:,} tokens.{kept}{_LEARNED[made.get('reader')]}"
     )
 
 

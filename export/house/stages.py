@@ -100,6 +100,7 @@ def _practised(options: argparse.Namespace) -> tuple[list[Dialogue], Fresh | Non
         name: getattr(options, name) for name in ("questions", "seed", "english", "told")
     }
     if options.by_family:
+        drawn["single"] = options.single
         practised, families = practice_by_family(model, pieces, **drawn)
         fresh = Fresh(epochs=options.epochs, dialogues=options.dialogues, missed=families, **drawn)
         return practised, fresh if options.epochs > 1 else None
@@ -183,6 +184,10 @@ def save(options: argparse.Namespace) -> None:
         "seed": options.seed,
         "blend": options.blend,
     }
+    if options.reader:
+        made["reader"] = options.reader
+    if fresh := read_fresh(options.work / "corpus"):
+        made["epochs"] = fresh.epochs
     losses = read_losses(options.work / "run" / "losses.csv")
     if options.start:
         made["after"] = _read(options.start / "training.json")

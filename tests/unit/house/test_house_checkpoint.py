@@ -8,7 +8,7 @@ import torch
 
 from export.house.corpus import HEAD_DIALOGUES, write_corpus
 from export.house.evaluate import measure, recall_probes
-from export.house.model import load_checkpoint
+from export.house.model import load_checkpoint, with_reader
 from export.house.replies import CheckpointAnswerer
 from export.house.report import model_card
 from export.house.tokenizer import load_tokenizer
@@ -70,6 +70,15 @@ def test_the_card_tells_every_run(answerer: CheckpointAnswerer) -> None:
     card = model_card(answerer.model, {**made, "after": {**made, "seed": 12345}}, "")
     assert card.count(made["corpus"]["sha256"]["train"]) >= 2
     assert card.index("seed 12345") < card.rindex(f"seed {made['seed']}:")
+
+
+def test_the_card_tells_of_a_reader(answerer: CheckpointAnswerer) -> None:
+    """A card of a model with a reader tells its size, how it was taught and on how many texts."""
+    made = json.loads((CHECKPOINT / "training.json").read_text(encoding="utf-8"))
+    card = model_card(with_reader(answerer.model, seed=1), {**made, "reader": "alone", "epochs": 4}, "")
+    assert "10 layers, the last 4 of them a reader's (hidden size 128, with 131,071 rows" in card
+    assert "practice, composed anew for each of 4 epochs" in card
+    assert "Only the reader learned, by itself." in card
 
 
 def test_the_corpus_is_still_the_one_it_was_trained_on(tmp_path: Path) -> None:

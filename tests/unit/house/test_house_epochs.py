@@ -22,6 +22,7 @@ FRESH = Fresh(
     questions=200,
     told=0.1,
     english=0.6,
+    single=False,
     missed={(family.name, family.language): float(family.topic == "product") for family in FAMILIES},
 )
 

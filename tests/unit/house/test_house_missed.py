@@ -145,6 +145,10 @@ def test_families_are_practised_as_often_as_they_are_missed(
     computed = [d.turns[-1].kind in EXERCISE_KINDS for d in dialogues[:400]]
     assert [d.opening for d in dialogues[:400]] == [0 if its else OPENING for its in computed]
     assert any(computed)
+    single, found = practice_by_family(model, pieces, questions=100, seed=3, told=0, single=True)
+    single += more_practice(found, questions=100, seed="4", told=0, single=True)
+    assert [len(d.turns) for d in single] == 200 * [1]
+    assert any(len(d.turns) > 1 for d in dialogues[:400])
 
 
 def test_what_is_computed_is_read_to_its_end() -> None:

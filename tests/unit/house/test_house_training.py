@@ -317,8 +317,8 @@ def test_one_command_makes_the_weights_in_seven_runs(tmp_path: Path, monkeypatch
     options = argparse.Namespace(
         work=tmp_path / "work", checkpoint=tmp_path / "checkpoint", start=None, before=[], bundle=[],
         dialogues=80, questions=0, kept=1.0, times=4, told=0.25, openings=False, by_family=False,
-        epochs=1, composers=0, english=ENGLISH, steps=6, batch_tokens=32768, peak_lr=5e-3, blend=1.0, seed=7,
-        workers=1, bfloat16=False, device="cpu", compile=False, reader=None,
+        single=False, epochs=1, composers=0, english=ENGLISH, steps=6, batch_tokens=32768, peak_lr=5e-3,
+        blend=1.0, seed=7, workers=1, bfloat16=False, device="cpu", compile=False, reader=None,
     )  # fmt: skip
 
     recipe.everything(options)
