@@ -116,7 +116,7 @@ class Composer:
         return Dialogue(tuple(self._turns(language, length, small)), system)
 
     def questions(self, *, single: bool = False) -> Dialogue:
-        """Return a question about nothing told, an exercise or a lesson, at times with what leans on it."""
+        """Return a question about nothing told, an exercise or a lesson; or, not `single`, two turns."""
         language = self._language()
         return Dialogue(tuple(self._small_turns(language, 1 if single else self.rng.choice(_QUESTIONS))))
 

@@ -187,7 +187,7 @@ def save(options: argparse.Namespace) -> None:
     if options.reader:
         made["reader"] = options.reader
     if fresh := read_fresh(options.work / "corpus"):
-        made["epochs"] = fresh.epochs
+        made["epochs"] = min(fresh.epochs, trainer.epoch + 1)
     losses = read_losses(options.work / "run" / "losses.csv")
     if options.start:
         made["after"] = _read(options.start / "training.json")

@@ -13,9 +13,10 @@ import torch
 
 from export.house import missed, recipe, stages
 from export.house.batches import IGNORED, Example, encode_all, epoch_batches, pad_id, stack
-from export.house.corpus import compose_parts
+from export.house.corpus import compose_parts, write_corpus
 from export.house.dialogue import ENGLISH
 from export.house.epochs import Epochs
+from export.house.fresh import Fresh, write_fresh
 from export.house.model import (
     ModelSize,
     blend,
@@ -30,6 +31,7 @@ from export.house.names import make_name
 from export.house.parallel import Workers, run_workers
 from export.house.replies import CheckpointAnswerer
 from export.house.tokenizer import CONTROL_TOKENS, END, START, load_tokenizer, train_tokenizer
+from export.house.topics import load_families
 from export.house.train import Schedule, Trainer, answer_loss
 from export.house.turns import Dialogue
 
@@ -253,6 +255,26 @@ def test_a_reader_is_taught_and_the_rest_stays(alone: bool, tokenizer, dialogues
     assert torch.allclose(rest, at_once[:, 3:], atol=1e-5)
     assert torch.allclose(others, plain(ids).logits, atol=0.05)  # saved in bfloat16
     assert torch.allclose(others + states[..., 64:] @ table[:, 64:].T, at_once, atol=0.05)
+
+
+def test_the_record_tells_how_many_epochs_were_read(
+    tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of three epochs that are composed anew, a run of two steps of one epoch each has read two."""
+    monkeypatch.setattr(stages, "SIZE", TINY)
+    families = {(family.name, family.language): 0.5 for family in load_families() if not family.after}
+    tokenizer.save_pretrained(tmp_path / "tokenizer")
+    write_corpus(tmp_path / "corpus", dialogues=9, seed=5)
+    made = Fresh(3, seed=5, dialogues=9, questions=9, told=0, english=ENGLISH, single=True, missed=families)
+    write_fresh(tmp_path / "corpus", made)
+    options = argparse.Namespace(
+        work=tmp_path, checkpoint=tmp_path / "checkpoint", start=None, reader=None, blend=1.0, seed=5,
+        workers=1, composers=0, compile=False, device="cpu", steps=2, batch_tokens=32768,
+    )  # fmt: skip
+    stages.train(options)
+    stages.save(options)
+    record = json.loads((tmp_path / "checkpoint" / "training.json").read_text(encoding="utf-8"))
+    assert (record["steps"], record["epochs"]) == (2, 2)
 
 
 def test_weights_are_left_on_the_way(tokenizer) -> None:
